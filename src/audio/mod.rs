@@ -1,0 +1,5 @@
+//! Audio at the edge: Ogg pages, Opus packets and PCM (pure).
+//!
+//! Inside Tandem audio is [`packet::OpusPacket`]s with a duration; every other shape is converted at a leg's edge.
+
+pub mod packet;

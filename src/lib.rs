@@ -1,0 +1,6 @@
+//! Tandem puts authenticated app users through to full-duplex voice models.
+//!
+//! ARCHITECTURE.md has the map; `docs/life-of-a-session.md` follows one call through it.
+
+pub mod audio;
+pub mod protocol;

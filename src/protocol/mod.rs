@@ -1,0 +1,4 @@
+//! The wires that Tandem speaks, and the endings that all of them share (pure).
+
+pub mod ending;
+pub mod native;

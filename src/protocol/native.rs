@@ -1,0 +1,227 @@
+//! Our own client wire, `tandem.v1`: JSON control in text frames, audio in binary frames.
+//!
+//! docs/protocol/client.md describes every message for the people who write clients.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ending::Ending;
+
+/// The WebSocket subprotocol that names this wire.
+pub const SUBPROTOCOL: &str = "tandem.v1";
+
+/// The longest control message that is read, in bytes.
+pub const MAX_CONTROL_BYTES: usize = 4096;
+
+/// The longest `ping` id that is echoed, in bytes.
+pub const MAX_PING_ID_BYTES: usize = 64;
+
+/// What a caller says in a text frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", deny_unknown_fields)]
+pub enum ClientEvent {
+    /// Hang up: the call is ended and its report comes back as `session.ended`.
+    #[serde(rename = "session.end")]
+    End {},
+    /// Asks for a `pong` with the same id.
+    #[serde(rename = "ping")]
+    Ping {
+        /// Any text of at most [`MAX_PING_ID_BYTES`] bytes.
+        #[serde(default)]
+        id: String,
+    },
+}
+
+/// What Tandem says in a text frame.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum ServerEvent {
+    /// The first message: the call exists and these are its terms.
+    #[serde(rename = "session.created")]
+    Created {
+        /// The call's public id.
+        session_id: String,
+        /// The audio format of both directions.
+        audio: AudioTerms,
+        /// The call's limits.
+        limits: LimitTerms,
+    },
+    /// A model server is reading its prompts.
+    #[serde(rename = "session.connecting")]
+    Connecting {
+        /// 1 for the first server that is tried.
+        attempt: u32,
+        /// The longest that this attempt may take, in milliseconds.
+        deadline_ms: u64,
+    },
+    /// The model listens from now on; earlier audio was dropped.
+    #[serde(rename = "session.ready")]
+    Ready {
+        /// From the upgrade to now, in milliseconds.
+        setup_ms: u64,
+        /// The part of it that was spent waiting for a slot, in milliseconds.
+        queued_ms: u64,
+    },
+    /// A piece of what the assistant says; pieces join without a separator.
+    #[serde(rename = "transcript.delta")]
+    Transcript(TranscriptDelta),
+    /// The call will end soon unless the reason goes away.
+    #[serde(rename = "session.expiring")]
+    Expiring {
+        /// Which limit is near.
+        reason: ExpiryReason,
+        /// Milliseconds until the call ends.
+        in_ms: u64,
+    },
+    /// The last message: why the call ended and what it was.
+    #[serde(rename = "session.ended")]
+    Ended(EndReport),
+    /// Something was wrong; the call goes on unless `session.ended` follows.
+    #[serde(rename = "error")]
+    Error(ErrorEvent),
+    /// The answer to `ping`.
+    #[serde(rename = "pong")]
+    Pong {
+        /// The id of the `ping`.
+        id: String,
+    },
+}
+
+/// A piece of the assistant's words. Its `Debug` does not show them.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TranscriptDelta {
+    /// The words, as the model produced them.
+    pub text: String,
+    /// The position in the assistant's audio, in milliseconds since `session.ready`.
+    pub audio_ms: u64,
+}
+
+impl fmt::Debug for TranscriptDelta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TranscriptDelta").field("bytes", &self.text.len()).field("audio_ms", &self.audio_ms).finish()
+    }
+}
+
+/// The audio format of a call, as `session.created` states it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudioTerms {
+    /// `pcm16`, `opus` or `ogg-opus`.
+    pub format: String,
+    /// Samples a second (of the PCM, or of the Opus clock).
+    pub sample_rate: u32,
+    /// Always 1.
+    pub channels: u8,
+}
+
+/// A call's limits, as `session.created` states them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitTerms {
+    /// The longest duration of the call, in milliseconds.
+    pub max_duration_ms: u64,
+    /// The longest time without caller audio, in milliseconds.
+    pub idle_timeout_ms: u64,
+}
+
+/// Which limit a `session.expiring` warns of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiryReason {
+    /// No audio came from the caller; any audio takes the warning back.
+    Idle,
+    /// The call reaches its longest duration.
+    MaxDuration,
+    /// Tandem is shutting down.
+    Drain,
+}
+
+/// The last word on a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndReport {
+    /// Why the call ended.
+    pub ending: Ending,
+    /// The close code that follows.
+    pub close_code: u16,
+    /// One sentence for people.
+    pub message: String,
+    /// From the upgrade to the end, in milliseconds.
+    pub duration_ms: u64,
+    /// Caller audio taken in, in milliseconds.
+    pub audio_in_ms: u64,
+    /// Assistant audio sent out, in milliseconds.
+    pub audio_out_ms: u64,
+    /// Audio of both directions dropped at full queues, in milliseconds.
+    pub dropped_ms: u64,
+}
+
+/// What was wrong, in words that one can act on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorEvent {
+    /// A stable code for programs.
+    pub code: String,
+    /// A sentence for people; it never repeats what the caller sent.
+    pub message: String,
+    /// The HTTP status that the same refusal has before an upgrade, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// When another try makes sense, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_seconds: Option<u64>,
+}
+
+/// Why a caller's control message was not understood. None of these ends the call by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NativeError {
+    /// The message is too long to be one of ours.
+    #[error("control messages have at most {MAX_CONTROL_BYTES} bytes")]
+    TooLong,
+    /// Neither JSON, nor one of the known types with its fields.
+    #[error("control messages are JSON objects of type \"session.end\" or \"ping\"; see docs/protocol/client.md")]
+    NotUnderstood,
+    /// The id of a `ping` is too long to be echoed.
+    #[error("the id of a ping has at most {MAX_PING_ID_BYTES} bytes")]
+    PingIdTooLong,
+}
+
+/// Reads one control message of a caller.
+pub fn decode_client(text: &str) -> Result<ClientEvent, NativeError> {
+    if text.len() > MAX_CONTROL_BYTES {
+        return Err(NativeError::TooLong);
+    }
+    let event: ClientEvent = serde_json::from_str(text).map_err(|_| NativeError::NotUnderstood)?;
+    match &event {
+        ClientEvent::Ping { id } if id.len() > MAX_PING_ID_BYTES => Err(NativeError::PingIdTooLong),
+        _ => Ok(event),
+    }
+}
+
+/// Writes one event as the text of its frame.
+pub fn encode_server(event: &ServerEvent) -> String {
+    // Every field is a string, a number or an enum of unit variants: serialisation cannot fail.
+    serde_json::to_string(event).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_messages_are_read_and_bad_ones_say_what_is_expected() {
+        assert_eq!(decode_client(r#"{"type":"session.end"}"#), Ok(ClientEvent::End {}));
+        assert_eq!(decode_client(r#"{"type":"ping","id":"7"}"#), Ok(ClientEvent::Ping { id: "7".into() }));
+        for bad in ["", "[]", "{}", r#"{"type":"no"}"#, r#"{"type":"session.end","x":1}"#, "\u{0}"] {
+            assert_eq!(decode_client(bad), Err(NativeError::NotUnderstood), "{bad:?}");
+        }
+        assert_eq!(decode_client(&" ".repeat(5000)), Err(NativeError::TooLong));
+        let long = format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(65));
+        assert_eq!(decode_client(&long), Err(NativeError::PingIdTooLong));
+    }
+
+    #[test]
+    fn words_do_not_print() {
+        let delta = TranscriptDelta { text: "secret".into(), audio_ms: 5 };
+        let event = ServerEvent::Transcript(delta);
+        assert!(!format!("{event:?}").contains("secret"));
+        assert_eq!(encode_server(&event), r#"{"type":"transcript.delta","text":"secret","audio_ms":5}"#);
+    }
+}
