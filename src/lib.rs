@@ -5,3 +5,4 @@
 pub mod audio;
 pub mod pool;
 pub mod protocol;
+pub mod session;
