@@ -59,7 +59,7 @@ impl OpusEncoder {
     /// 80 ms become one packet of several frames, as a model server sends it.
     pub fn encode(&mut self, pcm_24k_mono: &[f32]) -> Result<OpusPacket, CodecError> {
         let samples = pcm_24k_mono.len();
-        if samples % FRAME_SAMPLES != 0 || !(1..=4).contains(&(samples / FRAME_SAMPLES)) {
+        if !(1..=4).any(|frames| samples == frames * FRAME_SAMPLES) {
             return Err(CodecError::Length(samples));
         }
         let length = self.codec.encode(pcm_24k_mono, samples, &mut self.packet)?;

@@ -160,7 +160,7 @@ fn check_single(frame: &[u8]) -> Result<u8, PacketError> {
 
 /// Code 1: two frames of the same length.
 fn check_equal_pair(frames: &[u8]) -> Result<u8, PacketError> {
-    if frames.len() % 2 != 0 {
+    if !frames.len().is_multiple_of(2) {
         return Err(PacketError::UnequalHalves);
     }
     check_frame(frames.len() / 2)?;

@@ -114,7 +114,7 @@ pub fn tokens_estimate(text_prompt: &str) -> u32 {
     for byte in text_prompt.bytes() {
         match byte {
             _ if byte.is_ascii_alphabetic() => {
-                tokens += u32::from(run_of_letters % 3 == 0);
+                tokens += u32::from(run_of_letters.is_multiple_of(3));
                 run_of_letters += 1;
             }
             b' ' if !after_space => run_of_letters = 0,
