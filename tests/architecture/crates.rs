@@ -1,4 +1,4 @@
-//! Where the framework may be named: actors, the HTTP edge and the outgoing sockets each have their files.
+//! Where a framework may be named: actors, the HTTP edge, outgoing sockets and the simulator each have their files.
 
 use super::source::Source;
 use super::violation::Violation;
@@ -6,7 +6,7 @@ use super::violation::Violation;
 const RULE: &str = "crates";
 
 /// A crate, and the files or folders below `src/` (prefixes) that may name it.
-const PLACES: [(&str, &[&str]); 3] = [
+const PLACES: [(&str, &[&str]); 4] = [
     (
         "actix",
         &[
@@ -21,9 +21,10 @@ const PLACES: [(&str, &[&str]); 3] = [
     ),
     ("actix_web", &["http.rs", "http/", "gateway.rs", "gateway/", "cli.rs", "cli/"]),
     ("awc", &["session/leg/upstream", "pool/probe.rs"]),
+    ("tokio_tungstenite", &["sim.rs", "sim/"]),
 ];
 
-/// Finds `actix`, `actix_web` and `awc` outside of their places.
+/// Finds a crate of the table outside of its places. The program only: tests may play any part.
 pub fn check(source: &Source) -> Vec<Violation> {
     let Some(path) = source.path_in_src() else { return Vec::new() };
     let tokens = source.program();
@@ -50,6 +51,7 @@ mod tests {
             ("src/session/leg/client.rs", "\nuse actix::Addr;"),
             ("src/session/actor.rs", "\nfn a(x: actix_web::web::Bytes) {}"),
             ("src/session/actor.rs", "\nuse awc;"),
+            ("src/session/leg/upstream.rs", "\nuse tokio_tungstenite::connect_async;"),
             ("src/http/voice.rs", "\nuse {actix::prelude::*};"),
         ] {
             let found = check(&Source::read(path, text));
