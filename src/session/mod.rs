@@ -1,5 +1,7 @@
 //! One call: a pure machine that decides, an actor that does, and two legs that own the sockets.
 
-pub mod machine;
-pub mod transcript;
+pub mod actor;
 pub mod leg;
+pub mod machine;
+pub mod switchboard;
+pub mod transcript;

@@ -104,9 +104,7 @@ fn listen(
             Ok(AggregatedMessage::Text(text)) if pace.allows(text.len()) => {
                 decoder.decode(Incoming::Text(text.to_string()))
             }
-            Ok(AggregatedMessage::Binary(bytes)) if pace.allows(bytes.len()) => {
-                decoder.decode(Incoming::Binary(bytes))
-            }
+            Ok(AggregatedMessage::Binary(bytes)) if pace.allows(bytes.len()) => decoder.decode(Incoming::Binary(bytes)),
             Ok(AggregatedMessage::Text(_) | AggregatedMessage::Binary(_)) => vec![too_fast()],
             Ok(AggregatedMessage::Ping(payload)) if pace.allows(payload.len()) => {
                 let _ = pongs.try_send(payload);

@@ -80,18 +80,12 @@ impl UpstreamConnector {
             || ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
         let mut verified = builder()?.with_root_certificates(roots).with_no_client_auth();
         let anything = Arc::new(AcceptAnything(Arc::clone(&provider)));
-        let mut unverified =
-            builder()?.dangerous().with_custom_certificate_verifier(anything).with_no_client_auth();
+        let mut unverified = builder()?.dangerous().with_custom_certificate_verifier(anything).with_no_client_auth();
         for config in [&mut verified, &mut unverified] {
             // HTTP/2 has no upgrade: a server that picks it breaks the tunnel.
             config.alpn_protocols = vec![b"http/1.1".to_vec()];
         }
-        Ok(Self {
-            verified: Arc::new(verified),
-            unverified: Arc::new(unverified),
-            insecure: trust.insecure,
-            timeouts,
-        })
+        Ok(Self { verified: Arc::new(verified), unverified: Arc::new(unverified), insecure: trust.insecure, timeouts })
     }
 
     /// An awc client for this endpoint, for use on the current thread.

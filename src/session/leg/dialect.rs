@@ -95,7 +95,7 @@ pub enum Outgoing {
 }
 
 enum Reader {
-    Pcm(PcmReader),
+    Pcm(Box<PcmReader>),
     Opus,
     Ogg(OggDemuxer),
 }
@@ -110,7 +110,7 @@ impl Decoder {
     /// A decoder at the start of a call.
     pub fn new(dialect: Dialect) -> Result<Self, PcmError> {
         let reader = match dialect.format() {
-            AudioFormat::Pcm16(rate) => Reader::Pcm(PcmReader::new(rate)?),
+            AudioFormat::Pcm16(rate) => Reader::Pcm(Box::new(PcmReader::new(rate)?)),
             AudioFormat::Opus => Reader::Opus,
             AudioFormat::OggOpus => Reader::Ogg(OggDemuxer::new()),
         };
@@ -160,7 +160,7 @@ fn ogg_input(item: Result<OggItem, OggError>) -> Option<ClientInput> {
         Ok(OggItem::Packet(packet)) => Some(ClientInput::Audio(packet)),
         Ok(OggItem::Head(_) | OggItem::Tags | OggItem::End) => None,
         // A recorder that starts anew begins a new stream: that is no fault.
-        Err(OggError::Chained { .. }) => None,
+        Err(OggError::Chained) => None,
         Err(error) => Some(complaint("bad_ogg", &error)),
     }
 }
@@ -170,7 +170,7 @@ fn complaint(code: &'static str, error: &dyn std::error::Error) -> ClientInput {
 }
 
 enum Writer {
-    Pcm(PcmWriter),
+    Pcm(Box<PcmWriter>),
     Opus,
     Ogg { muxer: OggMuxer, begun: bool },
 }
@@ -186,7 +186,7 @@ impl Encoder {
     /// An encoder at the start of a call; `serial` numbers its Ogg stream.
     pub fn new(dialect: Dialect, serial: u32) -> Result<Self, PcmError> {
         let writer = match dialect.format() {
-            AudioFormat::Pcm16(rate) => Writer::Pcm(PcmWriter::new(rate)?),
+            AudioFormat::Pcm16(rate) => Writer::Pcm(Box::new(PcmWriter::new(rate)?)),
             AudioFormat::Opus => Writer::Opus,
             AudioFormat::OggOpus => Writer::Ogg { muxer: OggMuxer::new(serial), begun: false },
         };
@@ -223,10 +223,10 @@ impl Encoder {
                 let headers = self.headers().into_iter().map(|page| moshi(Message::Audio(page)));
                 std::iter::once(moshi(Message::Handshake(Bytes::new()))).chain(headers).collect()
             }
-            ServerEvent::Transcript(delta) => vec![moshi(Message::Text(TextPiece::from(delta.text)))],
-            ServerEvent::Error(error) => vec![moshi(Message::Error(error.message.into()))],
+            ServerEvent::Transcript(delta) => vec![moshi(Message::Text(TextPiece::new(&delta.text)))],
+            ServerEvent::Error(error) => vec![moshi(Message::Error(TextPiece::new(&error.message)))],
             ServerEvent::Ended(report) if report.ending != Ending::ClientLeft => {
-                vec![moshi(Message::Error(report.message.into()))]
+                vec![moshi(Message::Error(TextPiece::new(&report.message)))]
             }
             ServerEvent::Ended(_)
             | ServerEvent::Created { .. }
@@ -239,8 +239,11 @@ impl Encoder {
     /// The header pages, once.
     fn headers(&mut self) -> Vec<Bytes> {
         match &mut self.writer {
-            Writer::Ogg { muxer, begun } if !std::mem::replace(begun, true) => muxer.headers().into(),
-            _ => Vec::new(),
+            Writer::Ogg { begun: true, .. } | Writer::Pcm(_) | Writer::Opus => Vec::new(),
+            Writer::Ogg { muxer, begun } => {
+                *begun = true;
+                muxer.headers().into()
+            }
         }
     }
 

@@ -23,7 +23,10 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{connect::UpstreamConnector, pages::{PageReader, PageWriter}};
+use super::{
+    connect::UpstreamConnector,
+    pages::{PageReader, PageWriter},
+};
 use crate::{
     audio::packet::OpusPacket,
     pool::{lease::Lease, roster::QuarantineReason},
@@ -74,9 +77,9 @@ pub fn open(
     ));
     let client = connector.client(endpoint);
     let leg = Leg { lease, events, close: close_rx, connector: connector.clone() };
-    actix_rt::spawn(leg.run(packets_rx, async move {
-        client.ws(url.expose_secret()).connect().await.map(|(_, framed)| framed)
-    }));
+    actix_rt::spawn(
+        leg.run(packets_rx, async move { client.ws(url.expose_secret()).connect().await.map(|(_, framed)| framed) }),
+    );
     (UpstreamHandle { packets, _close: close }, ReceiverStream::new(events_rx))
 }
 

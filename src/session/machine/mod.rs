@@ -17,7 +17,7 @@ mod state;
 mod upstream;
 mod watch;
 
-pub use outbox::{Full, LEG_CREDIT, Outbox};
+pub use outbox::{Dropped, Full, LEG_CREDIT, Outbox};
 pub use state::{Machine, Summary};
 
 use std::time::{Duration, Instant};
@@ -212,6 +212,16 @@ pub enum Direction {
     Down,
 }
 
+impl Direction {
+    /// The metric label.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// Why audio was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
@@ -219,6 +229,16 @@ pub enum DropReason {
     PreHandshake,
     /// The queue to a leg was full.
     Backlog,
+}
+
+impl DropReason {
+    /// The metric label.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::PreHandshake => "pre_handshake",
+            Self::Backlog => "backlog",
+        }
+    }
 }
 
 /// What the actor has to do.
@@ -259,8 +279,8 @@ pub enum Note {
     AttemptFailed(Option<UpstreamEnd>),
     /// The first sound of the assistant, since the upgrade.
     FirstAudio(Duration),
-    /// Audio passed.
-    Passed(Direction, Duration),
-    /// Audio was dropped.
-    Dropped(Direction, DropReason, Duration),
+    /// One packet passed.
+    Passed(Direction),
+    /// Packets were dropped.
+    Dropped(Direction, DropReason, u64),
 }

@@ -15,6 +15,15 @@ const MAX_WAITING: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
+/// Audio that was dropped to keep the bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// How many packets.
+    pub packets: u64,
+    /// How long they were together.
+    pub duration: Duration,
+}
+
 /// What waits for one leg. Audio has a bound in time and drops its oldest; everything else is kept in order.
 #[derive(Debug)]
 pub struct Outbox<T> {
@@ -31,16 +40,17 @@ impl<T> Outbox<T> {
         Self { items: VecDeque::new(), audio: Duration::ZERO, audio_bound, credit: LEG_CREDIT, blocked_since: None }
     }
 
-    /// Adds audio; gives back how much of the oldest was dropped to keep the bound.
-    pub fn push_audio(&mut self, item: T, duration: Duration, now: Instant) -> Duration {
+    /// Adds audio; gives back what of the oldest was dropped to keep the bound.
+    pub fn push_audio(&mut self, item: T, duration: Duration, now: Instant) -> Dropped {
         self.items.push_back((item, Some(duration)));
         self.audio += duration;
-        let mut dropped = Duration::ZERO;
+        let mut dropped = Dropped::default();
         while self.audio > self.audio_bound && self.items.len() > 1 {
             let Some(oldest) = self.items.iter().position(|(_, audio)| audio.is_some()) else { break };
             let Some((_, Some(length))) = self.items.remove(oldest) else { break };
             self.audio = self.audio.saturating_sub(length);
-            dropped += length;
+            dropped.packets += 1;
+            dropped.duration += length;
         }
         self.note_blocked(now);
         dropped
@@ -122,7 +132,7 @@ mod tests {
         outbox.push_audio(10, FRAME, now);
         outbox.push(99, now).unwrap();
         outbox.push_audio(11, FRAME, now);
-        assert_eq!(outbox.push_audio(12, FRAME, now), FRAME, "10 is dropped");
+        assert_eq!(outbox.push_audio(12, FRAME, now), Dropped { packets: 1, duration: FRAME }, "10 is dropped");
         assert_eq!(outbox.pop(), None);
         for expected in [99, 11, 12] {
             outbox.writable(now);
@@ -154,7 +164,7 @@ mod tests {
     #[test]
     fn one_packet_longer_than_the_bound_still_passes() {
         let (mut outbox, now) = (Outbox::new(FRAME / 2), origin());
-        assert_eq!(outbox.push_audio(1, FRAME, now), Duration::ZERO);
+        assert_eq!(outbox.push_audio(1, FRAME, now), Dropped::default());
         assert_eq!(outbox.pop(), Some(1));
         assert!(!outbox.is_flushed());
         outbox.writable(now);

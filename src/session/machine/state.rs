@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    ClientInput, ClientOutput, Complaint, Direction, DropReason, Effect, Input, Limits, Note, Outbox, Terms,
+    ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Limits, Note, Outbox, Terms,
     UpstreamInput, upstream::Upstream, watch::Watch,
 };
 use crate::{
@@ -173,7 +173,7 @@ impl Machine {
                 self.note_dropped(Direction::Up, DropReason::Backlog, dropped);
             }
             // Flushed later it would be lasting delay, so it is dropped now.
-            _ => self.note_dropped(Direction::Up, DropReason::PreHandshake, duration),
+            _ => self.note_dropped(Direction::Up, DropReason::PreHandshake, Dropped { packets: 1, duration }),
         }
     }
 
@@ -198,10 +198,10 @@ impl Machine {
         }
     }
 
-    pub(super) fn note_dropped(&mut self, direction: Direction, reason: DropReason, duration: Duration) {
-        if !duration.is_zero() {
-            self.totals.dropped += duration;
-            self.effects.push_back(Effect::Note(Note::Dropped(direction, reason, duration)));
+    pub(super) fn note_dropped(&mut self, direction: Direction, reason: DropReason, dropped: Dropped) {
+        if dropped.packets > 0 {
+            self.totals.dropped += dropped.duration;
+            self.effects.push_back(Effect::Note(Note::Dropped(direction, reason, dropped.packets)));
         }
     }
 

@@ -145,7 +145,7 @@ impl Machine {
             self.effects.push_back(Effect::Note(Note::FirstAudio(since_start)));
         }
         self.totals.audio_out += duration;
-        self.effects.push_back(Effect::Note(Note::Passed(Direction::Down, duration)));
+        self.effects.push_back(Effect::Note(Note::Passed(Direction::Down)));
         let dropped = self.to_client.push_audio(ClientOutput::Audio(packet), duration, now);
         self.note_dropped(Direction::Down, DropReason::Backlog, dropped);
     }
@@ -154,7 +154,7 @@ impl Machine {
         if self.phase != Phase::Streaming {
             return;
         }
-        if let Some(text) = self.transcript.push(piece.expose()) {
+        if let Some(text) = self.transcript.push(&piece.expose()) {
             let audio_ms = millis(self.upstream.received);
             self.say(ServerEvent::Transcript(TranscriptDelta { text, audio_ms }), now);
         }
@@ -166,7 +166,7 @@ impl Machine {
         }
         let packet = self.to_upstream.pop()?;
         self.upstream.feed(packet.duration(), self.watch.last_input);
-        self.effects.push_back(Effect::Note(Note::Passed(Direction::Up, packet.duration())));
+        self.effects.push_back(Effect::Note(Note::Passed(Direction::Up)));
         Some(packet)
     }
 
