@@ -3,4 +3,5 @@
 //! ARCHITECTURE.md has the map; `docs/life-of-a-session.md` follows one call through it.
 
 pub mod audio;
+pub mod auth;
 pub mod protocol;
