@@ -4,4 +4,5 @@
 
 pub mod audio;
 pub mod auth;
+pub mod http;
 pub mod protocol;
