@@ -4,5 +4,6 @@
 
 pub mod audio;
 pub mod auth;
+pub mod config;
 pub mod http;
 pub mod protocol;
