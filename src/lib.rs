@@ -4,6 +4,7 @@
 
 pub mod audio;
 pub mod auth;
+pub mod config;
 pub mod http;
 pub mod metrics;
 pub mod pool;
