@@ -2,4 +2,8 @@
 //!
 //! Inside Tandem audio is [`packet::OpusPacket`]s with a duration; every other shape is converted at a leg's edge.
 
+pub mod ogg;
+pub mod opus;
 pub mod packet;
+pub mod pcm;
+pub mod resampler;

@@ -1,0 +1,257 @@
+//! Ogg bytes, cut anywhere, into the packets of one Opus stream.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::head::{HeadError, OpusHead};
+use super::page::{CAPTURE, FLAG_CONTINUED, FLAG_FIRST, FLAG_LAST, Page, page_length};
+use crate::audio::packet::{MAX_PACKET_BYTES, OpusPacket, PacketError};
+
+/// The most bytes that wait for [`OggDemuxer::next_item`]: room for any page and for a large message on top.
+pub const MAX_BUFFERED_BYTES: usize = 256 * 1024;
+
+/// The most bytes between two pages that are skipped without a word. The model server gives up at the same length.
+pub const MAX_GARBAGE_BYTES: u64 = 150 * 1024;
+
+/// The longest packet that is gathered over pages, in bytes: long enough for audio and for sensible comments.
+const MAX_GATHERED_BYTES: usize = MAX_PACKET_BYTES;
+
+/// What was wrong with an Ogg stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OggError {
+    /// Bytes were pushed faster than items were taken; nothing of that push was kept.
+    #[error("at most {MAX_BUFFERED_BYTES} bytes of Ogg may wait; send smaller messages")]
+    BufferFull,
+    /// So many bytes without a page are no Ogg stream.
+    #[error("more than {MAX_GARBAGE_BYTES} bytes without an Ogg page; send Ogg pages")]
+    NoPages,
+    /// The page was damaged on its way.
+    #[error("the checksum of an Ogg page is wrong")]
+    Checksum,
+    /// Audio came before a stream was begun.
+    #[error("an Ogg stream begins with a page that holds OpusHead and is marked as the first")]
+    NoHead,
+    /// The header of the stream cannot be served.
+    #[error(transparent)]
+    Head(#[from] HeadError),
+    /// A second stream was begun in the same connection.
+    #[error("one Ogg stream a connection; another was begun")]
+    Chained,
+    /// The page belongs to a stream that was not begun here.
+    #[error("one Ogg stream a connection; a page of another came")]
+    UnknownSerial,
+    /// A part of a packet that is spread over pages is missing.
+    #[error("a packet that goes on in the next Ogg page is followed by the rest of it")]
+    BrokenPacket,
+    /// A packet that is spread over pages is too long.
+    #[error("a packet in an Ogg stream has at most {MAX_GATHERED_BYTES} bytes")]
+    PacketTooLong,
+    /// The packet is not Opus.
+    #[error(transparent)]
+    Packet(#[from] PacketError),
+}
+
+/// What an Ogg Opus stream is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OggItem {
+    /// The header: always the first item.
+    Head(OpusHead),
+    /// The comments, unread: they may hold anything. A stream may lack them.
+    Tags,
+    /// Audio.
+    Packet(OpusPacket),
+    /// The stream says that it is over. Model servers go on reading, and so do we.
+    End,
+}
+
+/// A packet of which the beginning has been seen.
+#[derive(Debug)]
+enum Unfinished {
+    /// None.
+    Nothing,
+    /// Gathered so far; the page with this number goes on with it.
+    Gathering { bytes: Vec<u8>, next_sequence: u32 },
+    /// Already reported; the rest of it is passed over.
+    PassingOver,
+}
+
+/// Reads one Ogg Opus stream.
+///
+/// However the bytes are cut, the same items come out. After an error the offending page or packet has been passed
+/// over, and reading goes on behind it.
+#[derive(Debug)]
+pub struct OggDemuxer {
+    buffer: BytesMut,
+    serial: Option<u32>,
+    tags_may_come: bool,
+    unfinished: Unfinished,
+    ready: VecDeque<Result<OggItem, OggError>>,
+    garbage_run_bytes: u64,
+    skipped_garbage_bytes: u64,
+    dropped_empty: u64,
+}
+
+impl Default for OggDemuxer {
+    fn default() -> Self {
+        OggDemuxer::new()
+    }
+}
+
+impl OggDemuxer {
+    /// A reader at the beginning of a stream.
+    pub fn new() -> OggDemuxer {
+        OggDemuxer {
+            buffer: BytesMut::new(),
+            serial: None,
+            tags_may_come: true,
+            unfinished: Unfinished::Nothing,
+            ready: VecDeque::new(),
+            garbage_run_bytes: 0,
+            skipped_garbage_bytes: 0,
+            dropped_empty: 0,
+        }
+    }
+
+    /// Adds the next bytes; take the items before the next push.
+    ///
+    /// Fails with [`OggError::BufferFull`] alone, and then keeps none of the bytes.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), OggError> {
+        if self.buffer.len() + bytes.len() > MAX_BUFFERED_BYTES {
+            return Err(OggError::BufferFull);
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The next item, or the next fault; `None` until more bytes are pushed.
+    pub fn next_item(&mut self) -> Option<Result<OggItem, OggError>> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Some(item);
+            }
+            self.skip_garbage();
+            if self.ready.is_empty() {
+                let length = page_length(&self.buffer)?;
+                let bytes = self.buffer.split_to(length);
+                self.garbage_run_bytes = 0;
+                self.read_page(&Page::read(&bytes)?);
+            }
+        }
+    }
+
+    /// Packets without a byte that were dropped: a model server would conceal 10 s of sound for each.
+    pub fn dropped_empty(&self) -> u64 {
+        self.dropped_empty
+    }
+
+    /// Bytes between pages that were skipped.
+    pub fn skipped_garbage_bytes(&self) -> u64 {
+        self.skipped_garbage_bytes
+    }
+
+    /// Leaves the buffer empty, or with a page or the beginning of one at its front.
+    fn skip_garbage(&mut self) {
+        let found = self.buffer.windows(CAPTURE.len()).position(|window| window == CAPTURE);
+        let garbage = found.unwrap_or_else(|| self.buffer.len() - capture_prefix(&self.buffer));
+        self.buffer.advance(garbage);
+        let before = self.garbage_run_bytes;
+        self.garbage_run_bytes = before.saturating_add(garbage as u64);
+        self.skipped_garbage_bytes = self.skipped_garbage_bytes.saturating_add(garbage as u64);
+        if before <= MAX_GARBAGE_BYTES && self.garbage_run_bytes > MAX_GARBAGE_BYTES {
+            self.ready.push_back(Err(OggError::NoPages));
+        }
+    }
+
+    fn read_page(&mut self, page: &Page<'_>) {
+        if let Err(error) = self.admit(page) {
+            self.ready.push_back(Err(error));
+            return;
+        }
+        if !page.has(FLAG_FIRST) {
+            self.match_continuation(page);
+        }
+        for piece in page.pieces().skip(usize::from(page.has(FLAG_FIRST))) {
+            self.read_piece(piece.bytes, piece.ends, page.header.sequence);
+        }
+        if page.has(FLAG_LAST) {
+            self.ready.push_back(Ok(OggItem::End));
+        }
+    }
+
+    /// Whether the page is one of our stream, which its first page begins.
+    fn admit(&mut self, page: &Page<'_>) -> Result<(), OggError> {
+        if !page.intact {
+            return Err(OggError::Checksum);
+        }
+        match self.serial {
+            None if page.has(FLAG_FIRST) => {
+                let first = page.pieces().next().filter(|piece| piece.ends).ok_or(HeadError::NotOpus)?;
+                self.ready.push_back(Ok(OggItem::Head(OpusHead::parse(first.bytes)?)));
+                self.serial = Some(page.header.serial);
+                Ok(())
+            }
+            None => Err(OggError::NoHead),
+            Some(_) if page.has(FLAG_FIRST) => Err(OggError::Chained),
+            Some(serial) if serial != page.header.serial => Err(OggError::UnknownSerial),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Makes sure that a packet goes on only in the page that follows, and only if both pages say so.
+    fn match_continuation(&mut self, page: &Page<'_>) {
+        let continued = page.has(FLAG_CONTINUED);
+        let matches = match &self.unfinished {
+            Unfinished::Nothing => !continued,
+            Unfinished::Gathering { next_sequence, .. } => continued && *next_sequence == page.header.sequence,
+            Unfinished::PassingOver => true,
+        };
+        if !matches {
+            self.ready.push_back(Err(OggError::BrokenPacket));
+        }
+        if !matches || !continued {
+            self.unfinished = if continued { Unfinished::PassingOver } else { Unfinished::Nothing };
+        }
+    }
+
+    fn read_piece(&mut self, bytes: &[u8], ends: bool, sequence: u32) {
+        match (std::mem::replace(&mut self.unfinished, Unfinished::Nothing), ends) {
+            (Unfinished::Nothing, true) => self.read_packet(bytes),
+            (Unfinished::Nothing, false) => self.gather(bytes.to_vec(), sequence),
+            (Unfinished::Gathering { bytes: mut whole, .. }, _) => {
+                whole.extend_from_slice(bytes);
+                if ends { self.read_packet(&whole) } else { self.gather(whole, sequence) }
+            }
+            (Unfinished::PassingOver, true) => {}
+            (Unfinished::PassingOver, false) => self.unfinished = Unfinished::PassingOver,
+        }
+    }
+
+    fn gather(&mut self, bytes: Vec<u8>, sequence: u32) {
+        self.unfinished = if bytes.len() > MAX_GATHERED_BYTES {
+            self.ready.push_back(Err(OggError::PacketTooLong));
+            Unfinished::PassingOver
+        } else {
+            Unfinished::Gathering { bytes, next_sequence: sequence.wrapping_add(1) }
+        };
+    }
+
+    fn read_packet(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            self.dropped_empty += 1;
+            return;
+        }
+        if std::mem::take(&mut self.tags_may_come) && bytes.starts_with(b"OpusTags") {
+            self.ready.push_back(Ok(OggItem::Tags));
+            return;
+        }
+        // A copy: a slice would keep the whole buffer alive for as long as the packet waits in a queue.
+        let packet = OpusPacket::parse(Bytes::copy_from_slice(bytes));
+        self.ready.push_back(packet.map(OggItem::Packet).map_err(OggError::Packet));
+    }
+}
+
+/// How many bytes at the end of the buffer may be the beginning of a page.
+fn capture_prefix(buffer: &[u8]) -> usize {
+    (1..CAPTURE.len()).rev().find(|&length| buffer.ends_with(&CAPTURE[..length])).unwrap_or(0)
+}

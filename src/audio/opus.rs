@@ -1,0 +1,104 @@
+//! Opus packets from and to sound at the model's rate, 24 kHz mono.
+
+use std::fmt;
+
+use bytes::Bytes;
+use opus_pure::Application;
+
+use super::packet::{OpusPacket, PacketError};
+
+/// Samples a second of the sound on this side of the codec: the rate of the model.
+pub const CODEC_RATE_HZ: u32 = 24_000;
+
+/// The samples of 20 ms at [`CODEC_RATE_HZ`].
+pub const FRAME_SAMPLES: usize = 480;
+
+/// Bits a second of an encoder: what a model server's own encoder makes (27.6 kbit/s observed).
+const BITRATE_BPS: i32 = 28_000;
+
+/// How hard the encoder works, of 0 to 10.
+const COMPLEXITY: i32 = 5;
+
+/// The bytes that the codec may use for one packet; ours have some 70 (20 ms) to 280 (80 ms).
+const ENCODED_BYTES: usize = opus_pure::MAX_PACKET_BYTES;
+
+/// The longest packet, 120 ms, in samples at [`CODEC_RATE_HZ`].
+const MAX_DECODED_SAMPLES: usize = 2_880;
+
+/// Why the codec did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// The sound has no length that a packet can have.
+    #[error("an Opus packet is made of 20, 40, 60 or 80 ms: 480, 960, 1440 or 1920 samples at 24 kHz, not {0}")]
+    Length(usize),
+    /// The encoder made something that is no packet.
+    #[error("the Opus encoder made no packet: {0}")]
+    NoPacket(#[from] PacketError),
+    /// The codec itself says what is wrong.
+    #[error("the Opus codec failed: {0}")]
+    Codec(#[from] opus_pure::Error),
+}
+
+/// Makes Opus packets for speech: variable rate around 28 kbit/s, 6.5 ms of look-ahead.
+pub struct OpusEncoder {
+    codec: opus_pure::OpusEncoder,
+    packet: Vec<u8>,
+}
+
+impl OpusEncoder {
+    /// An encoder at the beginning of a stream.
+    pub fn new() -> Result<OpusEncoder, CodecError> {
+        let mut codec = opus_pure::OpusEncoder::new(CODEC_RATE_HZ as i32, 1, Application::Voip)?;
+        codec.bitrate_bps = BITRATE_BPS;
+        codec.complexity = COMPLEXITY;
+        Ok(OpusEncoder { codec, packet: vec![0; ENCODED_BYTES] })
+    }
+
+    /// Makes one packet of 20, 40, 60 or 80 ms of sound, in samples from -1 to 1.
+    ///
+    /// 80 ms become one packet of several frames, as a model server sends it.
+    pub fn encode(&mut self, pcm_24k_mono: &[f32]) -> Result<OpusPacket, CodecError> {
+        let samples = pcm_24k_mono.len();
+        if !(1..=4).any(|frames| samples == frames * FRAME_SAMPLES) {
+            return Err(CodecError::Length(samples));
+        }
+        let length = self.codec.encode(pcm_24k_mono, samples, &mut self.packet)?;
+        Ok(OpusPacket::parse(Bytes::copy_from_slice(&self.packet[..length]))?)
+    }
+}
+
+impl fmt::Debug for OpusEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpusEncoder").finish_non_exhaustive()
+    }
+}
+
+/// Turns Opus packets of any mode, length and channel count into sound.
+pub struct OpusDecoder {
+    codec: opus_pure::OpusDecoder,
+    pcm: Vec<f32>,
+}
+
+impl OpusDecoder {
+    /// A decoder at the beginning of a stream.
+    pub fn new() -> Result<OpusDecoder, CodecError> {
+        let codec = opus_pure::OpusDecoder::new(CODEC_RATE_HZ as i32, 1)?;
+        Ok(OpusDecoder { codec, pcm: vec![0.0; MAX_DECODED_SAMPLES] })
+    }
+
+    /// The sound of one packet: 24 kHz mono, samples from -1 to 1, as many as the packet's duration says.
+    ///
+    /// Two channels are mixed down. Noise that passes for a packet decodes to peaks far beyond full scale; they are
+    /// cut off here, so that what follows may rely on the range.
+    pub fn decode(&mut self, packet: &OpusPacket) -> Result<Vec<f32>, CodecError> {
+        let decoded = self.codec.decode(packet.bytes(), MAX_DECODED_SAMPLES, &mut self.pcm)?;
+        let sound = self.pcm.iter().take(decoded);
+        Ok(sound.map(|&sample| if sample.is_nan() { 0.0 } else { sample.clamp(-1.0, 1.0) }).collect())
+    }
+}
+
+impl fmt::Debug for OpusDecoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpusDecoder").finish_non_exhaustive()
+    }
+}
