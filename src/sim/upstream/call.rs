@@ -69,7 +69,7 @@ struct Call<'a> {
 impl Call<'_> {
     async fn run(&mut self, asked: &Query) -> CallEnd {
         // Before the lock, and before it is known whether the request can be served: this is the leak.
-        if let Err(fault) = self.server.prompts().accept(asked, &self.server.settings) {
+        if let Err(fault) = self.server.take_prompts(asked) {
             return CallEnd::Start(fault);
         }
         // Nothing is read while waiting: no pong, no close reply, and a caller who left is not noticed.
@@ -84,7 +84,8 @@ impl Call<'_> {
 
     /// Steps the prompts as they stand in the shared state: the voice of the first step, the text of the first text step.
     async fn prompt(&mut self) -> Result<(), CallEnd> {
-        if let Some(voice) = self.server.prompts().voice() {
+        let prompts = self.server.prompts();
+        if let Some(voice) = prompts.voice() {
             self.entry.note(|call| call.voice_given = Some(voice.to_string()));
             self.step_silently(self.server.settings.voice_steps).await?;
             let cached = self.server.prompts().voice().map(|voice| voice.to_string());
@@ -116,7 +117,9 @@ impl Call<'_> {
     async fn step(&mut self) -> Result<(), CallEnd> {
         self.look_for_disconnect().await?;
         match self.fault {
-            Some(fault @ Fault::FailPrompting { steps }) if self.steps >= steps => return Err(CallEnd::Injected(fault)),
+            Some(fault @ Fault::FailPrompting { steps }) if self.steps >= steps => {
+                return Err(CallEnd::Injected(fault));
+            }
             _ => {}
         }
         self.clock.work(self.server.settings.step).await;
@@ -279,7 +282,8 @@ impl Call<'_> {
         self.entry.end(end);
         self.socket.queue_close(CLOSE_NORMAL);
         let reply = async {
-            while !matches!(self.socket.receive(true).await, Incoming::Close(_) | Incoming::Gone | Incoming::Nonsense) {}
+            while !matches!(self.socket.receive(true).await, Incoming::Close(_) | Incoming::Gone | Incoming::Nonsense) {
+            }
         };
         // A client that never replies only makes the lock stay longer.
         let _ = timeout(self.server.settings.close_timeout, reply).await;
@@ -289,7 +293,9 @@ impl Call<'_> {
 
 fn delay_of(fault: Fault) -> Option<Duration> {
     match fault {
-        Fault::Reset { after } | Fault::Finish { after } | Fault::Hang { after } | Fault::Vanish { after } => Some(after),
+        Fault::Reset { after } | Fault::Finish { after } | Fault::Hang { after } | Fault::Vanish { after } => {
+            Some(after)
+        }
         Fault::Refuse | Fault::NeverHandshake | Fault::FailPrompting { .. } => None,
     }
 }

@@ -117,7 +117,8 @@ mod tests {
     #[test]
     fn the_first_rule_that_applies_decides() {
         let hang = Fault::Hang { after: Duration::ZERO };
-        let faults = Faults { rules: vec![rule(Fault::NeverHandshake, When::Every(3)), rule(hang, When::Calls(2, 3))], seed: 1 };
+        let faults =
+            Faults { rules: vec![rule(Fault::NeverHandshake, When::Every(3)), rule(hang, When::Calls(2, 3))], seed: 1 };
         let hit: Vec<_> = (1..=6).map(|call| faults.of_call(call)).collect();
         assert_eq!(hit, [None, Some(hang), Some(Fault::NeverHandshake), None, None, Some(Fault::NeverHandshake)]);
     }

@@ -101,7 +101,8 @@ fn answer(request: &httparse::Request<'_, '_>) -> Reply {
     };
     reply.head_only = method == "HEAD";
     // A request with a body would have to be read to its end; nobody sends one here, so the connection ends instead.
-    let has_body = header("content-length").is_some_and(|length| length != "0") || header("transfer-encoding").is_some();
+    let has_body =
+        header("content-length").is_some_and(|length| length != "0") || header("transfer-encoding").is_some();
     let asks_to_close = header("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
     reply.keep_alive = request.version == Some(1) && !has_body && !asks_to_close;
     Reply::Text(reply)
@@ -242,7 +243,11 @@ mod tests {
     #[test]
     fn a_bad_handshake_is_refused_before_it_is_a_call() {
         for (from, to, body) in [
-            ("Upgrade: websocket", "Upgrade: h2c", "No WebSocket UPGRADE hdr: h2c\n Can \"Upgrade\" only to \"WebSocket\"."),
+            (
+                "Upgrade: websocket",
+                "Upgrade: h2c",
+                "No WebSocket UPGRADE hdr: h2c\n Can \"Upgrade\" only to \"WebSocket\".",
+            ),
             ("Connection: Upgrade", "Connection: close", "No CONNECTION upgrade hdr: close"),
             ("Version: 13", "Version: 12", "Unsupported version: 12"),
             ("Key: dGhlIHNhbXBsZSBub25jZQ==", "Key: abc", "Handshake error: 'abc'"),

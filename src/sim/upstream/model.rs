@@ -157,7 +157,8 @@ mod tests {
 
     fn tone(frames: usize) -> Vec<Bytes> {
         let mut encoder = OpusEncoder::new().unwrap();
-        let samples: Vec<f32> = (0..frames * FRAME_SAMPLES).map(|n| 0.3 * (TAU * 440.0 * n as f32 / 24_000.0).sin()).collect();
+        let samples: Vec<f32> =
+            (0..frames * FRAME_SAMPLES).map(|n| 0.3 * (TAU * 440.0 * n as f32 / 24_000.0).sin()).collect();
         samples.chunks(FRAME_SAMPLES).map(|frame| encoder.encode(frame).unwrap().bytes().clone()).collect()
     }
 

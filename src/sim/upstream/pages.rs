@@ -62,6 +62,9 @@ mod tests {
         pages.headers();
         let (first, second) = (pages.page(vec![1; 271]), pages.page(vec![2; 300]));
         assert_eq!((first.len(), &first[6..14], &first[18..22]), (300, &1920u64.to_le_bytes()[..], &[2, 0, 0, 0][..]));
-        assert_eq!((second.len(), &second[6..14], &second[18..22]), (329, &3840u64.to_le_bytes()[..], &[3, 0, 0, 0][..]));
+        assert_eq!(
+            (second.len(), &second[6..14], &second[18..22]),
+            (329, &3840u64.to_le_bytes()[..], &[3, 0, 0, 0][..])
+        );
     }
 }

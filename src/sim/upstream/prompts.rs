@@ -211,10 +211,25 @@ mod tests {
             ("voice_prompt=BAD.pt&text_prompt=b", Err(StartFault::UnreadableVoice), "NATF0.pt", "<system> a <system>"),
             ("voice_prompt=../voices/NATM1.pt&text_prompt=b", Ok(()), "NATM1.pt", "<system> b <system>"),
             ("voice_prompt=/voices/NATM1.pt&text_prompt=b", Ok(()), "NATM1.pt", "<system> b <system>"),
-            ("voice_prompt=%2Fetc%2Fpasswd&text_prompt=b", Err(StartFault::NoSuchVoice), "NATF0.pt", "<system> a <system>"),
+            (
+                "voice_prompt=%2Fetc%2Fpasswd&text_prompt=b",
+                Err(StartFault::NoSuchVoice),
+                "NATF0.pt",
+                "<system> a <system>",
+            ),
             ("voice_prompt=NATM1.pt&text_prompt=<system>+b+<system>", Ok(()), "NATM1.pt", "<system> b <system>"),
-            ("voice_prompt=NATM1.pt&text_prompt=b+%C3%A9&topk=3&text_seed=1", Ok(()), "NATM1.pt", "<system> b é <system>"),
-            ("voice_prompt=NATM1.pt&voice_prompt=NO.pt&text_prompt=b&text_prompt=", Ok(()), "NATM1.pt", "<system> b <system>"),
+            (
+                "voice_prompt=NATM1.pt&text_prompt=b+%C3%A9&topk=3&text_seed=1",
+                Ok(()),
+                "NATM1.pt",
+                "<system> b é <system>",
+            ),
+            (
+                "voice_prompt=NATM1.pt&voice_prompt=NO.pt&text_prompt=b&text_prompt=",
+                Ok(()),
+                "NATM1.pt",
+                "<system> b <system>",
+            ),
         ];
         for (query, outcome, voice, text) in rows {
             let mut prompts = SharedPrompts::default();
@@ -248,7 +263,8 @@ mod tests {
 
     #[test]
     fn tokens_follow_the_length_without_the_tags() {
-        for (text, tokens) in [("<system> a <system>", 6), ("<system>  <system>", 5), ("<system> éééé <system>", 6)] {
+        for (text, tokens) in [("<system> a <system>", 6), ("<system>  <system>", 5), ("<system> éééé <system>", 6)]
+        {
             assert_eq!(PromptText::new(text).tokens(), tokens, "{text}");
         }
         assert_eq!(PromptText::new(format!("<system> {} <system>", "x".repeat(1000))).tokens(), 255);

@@ -16,7 +16,7 @@ use super::event_loop::EventLoop;
 use super::fault::{Fault, Faults};
 use super::head::{self, Head, Reply};
 use super::log::Log;
-use super::prompts::SharedPrompts;
+use super::prompts::{Query, SharedPrompts, StartFault};
 use super::settings::Settings;
 use super::transport::{Transport, reset_on_drop};
 
@@ -56,8 +56,13 @@ impl Server {
     }
 
     /// The prompts as they stand now.
-    pub fn prompts(&self) -> MutexGuard<'_, SharedPrompts> {
-        self.prompts.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn prompts(&self) -> SharedPrompts {
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Overwrites the prompts with those of a request, as far as it can be served.
+    pub fn take_prompts(&self, asked: &Query) -> Result<(), StartFault> {
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).accept(asked, &self.settings)
     }
 
     /// What goes wrong with the call of this number.

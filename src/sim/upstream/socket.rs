@@ -21,6 +21,9 @@ pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// The bytes that may wait to be written. The real server knows no limit; here the model pauses.
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
 
+/// Opcode, length and mask at their longest (RFC 6455, section 5.2).
+const MAX_FRAME_HEAD_BYTES: usize = 14;
+
 /// What came from the client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Incoming {
@@ -107,7 +110,7 @@ impl Socket {
     fn queue_frame(&mut self, opcode: OpCode, payload: &[&[u8]]) {
         let header = FrameHeader { opcode, ..FrameHeader::default() };
         let length: usize = payload.iter().map(|part| part.len()).sum();
-        let mut head = Vec::with_capacity(FrameHeader::MAX_SIZE);
+        let mut head = Vec::with_capacity(MAX_FRAME_HEAD_BYTES);
         // Writing to memory cannot fail.
         let _ = header.format(length as u64, &mut head);
         self.output.extend_from_slice(&head);
