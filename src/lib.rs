@@ -4,3 +4,4 @@
 
 pub mod audio;
 pub mod protocol;
+pub mod sim;
