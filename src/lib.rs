@@ -3,5 +3,8 @@
 //! ARCHITECTURE.md has the map; `docs/life-of-a-session.md` follows one call through it.
 
 pub mod audio;
+pub mod metrics;
+pub mod pool;
 pub mod protocol;
+pub mod session;
 pub mod sim;

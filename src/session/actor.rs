@@ -1,0 +1,301 @@
+//! One call's actor: it drives the machine and does what the machine decides.
+//!
+//! Every stream item, timer and answer goes through [`SessionActor::drive`]; nothing else touches the machine.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, StreamHandler, WrapFuture,
+};
+use futures_util::Stream;
+use tokio::time::{Instant, timeout};
+use tracing::Span;
+
+use super::{
+    leg::{
+        client::ClientHandle,
+        connect::UpstreamConnector,
+        upstream::{self, UpstreamHandle},
+    },
+    machine::{ClientInput, Effect, Input, Limits, Machine, Note, Summary, Terms, UpstreamInput},
+    switchboard::{Control, Seat},
+};
+use crate::{
+    metrics::{CallMetrics, Metrics},
+    pool::{
+        actor::{Acquire, PoolActor},
+        lease::Lease,
+        roster::UpstreamIndex,
+    },
+    protocol::{ending::Ending, moshi::ChatTarget},
+};
+
+/// The pool answers from memory: an answer that takes longer will not come.
+const POOL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Everything that one call needs from outside.
+pub struct Setup {
+    /// What the call was promised.
+    pub terms: Terms,
+    /// Its limits.
+    pub limits: Limits,
+    /// Its place on the switchboard.
+    pub seat: Seat,
+    /// The slot that admitted it.
+    pub lease: Lease,
+    /// Voice and prompt.
+    pub target: Arc<ChatTarget>,
+    /// Opens upstream sockets.
+    pub connector: UpstreamConnector,
+    /// Grants further slots.
+    pub pool: Addr<PoolActor>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The wire's name in metrics and logs.
+    pub protocol: &'static str,
+    /// The session's span.
+    pub span: Span,
+}
+
+/// One call.
+pub struct SessionActor {
+    machine: Machine,
+    seat: Seat,
+    lease: Option<Lease>,
+    last_upstream: Option<(UpstreamIndex, String)>,
+    target: Arc<ChatTarget>,
+    connector: UpstreamConnector,
+    pool: Addr<PoolActor>,
+    client: Option<ClientHandle>,
+    upstream: Option<UpstreamHandle>,
+    alarm: Option<(Instant, SpawnHandle)>,
+    metrics: Arc<Metrics>,
+    call: CallMetrics,
+    protocol: &'static str,
+    ending: Option<Ending>,
+    span: Span,
+}
+
+impl SessionActor {
+    /// Starts a call on the current thread over an upgraded socket.
+    pub fn start(setup: Setup, client: ClientHandle, heard: impl Stream<Item = ClientInput> + 'static) -> Addr<Self> {
+        let now = Instant::now();
+        Self::create(move |ctx| {
+            ctx.add_stream(heard);
+            Self {
+                machine: Machine::new(setup.terms, setup.limits, now.into_std()),
+                seat: setup.seat,
+                lease: Some(setup.lease),
+                last_upstream: None,
+                target: setup.target,
+                connector: setup.connector,
+                pool: setup.pool,
+                client: Some(client),
+                upstream: None,
+                alarm: None,
+                call: setup.metrics.call(setup.protocol),
+                metrics: setup.metrics,
+                protocol: setup.protocol,
+                ending: None,
+                span: setup.span,
+            }
+        })
+    }
+
+    /// The one door to the machine. **Invariant:** all effects are drained before the next input.
+    fn drive(&mut self, input: Input, ctx: &mut Context<Self>) {
+        let span = self.span.clone();
+        let _entered = span.enter();
+        self.machine.handle(input, Instant::now().into_std());
+        self.settle(ctx);
+    }
+
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        while let Some(effect) = self.machine.poll_effect() {
+            self.perform(effect, ctx);
+        }
+        self.arm(ctx);
+    }
+
+    fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Acquire { elsewhere } => self.acquire(elsewhere, ctx),
+            Effect::OpenUpstream(attempt) => self.open_upstream(attempt, ctx),
+            Effect::CloseUpstream => self.upstream = None,
+            Effect::SendUpstream(packet) => {
+                if !self.upstream.as_ref().is_some_and(|leg| leg.send(packet)) {
+                    // The leg is ending; its own report of it is on the way.
+                    tracing::trace!("packet for an upstream leg that is gone");
+                }
+            }
+            Effect::SendClient(output) => {
+                if !self.client.as_ref().is_some_and(|leg| leg.say(output)) {
+                    tracing::trace!("message for a caller's leg that is gone");
+                }
+            }
+            Effect::CloseClient(ending) => {
+                if let Some(leg) = &self.client {
+                    leg.close(ending);
+                }
+            }
+            Effect::Note(note) => self.note(note),
+            Effect::Done(summary) => self.done(&summary, ctx),
+        }
+    }
+
+    fn acquire(&mut self, elsewhere: bool, ctx: &mut Context<Self>) {
+        if !elsewhere && self.lease.is_some() {
+            // The slot that admitted the call. Told in a turn of its own: effects never nest.
+            ctx.notify(Leased);
+            return;
+        }
+        let avoid = self.last_upstream.as_ref().map(|(index, _)| *index);
+        let ask = timeout(POOL_TIMEOUT, self.pool.send(Acquire { avoid }));
+        ctx.spawn(ask.into_actor(self).map(|answer, actor, ctx| match answer {
+            Ok(Ok(Some(lease))) => {
+                actor.lease = Some(lease);
+                actor.drive(Input::Leased, ctx);
+            }
+            _ => actor.drive(Input::NoSlot, ctx),
+        }));
+    }
+
+    fn open_upstream(&mut self, attempt: u32, ctx: &mut Context<Self>) {
+        let Some(lease) = self.lease.take() else {
+            tracing::error!("an upstream leg without a lease was refused");
+            ctx.notify(Control::End(Ending::Internal));
+            return;
+        };
+        let label = lease.endpoint().label();
+        tracing::debug!(attempt, upstream = label, "opening upstream leg");
+        self.last_upstream = Some((lease.upstream(), label));
+        let (handle, heard) = upstream::open(&self.connector, lease, &self.target);
+        self.upstream = Some(handle);
+        ctx.add_stream(tokio_stream::StreamExt::map(heard, move |input| FromUpstream(attempt, input)));
+    }
+
+    fn note(&self, note: Note) {
+        match note {
+            Note::Ready { setup, handshake } => {
+                self.call.ready(setup, handshake);
+                self.count_attempt("ready");
+                tracing::info!(setup_ms = setup.as_millis(), handshake_ms = handshake.as_millis(), "session ready");
+            }
+            Note::AttemptFailed(end) => {
+                let result = end.map_or("handshake_timeout", super::machine::UpstreamEnd::code);
+                self.count_attempt(result);
+                tracing::warn!(upstream = self.upstream_label(), result, "attempt on upstream failed");
+            }
+            Note::FirstAudio(since_start) => self.call.first_audio(since_start),
+            Note::Passed(super::machine::Direction::Up) => self.call.frame_up(),
+            Note::Passed(super::machine::Direction::Down) => self.call.frame_down(),
+            Note::Dropped(direction, reason, packets) => {
+                self.metrics.dropped(direction.code(), reason.code(), packets);
+            }
+        }
+    }
+
+    fn count_attempt(&self, result: &'static str) {
+        self.metrics.attempt(self.upstream_label().to_owned(), result);
+    }
+
+    fn upstream_label(&self) -> &str {
+        self.last_upstream.as_ref().map_or("none", |(_, label)| label)
+    }
+
+    fn done(&mut self, summary: &Summary, ctx: &mut Context<Self>) {
+        self.ending = Some(summary.ending);
+        self.call.duration(summary.duration);
+        tracing::info!(
+            ending = summary.ending.code(),
+            duration_ms = summary.duration.as_millis(),
+            attempts = summary.attempts,
+            upstream = self.upstream_label(),
+            "session ended"
+        );
+        self.client = None;
+        self.upstream = None;
+        ctx.stop();
+    }
+
+    /// One alarm for the machine's one deadline; a later deadline than the armed one costs nothing until it rings.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        let Some(deadline) = self.machine.deadline().map(Instant::from_std) else { return };
+        if let Some((armed, handle)) = self.alarm {
+            if armed <= deadline {
+                return;
+            }
+            ctx.cancel_future(handle);
+        }
+        let delay = deadline.saturating_duration_since(Instant::now());
+        let handle = ctx.run_later(delay, |actor, ctx| {
+            actor.alarm = None;
+            actor.drive(Input::Tick, ctx);
+        });
+        self.alarm = Some((deadline, handle));
+    }
+}
+
+impl Actor for SessionActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.seat.answer_at(ctx.address().recipient());
+        let span = self.span.clone();
+        let _entered = span.enter();
+        tracing::info!(protocol = self.protocol, "session started");
+        self.settle(ctx);
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        // Also reached by a panic of a handler: every call that was counted as begun is counted as ended.
+        let ending = self.ending.unwrap_or(Ending::Internal);
+        self.metrics.ended(self.protocol, ending.code());
+    }
+}
+
+/// The slot that admitted the call is taken up.
+struct Leased;
+
+impl actix::Message for Leased {
+    type Result = ();
+}
+
+impl Handler<Leased> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Leased, ctx: &mut Self::Context) {
+        self.drive(Input::Leased, ctx);
+    }
+}
+
+impl Handler<Control> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, control: Control, ctx: &mut Self::Context) {
+        match control {
+            Control::Drain(deadline) => self.drive(Input::Drain(deadline.into_std()), ctx),
+            Control::End(ending) => self.drive(Input::End(ending), ctx),
+        }
+    }
+}
+
+impl StreamHandler<ClientInput> for SessionActor {
+    fn handle(&mut self, input: ClientInput, ctx: &mut Self::Context) {
+        self.drive(Input::Client(input), ctx);
+    }
+
+    // The default would stop the actor; the stream's last item has told the machine.
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+/// What an upstream leg says, with the attempt it belongs to.
+struct FromUpstream(u32, UpstreamInput);
+
+impl StreamHandler<FromUpstream> for SessionActor {
+    fn handle(&mut self, FromUpstream(attempt, input): FromUpstream, ctx: &mut Self::Context) {
+        self.drive(Input::Upstream(attempt, input), ctx);
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}

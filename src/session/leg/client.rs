@@ -1,0 +1,187 @@
+//! The caller's socket: a stream of what it says, and a task that writes to it.
+
+use std::num::NonZeroU32;
+
+use actix_http::ws::{CloseCode, CloseReason};
+use actix_ws::{AggregatedMessage, AggregatedMessageStream, Closed, Session};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::dialect::{Decoder, Encoder, Incoming, Outgoing};
+use crate::{
+    protocol::ending::Ending,
+    session::machine::{ClientInput, ClientOutput, Complaint, LEG_CREDIT},
+};
+
+/// The longest frame, and the longest message of several frames, that a caller may send, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
+
+/// Messages a second that no honest caller exceeds: the shortest Opus packets are 2.5 ms.
+const MESSAGES_PER_SECOND: u32 = 500;
+/// A caller may catch up on so many seconds at once after its network stalled.
+const BURST_SECONDS: u32 = 5;
+
+enum Command {
+    Say(ClientOutput),
+    Close(Ending),
+}
+
+/// The session's end of a caller's leg. Dropped, it lets go of the socket at once.
+pub struct ClientHandle {
+    commands: mpsc::Sender<Command>,
+    writer: JoinHandle<()>,
+}
+
+impl ClientHandle {
+    /// Hands one message over. `false` means that the leg had no credit, or is gone.
+    pub fn say(&self, output: ClientOutput) -> bool {
+        self.commands.try_send(Command::Say(output)).is_ok()
+    }
+
+    /// Closes the socket after everything that was said.
+    pub fn close(&self, ending: Ending) -> bool {
+        self.commands.try_send(Command::Close(ending)).is_ok()
+    }
+}
+
+impl Drop for ClientHandle {
+    fn drop(&mut self) {
+        self.writer.abort();
+    }
+}
+
+/// Takes a caller's socket over and gives both ends of its leg.
+pub fn open(
+    session: Session,
+    messages: AggregatedMessageStream,
+    decoder: Decoder,
+    encoder: Encoder,
+    max_bytes_per_second: u32,
+) -> (ClientHandle, impl Stream<Item = ClientInput>) {
+    // One more than the credit, so that a close always has room.
+    let (commands, commands_rx) = mpsc::channel(LEG_CREDIT + 1);
+    let (written, written_rx) = mpsc::channel(LEG_CREDIT + 1);
+    let (pongs, pongs_rx) = mpsc::channel(1);
+    let writer = actix_rt::spawn(write(session, commands_rx, pongs_rx, written, encoder));
+    let heard = listen(messages, decoder, Pace::new(max_bytes_per_second), pongs);
+    let stream = stream::select(heard, ReceiverStream::new(written_rx).map(|()| ClientInput::Writable));
+    (ClientHandle { commands, writer }, stream)
+}
+
+/// How fast a caller may send: twice real time with room to catch up, so that nobody can buy our time with theirs.
+struct Pace {
+    messages: DefaultDirectRateLimiter,
+    bytes: DefaultDirectRateLimiter,
+}
+
+impl Pace {
+    fn new(max_bytes_per_second: u32) -> Self {
+        let limiter = |per_second: u32| {
+            let rate = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
+            let burst = rate.saturating_mul(NonZeroU32::new(BURST_SECONDS).unwrap_or(NonZeroU32::MIN));
+            RateLimiter::direct(Quota::per_second(rate).allow_burst(burst))
+        };
+        Self { messages: limiter(MESSAGES_PER_SECOND), bytes: limiter(max_bytes_per_second.saturating_mul(2)) }
+    }
+
+    fn allows(&self, bytes: usize) -> bool {
+        let size = u32::try_from(bytes).ok().and_then(NonZeroU32::new);
+        self.messages.check().is_ok() && size.is_none_or(|size| matches!(self.bytes.check_n(size), Ok(Ok(()))))
+    }
+}
+
+fn listen(
+    messages: AggregatedMessageStream,
+    mut decoder: Decoder,
+    pace: Pace,
+    pongs: mpsc::Sender<Bytes>,
+) -> impl Stream<Item = ClientInput> {
+    let heard = messages.flat_map(move |message| {
+        let inputs = match message {
+            Ok(AggregatedMessage::Text(text)) if pace.allows(text.len()) => {
+                decoder.decode(Incoming::Text(text.to_string()))
+            }
+            Ok(AggregatedMessage::Binary(bytes)) if pace.allows(bytes.len()) => decoder.decode(Incoming::Binary(bytes)),
+            Ok(AggregatedMessage::Text(_) | AggregatedMessage::Binary(_)) => vec![too_fast()],
+            Ok(AggregatedMessage::Ping(payload)) if pace.allows(payload.len()) => {
+                let _ = pongs.try_send(payload);
+                vec![ClientInput::Alive]
+            }
+            Ok(AggregatedMessage::Ping(_)) => vec![too_fast()],
+            Ok(AggregatedMessage::Pong(_)) => vec![ClientInput::Alive],
+            Ok(AggregatedMessage::Close(_)) => vec![ClientInput::Closed { clean: true }],
+            Err(error) => vec![broken(&error)],
+        };
+        stream::iter(inputs)
+    });
+    heard.chain(stream::once(async { ClientInput::Closed { clean: false } }))
+}
+
+fn too_fast() -> ClientInput {
+    let message = "messages come faster than sound; send audio at the speed at which it is spoken".to_owned();
+    ClientInput::Complaint(Complaint { code: "too_fast", message })
+}
+
+fn broken(error: &actix_ws::ProtocolError) -> ClientInput {
+    use actix_ws::ProtocolError::{Io, Overflow};
+    let message = match error {
+        Io(io) if io.kind() != std::io::ErrorKind::InvalidData => return ClientInput::Closed { clean: false },
+        Overflow => format!("messages have at most {MAX_MESSAGE_BYTES} bytes"),
+        _ => "the WebSocket frames are broken (RFC 6455)".to_owned(),
+    };
+    ClientInput::Bad(Complaint { code: "bad_frame", message })
+}
+
+async fn write(
+    mut session: Session,
+    mut commands: mpsc::Receiver<Command>,
+    mut pongs: mpsc::Receiver<Bytes>,
+    written: mpsc::Sender<()>,
+    mut encoder: Encoder,
+) {
+    loop {
+        let command = tokio::select! {
+            Some(payload) = pongs.recv() => {
+                if session.pong(&payload).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            command = commands.recv() => command,
+        };
+        match command {
+            Some(Command::Say(output)) => {
+                for message in encoder.encode(output) {
+                    if send(&mut session, message).await.is_err() {
+                        return;
+                    }
+                }
+                if written.send(()).await.is_err() {
+                    return;
+                }
+            }
+            Some(Command::Close(ending)) => {
+                let row = ending.row();
+                let reason = CloseReason { code: row.close_code.into(), description: Some(row.code.to_owned()) };
+                // The socket may be gone already; then there is nobody to tell.
+                let _ = session.close(Some(reason)).await;
+                return;
+            }
+            None => {
+                let _ = session.close(Some(CloseReason { code: CloseCode::Away, description: None })).await;
+                return;
+            }
+        }
+    }
+}
+
+async fn send(session: &mut Session, message: Outgoing) -> Result<(), Closed> {
+    match message {
+        Outgoing::Text(text) => session.text(text).await,
+        Outgoing::Binary(bytes) => session.binary(bytes).await,
+        Outgoing::Ping => session.ping(b"").await,
+    }
+}

@@ -1,0 +1,286 @@
+//! One call's decisions: a pure struct, driven by [`super`]'s actor through one door.
+//!
+//! ```text
+//!            leased                 ready (00)
+//!  Leasing ----------> Handshaking ------------> Streaming ----+
+//!     ^                     |                                   | any ending
+//!     +-- one retry elsewhere                                   v
+//!                                     told, or 2 s    Closing ------> Closed
+//! ```
+//!
+//! **Invariant (one door):** every input is followed by a complete drain of [`Machine::poll_effect`] before the next.
+//! **Invariant (one ending):** the first reason to end is the call's ending; the caller is told it exactly once.
+//! **Invariant (own leg):** what an upstream leg of an earlier attempt says is ignored.
+
+mod outbox;
+mod state;
+mod upstream;
+mod watch;
+
+pub use outbox::{Dropped, Full, LEG_CREDIT, Outbox};
+pub use state::{Machine, Summary};
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    audio::packet::OpusPacket,
+    protocol::{
+        ending::Ending,
+        moshi::TextPiece,
+        native::{AudioTerms, ClientEvent, ServerEvent},
+    },
+};
+
+/// The limits of a call. All durations are wall-clock time.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The longest call, from the upgrade on.
+    pub max_duration: Duration,
+    /// The longest time without caller audio.
+    pub idle_timeout: Duration,
+    /// How long before a limit the caller is warned of it.
+    pub warning: Duration,
+    /// Between two pings to the caller.
+    pub ping_interval: Duration,
+    /// Silence of the caller's socket, pongs included, after which the caller counts as lost.
+    pub lost_after: Duration,
+    /// A leg that writes nothing for so long while messages wait for it is given up.
+    pub too_slow_after: Duration,
+    /// A model server that owes sound and gives none for so long is given up.
+    pub stall_after: Duration,
+    /// Audio that may wait for the caller.
+    pub client_queue: Duration,
+    /// Audio that may wait for the model server.
+    pub upstream_queue: Duration,
+    /// The time to tell the caller how the call ended.
+    pub closing: Duration,
+    /// Model servers that are tried before the first audio.
+    pub attempts: u32,
+    /// Messages of the caller that are not understood before the call ends.
+    pub complaints: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_duration: Duration::from_secs(30 * 60),
+            idle_timeout: Duration::from_secs(120),
+            warning: Duration::from_secs(30),
+            ping_interval: Duration::from_secs(5),
+            lost_after: Duration::from_secs(15),
+            too_slow_after: Duration::from_secs(10),
+            stall_after: Duration::from_secs(10),
+            client_queue: Duration::from_millis(1500),
+            upstream_queue: Duration::from_millis(400),
+            closing: Duration::from_secs(2),
+            attempts: 2,
+            complaints: 10,
+        }
+    }
+}
+
+/// What this call was promised.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The call's public id.
+    pub session_id: String,
+    /// The audio format of both directions.
+    pub audio: AudioTerms,
+    /// The longest that a model server may take from the connect to its handshake.
+    pub handshake: Duration,
+}
+
+/// Everything that can happen to a call.
+#[derive(Debug)]
+pub enum Input {
+    /// A slot was granted; its leg is opened under this attempt's number.
+    Leased,
+    /// No slot is free.
+    NoSlot,
+    /// From the caller's leg.
+    Client(ClientInput),
+    /// From the upstream leg of this attempt.
+    Upstream(u32, UpstreamInput),
+    /// The deadline came.
+    Tick,
+    /// Tandem shuts down: the call may go on until then.
+    Drain(Instant),
+    /// Somebody else ends the call.
+    End(Ending),
+}
+
+/// What the caller's leg reports.
+#[derive(Debug)]
+pub enum ClientInput {
+    /// One checked packet.
+    Audio(OpusPacket),
+    /// A control message.
+    Event(ClientEvent),
+    /// A sign of life: a pong, or a ping of the caller's own.
+    Alive,
+    /// One message was written.
+    Writable,
+    /// Something was not understood; the call goes on for a while.
+    Complaint(Complaint),
+    /// Something that the audio format forbids; the call cannot go on.
+    Bad(Complaint),
+    /// The socket ended: after a close frame or without one.
+    Closed {
+        /// Whether the caller said goodbye.
+        clean: bool,
+    },
+}
+
+/// What was wrong with a caller's message, in words that one can act on and that repeat nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// A stable code for programs.
+    pub code: &'static str,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// What an upstream leg reports.
+#[derive(Debug)]
+pub enum UpstreamInput {
+    /// The socket is open: the server has the prompts, or waits for its lock.
+    Opened,
+    /// The server has read its prompts and listens.
+    Ready,
+    /// One checked packet of the assistant.
+    Audio(OpusPacket),
+    /// A piece of the assistant's words.
+    Text(TextPiece),
+    /// One packet was written.
+    Writable,
+    /// The leg is over.
+    Ended(UpstreamEnd),
+}
+
+/// How an upstream leg came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamEnd {
+    /// No connection: refused, unreachable, no such name, or TLS that is not trusted.
+    ConnectFailed,
+    /// The server answered the upgrade with something else than 101.
+    UpgradeRefused,
+    /// No answer to the upgrade in time.
+    UpgradeTimeout,
+    /// The stream ended without a close frame.
+    HungUp,
+    /// The server closed with a close frame.
+    Closed,
+    /// What came was not the protocol.
+    Garbled,
+}
+
+impl UpstreamEnd {
+    /// Every way, for tables and metrics.
+    pub const ALL: [Self; 6] =
+        [Self::ConnectFailed, Self::UpgradeRefused, Self::UpgradeTimeout, Self::HungUp, Self::Closed, Self::Garbled];
+
+    /// The metric label and log field.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::ConnectFailed => "connect_failed",
+            Self::UpgradeRefused => "upgrade_refused",
+            Self::UpgradeTimeout => "upgrade_timeout",
+            Self::HungUp => "hung_up",
+            Self::Closed => "closed",
+            Self::Garbled => "garbled",
+        }
+    }
+}
+
+/// What is sent to the caller.
+#[derive(Clone, Debug)]
+pub enum ClientOutput {
+    /// One event; each dialect says it in its own way, or not at all.
+    Event(ServerEvent),
+    /// One packet of the assistant.
+    Audio(OpusPacket),
+    /// Asks for a sign of life.
+    Ping,
+}
+
+/// Which way audio travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Caller to model.
+    Up,
+    /// Model to caller.
+    Down,
+}
+
+impl Direction {
+    /// The metric label.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// Why audio was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// It came before the model listened.
+    PreHandshake,
+    /// The queue to a leg was full.
+    Backlog,
+}
+
+impl DropReason {
+    /// The metric label.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::PreHandshake => "pre_handshake",
+            Self::Backlog => "backlog",
+        }
+    }
+}
+
+/// What the actor has to do.
+#[derive(Debug)]
+pub enum Effect {
+    /// Ask the pool for a slot; `elsewhere` means: not the one just held.
+    Acquire {
+        /// Whether the last upstream is to be avoided.
+        elsewhere: bool,
+    },
+    /// Open the upstream leg of this attempt under the lease just granted.
+    OpenUpstream(u32),
+    /// Close the upstream leg; it gives its slot back by itself.
+    CloseUpstream,
+    /// Write one packet to the model server.
+    SendUpstream(OpusPacket),
+    /// Write one message to the caller.
+    SendClient(ClientOutput),
+    /// Close the caller's socket with this ending's code and sentence.
+    CloseClient(Ending),
+    /// Something worth counting or logging.
+    Note(Note),
+    /// The call is over and both legs are let go.
+    Done(Summary),
+}
+
+/// What happened, for metrics and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// The model listens: time since the upgrade, and since the socket was asked for.
+    Ready {
+        /// Since the upgrade.
+        setup: Duration,
+        /// Since this attempt's leg was opened.
+        handshake: Duration,
+    },
+    /// An attempt failed before the model listened; `None` is a handshake that took too long.
+    AttemptFailed(Option<UpstreamEnd>),
+    /// The first sound of the assistant, since the upgrade.
+    FirstAudio(Duration),
+    /// One packet passed.
+    Passed(Direction),
+    /// Packets were dropped.
+    Dropped(Direction, DropReason, u64),
+}

@@ -1,0 +1,173 @@
+//! The outgoing queue of one leg: bounded in milliseconds of audio, paid for with the leg's credit.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// Messages that a leg's task holds at most; each one that it has written comes back as credit.
+pub const LEG_CREDIT: usize = 2;
+
+/// Messages other than audio that may wait. Ten seconds of text at 12.5 pieces a second are 125.
+const MAX_WAITING: usize = 256;
+
+/// The queue is full of messages that may not be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// Audio that was dropped to keep the bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// How many packets.
+    pub packets: u64,
+    /// How long they were together.
+    pub duration: Duration,
+}
+
+/// What waits for one leg. Audio has a bound in time and drops its oldest; everything else is kept in order.
+#[derive(Debug)]
+pub struct Outbox<T> {
+    items: VecDeque<(T, Option<Duration>)>,
+    audio: Duration,
+    audio_bound: Duration,
+    credit: usize,
+    blocked_since: Option<Instant>,
+}
+
+impl<T> Outbox<T> {
+    /// An empty queue for a leg that is ready to write.
+    pub fn new(audio_bound: Duration) -> Self {
+        Self { items: VecDeque::new(), audio: Duration::ZERO, audio_bound, credit: LEG_CREDIT, blocked_since: None }
+    }
+
+    /// Adds audio; gives back what of the oldest was dropped to keep the bound.
+    pub fn push_audio(&mut self, item: T, duration: Duration, now: Instant) -> Dropped {
+        self.items.push_back((item, Some(duration)));
+        self.audio += duration;
+        let mut dropped = Dropped::default();
+        while self.audio > self.audio_bound && self.items.len() > 1 {
+            let Some(oldest) = self.items.iter().position(|(_, audio)| audio.is_some()) else { break };
+            let Some((_, Some(length))) = self.items.remove(oldest) else { break };
+            self.audio = self.audio.saturating_sub(length);
+            dropped.packets += 1;
+            dropped.duration += length;
+        }
+        self.note_blocked(now);
+        dropped
+    }
+
+    /// Adds what may not be dropped.
+    pub fn push(&mut self, item: T, now: Instant) -> Result<(), Full> {
+        if self.items.len() >= MAX_WAITING + self.audio_items() {
+            return Err(Full);
+        }
+        self.items.push_back((item, None));
+        self.note_blocked(now);
+        Ok(())
+    }
+
+    /// The next message, if the leg has credit for it.
+    pub fn pop(&mut self) -> Option<T> {
+        if self.credit == 0 {
+            return None;
+        }
+        let (item, audio) = self.items.pop_front()?;
+        self.audio = self.audio.saturating_sub(audio.unwrap_or_default());
+        self.credit -= 1;
+        Some(item)
+    }
+
+    /// The leg has written one message.
+    pub fn writable(&mut self, now: Instant) {
+        self.credit = (self.credit + 1).min(LEG_CREDIT);
+        self.blocked_since = None;
+        self.note_blocked(now);
+    }
+
+    /// Since when something waits and the leg makes no progress.
+    pub fn blocked_since(&self) -> Option<Instant> {
+        self.blocked_since
+    }
+
+    /// Whether nothing waits and the leg has written everything it was given.
+    pub fn is_flushed(&self) -> bool {
+        self.items.is_empty() && self.credit == LEG_CREDIT
+    }
+
+    fn audio_items(&self) -> usize {
+        self.items.iter().filter(|(_, audio)| audio.is_some()).count()
+    }
+
+    /// A leg that holds two unwritten messages while a third waits is not making progress.
+    fn note_blocked(&mut self, now: Instant) {
+        if self.credit == 0 && !self.items.is_empty() {
+            self.blocked_since.get_or_insert(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME: Duration = Duration::from_millis(80);
+
+    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    fn stalled(bound_ms: u64) -> (Outbox<u32>, Instant) {
+        let (mut outbox, now) = (Outbox::new(Duration::from_millis(bound_ms)), origin());
+        for item in 0..LEG_CREDIT as u32 {
+            outbox.push_audio(item, FRAME, now);
+            assert_eq!(outbox.pop(), Some(item));
+        }
+        (outbox, now)
+    }
+
+    #[test]
+    fn a_stalled_leg_drops_the_oldest_audio_and_keeps_the_rest_in_order() {
+        let (mut outbox, now) = stalled(160);
+        outbox.push_audio(10, FRAME, now);
+        outbox.push(99, now).unwrap();
+        outbox.push_audio(11, FRAME, now);
+        assert_eq!(outbox.push_audio(12, FRAME, now), Dropped { packets: 1, duration: FRAME }, "10 is dropped");
+        assert_eq!(outbox.pop(), None);
+        for expected in [99, 11, 12] {
+            outbox.writable(now);
+            assert_eq!(outbox.pop(), Some(expected));
+        }
+    }
+
+    #[test]
+    fn progress_is_measured_from_the_last_write() {
+        let (mut outbox, now) = stalled(800);
+        assert_eq!(outbox.blocked_since(), None, "two messages in the leg are no stall");
+        outbox.push_audio(10, FRAME, now);
+        assert_eq!(outbox.blocked_since(), Some(now));
+        outbox.push_audio(11, FRAME, now + FRAME);
+        assert_eq!(outbox.blocked_since(), Some(now), "more of the same is no progress");
+        outbox.writable(now + FRAME);
+        assert_eq!(outbox.pop(), Some(10));
+        assert_eq!(outbox.blocked_since(), None);
+    }
+
+    #[test]
+    fn what_may_not_be_dropped_has_a_bound_too() {
+        let (mut outbox, now) = stalled(80);
+        let accepted = (0..10_000).take_while(|n| outbox.push(*n, now).is_ok()).count();
+        assert_eq!(accepted, MAX_WAITING);
+        assert_eq!(outbox.push(1, now), Err(Full));
+    }
+
+    #[test]
+    fn one_packet_longer_than_the_bound_still_passes() {
+        let (mut outbox, now) = (Outbox::new(FRAME / 2), origin());
+        assert_eq!(outbox.push_audio(1, FRAME, now), Dropped::default());
+        assert_eq!(outbox.pop(), Some(1));
+        assert!(!outbox.is_flushed());
+        outbox.writable(now);
+        assert!(outbox.is_flushed());
+    }
+}

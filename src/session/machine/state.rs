@@ -1,0 +1,301 @@
+//! The machine itself: its door, the caller's side, and how a call ends.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::{
+    ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Limits, Note, Outbox, Terms,
+    UpstreamInput, upstream::Upstream, watch::Watch,
+};
+use crate::{
+    audio::packet::OpusPacket,
+    protocol::{
+        ending::Ending,
+        native::{ClientEvent, EndReport, ErrorEvent, ExpiryReason, LimitTerms, ServerEvent},
+    },
+    session::transcript::Transcript,
+};
+
+/// Where a call is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Waiting for a slot.
+    Leasing,
+    /// A model server reads its prompts.
+    Handshaking { until: Instant },
+    /// Audio flows both ways.
+    Streaming,
+    /// The caller is being told how the call ended.
+    Closing { ending: Ending, until: Instant },
+    /// Both legs are let go.
+    Closed,
+}
+
+/// What a call was, for its record and its metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Why it ended.
+    pub ending: Ending,
+    /// Since the upgrade.
+    pub duration: Duration,
+    /// Whether the model ever listened.
+    pub reached_model: bool,
+    /// Model servers that were tried.
+    pub attempts: u32,
+}
+
+/// One call. See the module for its states and invariants.
+#[derive(Debug)]
+pub struct Machine {
+    pub(super) terms: Terms,
+    pub(super) limits: Limits,
+    pub(super) phase: Phase,
+    pub(super) started: Instant,
+    pub(super) upstream: Upstream,
+    pub(super) watch: Watch,
+    pub(super) to_client: Outbox<ClientOutput>,
+    pub(super) to_upstream: Outbox<OpusPacket>,
+    pub(super) effects: VecDeque<Effect>,
+    pub(super) transcript: Transcript,
+    pub(super) totals: Totals,
+    client_open: bool,
+    complaints: u32,
+}
+
+/// Audio of the whole call.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) audio_in: Duration,
+    pub(super) audio_out: Duration,
+    pub(super) dropped: Duration,
+}
+
+impl Machine {
+    /// A call whose upgrade has just been answered. It asks for its slot at once.
+    pub fn new(terms: Terms, limits: Limits, now: Instant) -> Self {
+        let mut machine = Self {
+            phase: Phase::Leasing,
+            started: now,
+            upstream: Upstream::new(now),
+            watch: Watch::new(&limits, now),
+            to_client: Outbox::new(limits.client_queue),
+            to_upstream: Outbox::new(limits.upstream_queue),
+            effects: VecDeque::new(),
+            transcript: Transcript::default(),
+            totals: Totals::default(),
+            client_open: true,
+            complaints: 0,
+            terms,
+            limits,
+        };
+        machine.say(machine.created(), now);
+        machine.effects.push_back(Effect::Acquire { elsewhere: false });
+        machine.pump();
+        machine
+    }
+
+    /// The one door: takes what happened. Drain [`Machine::poll_effect`] before the next call.
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Leased => self.leased(now),
+            Input::NoSlot => self.no_slot(now),
+            Input::Client(input) => self.client(input, now),
+            Input::Upstream(attempt, input) if self.upstream.is_current(attempt) => self.model(input, now),
+            Input::Upstream(..) | Input::Tick => {}
+            Input::Drain(deadline) => self.drain(deadline, now),
+            Input::End(ending) => self.end(ending, now),
+        }
+        self.expire(now);
+        self.pump();
+    }
+
+    /// The next thing to do, until there is nothing.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Whether the call is over and nothing more will come.
+    pub fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    /// The name of the phase, for snapshots and logs.
+    pub fn phase_name(&self) -> &'static str {
+        match self.phase {
+            Phase::Leasing => "leasing",
+            Phase::Handshaking { .. } => "handshaking",
+            Phase::Streaming => "streaming",
+            Phase::Closing { .. } => "closing",
+            Phase::Closed => "closed",
+        }
+    }
+
+    fn created(&self) -> ServerEvent {
+        ServerEvent::Created {
+            session_id: self.terms.session_id.clone(),
+            audio: self.terms.audio.clone(),
+            limits: LimitTerms {
+                max_duration_ms: millis(self.limits.max_duration),
+                idle_timeout_ms: millis(self.limits.idle_timeout),
+            },
+        }
+    }
+
+    fn client(&mut self, input: ClientInput, now: Instant) {
+        self.watch.heard(now);
+        match input {
+            ClientInput::Audio(packet) => self.caller_audio(packet, now),
+            ClientInput::Event(ClientEvent::End {}) => self.end(Ending::ClientLeft, now),
+            ClientInput::Event(ClientEvent::Ping { id }) => self.say(ServerEvent::Pong { id }, now),
+            ClientInput::Alive => {}
+            ClientInput::Writable => self.to_client.writable(now),
+            ClientInput::Complaint(complaint) => self.complain(complaint, now),
+            ClientInput::Bad(complaint) => {
+                self.say_error(complaint, now);
+                self.end(Ending::BadInput, now);
+            }
+            ClientInput::Closed { clean } => {
+                self.client_open = false;
+                self.end(if clean { Ending::ClientLeft } else { Ending::ClientLost }, now);
+            }
+        }
+    }
+
+    fn caller_audio(&mut self, packet: OpusPacket, now: Instant) {
+        self.watch.spoke(now);
+        let duration = packet.duration();
+        self.totals.audio_in += duration;
+        match self.phase {
+            Phase::Streaming => {
+                let dropped = self.to_upstream.push_audio(packet, duration, now);
+                self.note_dropped(Direction::Up, DropReason::Backlog, dropped);
+            }
+            // Flushed later it would be lasting delay, so it is dropped now.
+            _ => self.note_dropped(Direction::Up, DropReason::PreHandshake, Dropped { packets: 1, duration }),
+        }
+    }
+
+    fn complain(&mut self, complaint: Complaint, now: Instant) {
+        self.complaints += 1;
+        self.say_error(complaint, now);
+        if self.complaints >= self.limits.complaints {
+            self.end(Ending::BadInput, now);
+        }
+    }
+
+    fn say_error(&mut self, complaint: Complaint, now: Instant) {
+        let Complaint { code, message } = complaint;
+        let error = ErrorEvent { code: code.into(), message, status: None, retry_after_seconds: None };
+        self.say(ServerEvent::Error(error), now);
+    }
+
+    /// Queues an event for the caller. A queue full of events is a caller who does not read.
+    pub(super) fn say(&mut self, event: ServerEvent, now: Instant) {
+        if self.client_open && self.to_client.push(ClientOutput::Event(event), now).is_err() {
+            self.end(Ending::TooSlow, now);
+        }
+    }
+
+    pub(super) fn note_dropped(&mut self, direction: Direction, reason: DropReason, dropped: Dropped) {
+        if dropped.packets > 0 {
+            self.totals.dropped += dropped.duration;
+            self.effects.push_back(Effect::Note(Note::Dropped(direction, reason, dropped.packets)));
+        }
+    }
+
+    fn drain(&mut self, deadline: Instant, now: Instant) {
+        if self.is_ending() {
+            return;
+        }
+        self.watch.drain_by(deadline);
+        let in_ms = millis(deadline.saturating_duration_since(now));
+        self.say(ServerEvent::Expiring { reason: ExpiryReason::Drain, in_ms }, now);
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Closing { .. } | Phase::Closed)
+    }
+
+    /// Ends the call for this reason, unless it is ending already.
+    pub(super) fn end(&mut self, ending: Ending, now: Instant) {
+        if self.is_ending() {
+            return;
+        }
+        self.phase = Phase::Closing { ending, until: now + self.limits.closing };
+        if self.upstream.leave() {
+            self.effects.push_back(Effect::CloseUpstream);
+        }
+        let report = ServerEvent::Ended(self.report(ending, now));
+        // A queue that is full even for this one: the close code still says it.
+        if self.client_open {
+            let _ = self.to_client.push(ClientOutput::Event(report), now);
+        }
+    }
+
+    fn report(&self, ending: Ending, now: Instant) -> EndReport {
+        EndReport {
+            ending,
+            close_code: ending.row().close_code,
+            message: ending.row().sentence.to_owned(),
+            duration_ms: millis(now.saturating_duration_since(self.started)),
+            audio_in_ms: millis(self.totals.audio_in),
+            audio_out_ms: millis(self.totals.audio_out),
+            dropped_ms: millis(self.totals.dropped),
+        }
+    }
+
+    /// Gives each leg what its credit allows, and closes what is finished.
+    fn pump(&mut self) {
+        while self.client_open
+            && let Some(output) = self.to_client.pop()
+        {
+            self.effects.push_back(Effect::SendClient(output));
+        }
+        while let Some(packet) = self.next_for_upstream() {
+            self.effects.push_back(Effect::SendUpstream(packet));
+        }
+        if let Phase::Closing { ending, .. } = self.phase {
+            if !self.client_open {
+                self.finish(ending);
+            } else if self.to_client.is_flushed() && !self.watch.closing_sent {
+                self.watch.closing_sent = true;
+                self.effects.push_back(Effect::CloseClient(ending));
+            }
+        }
+    }
+
+    /// Lets go of both legs, whatever they are doing.
+    pub(super) fn finish(&mut self, ending: Ending) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.phase = Phase::Closed;
+        self.effects.push_back(Effect::Done(Summary {
+            ending,
+            duration: self.watch.last_input.saturating_duration_since(self.started),
+            reached_model: self.upstream.was_ready(),
+            attempts: self.upstream.attempt(),
+        }));
+    }
+
+    fn model(&mut self, input: UpstreamInput, now: Instant) {
+        if self.is_ending() {
+            return;
+        }
+        match input {
+            UpstreamInput::Opened => self.upstream.opened(),
+            UpstreamInput::Ready => self.ready(now),
+            UpstreamInput::Audio(packet) => self.assistant_audio(packet, now),
+            UpstreamInput::Text(piece) => self.assistant_text(piece, now),
+            UpstreamInput::Writable => self.to_upstream.writable(now),
+            UpstreamInput::Ended(end) => self.upstream_ended(end, now),
+        }
+    }
+}
+
+/// Whole milliseconds, as the wire counts them.
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,208 @@
+//! The model server's side of the machine: attempts, the handshake, and what it owes.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    ClientOutput, Direction, DropReason, Effect, Machine, Note, UpstreamEnd,
+    state::{Phase, millis},
+};
+use crate::{
+    audio::packet::OpusPacket,
+    protocol::{
+        ending::Ending,
+        moshi::TextPiece,
+        native::{ServerEvent, TranscriptDelta},
+    },
+};
+
+/// One model frame: the server gives this much sound for this much input (personaplex.md 2.6).
+const FRAME: Duration = Duration::from_millis(80);
+
+/// What is known of the attempts and of the server that is being talked to.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    attempt: u32,
+    active: bool,
+    opened: bool,
+    asked_at: Instant,
+    queued: Duration,
+    opened_at: Instant,
+    ready: bool,
+    heard_audio: bool,
+    hangups: u32,
+    failure: Option<Ending>,
+    fed: Duration,
+    received: Duration,
+    owing_since: Option<Instant>,
+}
+
+impl Upstream {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            attempt: 0,
+            active: false,
+            opened: false,
+            asked_at: now,
+            queued: Duration::ZERO,
+            opened_at: now,
+            ready: false,
+            heard_audio: false,
+            hangups: 0,
+            failure: None,
+            fed: Duration::ZERO,
+            received: Duration::ZERO,
+            owing_since: None,
+        }
+    }
+
+    pub(super) fn is_current(&self, attempt: u32) -> bool {
+        self.active && attempt == self.attempt
+    }
+
+    pub(super) fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    pub(super) fn was_ready(&self) -> bool {
+        self.ready
+    }
+
+    pub(super) fn opened(&mut self) {
+        self.opened = true;
+    }
+
+    /// Leaves the current leg, if there is one, and says so.
+    pub(super) fn leave(&mut self) -> bool {
+        std::mem::take(&mut self.active)
+    }
+
+    /// Since when the server owes sound and gives none.
+    pub(super) fn owing_since(&self) -> Option<Instant> {
+        self.owing_since
+    }
+
+    fn open_attempt(&mut self, now: Instant) {
+        self.attempt += 1;
+        self.active = true;
+        self.opened = false;
+        self.queued += now.saturating_duration_since(self.asked_at);
+        self.opened_at = now;
+    }
+
+    fn feed(&mut self, duration: Duration, now: Instant) {
+        self.fed += duration;
+        if self.fed.saturating_sub(self.received) >= FRAME {
+            self.owing_since.get_or_insert(now);
+        }
+    }
+
+    fn receive(&mut self, duration: Duration, now: Instant) {
+        self.received += duration;
+        self.owing_since = (self.fed.saturating_sub(self.received) >= FRAME).then_some(now);
+    }
+}
+
+impl Machine {
+    pub(super) fn leased(&mut self, now: Instant) {
+        if self.phase != Phase::Leasing {
+            // The call ended while the pool answered: the unused lease frees its slot by itself.
+            return;
+        }
+        self.upstream.open_attempt(now);
+        self.phase = Phase::Handshaking { until: now + self.terms.handshake };
+        let attempt = self.upstream.attempt;
+        let deadline_ms = millis(self.terms.handshake);
+        self.say(ServerEvent::Connecting { attempt, deadline_ms }, now);
+        self.effects.push_back(Effect::OpenUpstream(attempt));
+    }
+
+    pub(super) fn no_slot(&mut self, now: Instant) {
+        if self.phase == Phase::Leasing {
+            self.end(self.upstream.failure.unwrap_or(Ending::NoCapacity), now);
+        }
+    }
+
+    pub(super) fn ready(&mut self, now: Instant) {
+        let Phase::Handshaking { .. } = self.phase else { return };
+        self.phase = Phase::Streaming;
+        self.upstream.ready = true;
+        self.watch.listening(now);
+        let setup = now.saturating_duration_since(self.started);
+        let handshake = now.saturating_duration_since(self.upstream.opened_at);
+        self.effects.push_back(Effect::Note(Note::Ready { setup, handshake }));
+        let queued_ms = millis(self.upstream.queued);
+        self.say(ServerEvent::Ready { setup_ms: millis(setup), queued_ms }, now);
+    }
+
+    pub(super) fn assistant_audio(&mut self, packet: OpusPacket, now: Instant) {
+        if self.phase != Phase::Streaming {
+            return;
+        }
+        let duration = packet.duration();
+        self.upstream.receive(duration, now);
+        if !std::mem::replace(&mut self.upstream.heard_audio, true) {
+            let since_start = now.saturating_duration_since(self.started);
+            self.effects.push_back(Effect::Note(Note::FirstAudio(since_start)));
+        }
+        self.totals.audio_out += duration;
+        self.effects.push_back(Effect::Note(Note::Passed(Direction::Down)));
+        let dropped = self.to_client.push_audio(ClientOutput::Audio(packet), duration, now);
+        self.note_dropped(Direction::Down, DropReason::Backlog, dropped);
+    }
+
+    pub(super) fn assistant_text(&mut self, piece: TextPiece, now: Instant) {
+        if self.phase != Phase::Streaming {
+            return;
+        }
+        if let Some(text) = self.transcript.push(&piece.expose()) {
+            let audio_ms = millis(self.upstream.received);
+            self.say(ServerEvent::Transcript(TranscriptDelta { text, audio_ms }), now);
+        }
+    }
+
+    pub(super) fn next_for_upstream(&mut self) -> Option<OpusPacket> {
+        if self.phase != Phase::Streaming {
+            return None;
+        }
+        let packet = self.to_upstream.pop()?;
+        self.upstream.feed(packet.duration(), self.watch.last_input);
+        self.effects.push_back(Effect::Note(Note::Passed(Direction::Up)));
+        Some(packet)
+    }
+
+    pub(super) fn upstream_ended(&mut self, end: UpstreamEnd, now: Instant) {
+        match self.phase {
+            Phase::Handshaking { .. } => {
+                // Start-up errors of the real server are a 101 and then the end of the stream (personaplex.md 4).
+                self.upstream.hangups += u32::from(self.upstream.opened);
+                let ending = match end {
+                    UpstreamEnd::UpgradeTimeout => Ending::HandshakeTimeout,
+                    _ => Ending::UpstreamLost,
+                };
+                self.attempt_failed(ending, Some(end), now);
+            }
+            Phase::Streaming => {
+                self.upstream.active = false;
+                self.end(Ending::UpstreamLost, now);
+            }
+            Phase::Leasing | Phase::Closing { .. } | Phase::Closed => {}
+        }
+    }
+
+    /// The server did not get ready: one more is tried, then the call ends.
+    pub(super) fn attempt_failed(&mut self, ending: Ending, end: Option<UpstreamEnd>, now: Instant) {
+        self.effects.push_back(Effect::Note(Note::AttemptFailed(end)));
+        if self.upstream.leave() && end.is_none() {
+            self.effects.push_back(Effect::CloseUpstream);
+        }
+        let ending = if self.upstream.hangups > 1 { Ending::PromptRejected } else { ending };
+        self.upstream.failure = Some(ending);
+        if self.upstream.attempt >= self.limits.attempts {
+            self.end(ending, now);
+            return;
+        }
+        self.phase = Phase::Leasing;
+        self.upstream.asked_at = now;
+        self.effects.push_back(Effect::Acquire { elsewhere: true });
+    }
+}

@@ -1,0 +1,166 @@
+//! The machine's clockwork: every limit of a call, and the one deadline that follows from them.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    ClientOutput, Limits, Machine,
+    state::{Phase, millis},
+};
+use crate::protocol::{
+    ending::Ending,
+    native::{ExpiryReason, ServerEvent},
+};
+
+/// When what last happened, and which warnings are out.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) last_input: Instant,
+    pub(super) closing_sent: bool,
+    heard_at: Instant,
+    next_ping: Instant,
+    spoke_at: Option<Instant>,
+    idle_warned: bool,
+    max_warned: bool,
+    drain_by: Option<Instant>,
+}
+
+impl Watch {
+    pub(super) fn new(limits: &Limits, now: Instant) -> Self {
+        Self {
+            last_input: now,
+            closing_sent: false,
+            heard_at: now,
+            next_ping: now + limits.ping_interval,
+            spoke_at: None,
+            idle_warned: false,
+            max_warned: false,
+            drain_by: None,
+        }
+    }
+
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard_at = now;
+    }
+
+    pub(super) fn spoke(&mut self, now: Instant) {
+        if let Some(spoke_at) = &mut self.spoke_at {
+            *spoke_at = now;
+            self.idle_warned = false;
+        }
+    }
+
+    /// The model listens: from now on silence of the caller counts.
+    pub(super) fn listening(&mut self, now: Instant) {
+        self.spoke_at = Some(now);
+    }
+
+    pub(super) fn drain_by(&mut self, deadline: Instant) {
+        self.drain_by = Some(self.drain_by.map_or(deadline, |known| known.min(deadline)));
+    }
+}
+
+/// A limit that ends the call, when it does, and why.
+type Limit = (Instant, Ending);
+
+impl Machine {
+    /// When [`Machine::handle`] wants to be called again, at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Closed => None,
+            Phase::Closing { until, .. } => Some(until),
+            Phase::Leasing | Phase::Handshaking { .. } | Phase::Streaming => {
+                let limits = self.limits_in_force().map(|(at, _)| at);
+                limits.chain(self.warnings().map(|(at, _)| at)).chain([self.watch.next_ping]).min()
+            }
+        }
+    }
+
+    /// Acts on every limit that has passed.
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.watch.last_input = now;
+        if let Phase::Closing { ending, until } = self.phase {
+            if now >= until {
+                self.finish(ending);
+            }
+            return;
+        }
+        if self.phase == Phase::Closed {
+            return;
+        }
+        if let Phase::Handshaking { until } = self.phase
+            && now >= until
+        {
+            self.attempt_failed(Ending::HandshakeTimeout, None, now);
+            if self.is_ending() {
+                return;
+            }
+        }
+        let passed = self.limits_in_force().filter(|(at, _)| now >= *at).min_by_key(|(at, _)| *at);
+        if let Some((_, ending)) = passed {
+            self.end(ending, now);
+            return;
+        }
+        self.warn(now);
+        self.ping(now);
+    }
+
+    /// Every limit that may end the call now, but the handshake's, which may also be tried again.
+    fn limits_in_force(&self) -> impl Iterator<Item = Limit> + '_ {
+        let (limits, watch) = (&self.limits, &self.watch);
+        let handshake = match self.phase {
+            Phase::Handshaking { until } => Some((until, Ending::HandshakeTimeout)),
+            _ => None,
+        };
+        [
+            handshake,
+            Some((self.started + limits.max_duration, Ending::MaxDuration)),
+            Some((watch.heard_at + limits.lost_after, Ending::ClientLost)),
+            watch.spoke_at.map(|at| (at + limits.idle_timeout, Ending::IdleTimeout)),
+            watch.drain_by.map(|at| (at, Ending::Drained)),
+            self.to_client.blocked_since().map(|at| (at + limits.too_slow_after, Ending::TooSlow)),
+            self.to_upstream.blocked_since().map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
+            self.upstream.owing_since().map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// The warnings that are still to be given, and when.
+    fn warnings(&self) -> impl Iterator<Item = (Instant, ExpiryReason)> + '_ {
+        let (limits, watch) = (&self.limits, &self.watch);
+        let before = |limit: Duration| limit.saturating_sub(limits.warning.min(limit / 2));
+        let idle = watch.spoke_at.filter(|_| !watch.idle_warned);
+        [
+            idle.map(|at| (at + before(limits.idle_timeout), ExpiryReason::Idle)),
+            (!watch.max_warned).then(|| (self.started + before(limits.max_duration), ExpiryReason::MaxDuration)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    fn warn(&mut self, now: Instant) {
+        let due: Vec<ExpiryReason> = self.warnings().filter(|(at, _)| now >= *at).map(|(_, reason)| reason).collect();
+        for reason in due {
+            let end = match reason {
+                ExpiryReason::Idle => {
+                    self.watch.idle_warned = true;
+                    self.watch.spoke_at.unwrap_or(now) + self.limits.idle_timeout
+                }
+                ExpiryReason::MaxDuration | ExpiryReason::Drain => {
+                    self.watch.max_warned = true;
+                    self.started + self.limits.max_duration
+                }
+            };
+            let in_ms = millis(end.saturating_duration_since(now));
+            self.say(ServerEvent::Expiring { reason, in_ms }, now);
+        }
+    }
+
+    fn ping(&mut self, now: Instant) {
+        if now >= self.watch.next_ping {
+            self.watch.next_ping = now + self.limits.ping_interval;
+            // A queue too full for a ping is watched by its own limit.
+            let _ = self.to_client.push(ClientOutput::Ping, now);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The live sessions: who is in a call, and how to reach it from another thread.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{Message, Recipient};
+use dashmap::{DashMap, Entry};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+use uuid::Uuid;
+
+use crate::protocol::ending::Ending;
+
+/// What can be said to a live session from outside.
+#[derive(Clone, Copy, Debug)]
+pub enum Control {
+    /// Tandem shuts down: the call may go on until then.
+    Drain(Instant),
+    /// End the call now.
+    End(Ending),
+}
+
+impl Message for Control {
+    type Result = ();
+}
+
+/// How many calls there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct SeatLimits {
+    /// In this process.
+    pub total: usize,
+    /// Of one user.
+    pub per_user: usize,
+}
+
+/// Why there is no seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSeat {
+    /// The process holds as many calls as it may.
+    #[error("the gateway is full")]
+    Full,
+    /// The user is in as many calls as one may be.
+    #[error("the user is in as many calls as one may be")]
+    UserBusy,
+    /// Tandem shuts down.
+    #[error("the gateway is shutting down")]
+    Draining,
+}
+
+/// The live sessions of this process.
+#[derive(Debug)]
+pub struct Switchboard {
+    limits: SeatLimits,
+    taken: AtomicUsize,
+    per_user: DashMap<String, usize>,
+    reach: DashMap<Uuid, Recipient<Control>>,
+    drain_by: OnceLock<Instant>,
+    left: Notify,
+}
+
+impl Switchboard {
+    /// An empty switchboard.
+    pub fn new(limits: SeatLimits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            taken: AtomicUsize::new(0),
+            per_user: DashMap::new(),
+            reach: DashMap::new(),
+            drain_by: OnceLock::new(),
+            left: Notify::new(),
+        })
+    }
+
+    /// Takes a seat for one call of `user`, a pseudonym. The seat's drop gives it back.
+    pub fn take_seat(self: &Arc<Self>, user: &str) -> Result<Seat, NoSeat> {
+        let under = |taken: usize| (taken < self.limits.total).then_some(taken + 1);
+        if self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, under).is_err() {
+            return Err(NoSeat::Full);
+        }
+        if !self.count_user(user) {
+            self.taken.fetch_sub(1, Ordering::SeqCst);
+            return Err(NoSeat::UserBusy);
+        }
+        // From here on the drop of the seat undoes everything.
+        let seat = Seat { board: Arc::clone(self), id: Uuid::new_v4(), user: user.to_owned() };
+        // Checked last: a drain that begins later finds the seat taken and waits for it.
+        if self.is_draining() {
+            return Err(NoSeat::Draining);
+        }
+        Ok(seat)
+    }
+
+    /// Counts one more call of `user`, unless that is one too many.
+    fn count_user(&self, user: &str) -> bool {
+        let mut mine = self.per_user.entry(user.to_owned()).or_insert(0);
+        let free = *mine < self.limits.per_user;
+        *mine += usize::from(free);
+        free
+    }
+
+    /// Calls in progress.
+    pub fn active(&self) -> usize {
+        self.taken.load(Ordering::SeqCst)
+    }
+
+    /// Whether new calls are refused because the process shuts down.
+    pub fn is_draining(&self) -> bool {
+        self.drain_by.get().is_some()
+    }
+
+    /// Says something to one session; `false` if there is no such session or it does not listen any more.
+    pub fn tell(&self, session: Uuid, control: Control) -> bool {
+        self.reach.get(&session).is_some_and(|recipient| recipient.try_send(control).is_ok())
+    }
+
+    /// Refuses new calls, tells the live ones, and waits until they are over or `deadline` and `grace` have passed.
+    /// Gives the number of calls that are left.
+    pub async fn drain(&self, deadline: Instant, grace: Duration) -> usize {
+        let deadline = *self.drain_by.get_or_init(|| deadline);
+        for session in &self.reach {
+            // A full mailbox belongs to a session that is busy ending; the wait below is bounded.
+            let _ = session.try_send(Control::Drain(deadline));
+        }
+        while self.active() > 0 {
+            let left = self.left.notified();
+            if self.active() == 0 || timeout_at(deadline + grace, left).await.is_err() {
+                break;
+            }
+        }
+        self.active()
+    }
+}
+
+/// One call's place on the switchboard.
+#[derive(Debug)]
+pub struct Seat {
+    board: Arc<Switchboard>,
+    id: Uuid,
+    user: String,
+}
+
+impl Seat {
+    /// The session's id.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// Makes the session reachable; one that comes during a drain is told at once.
+    pub fn answer_at(&self, recipient: Recipient<Control>) {
+        self.board.reach.insert(self.id, recipient.clone());
+        if let Some(deadline) = self.board.drain_by.get() {
+            let _ = recipient.try_send(Control::Drain(*deadline));
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.board.reach.remove(&self.id);
+        if let Entry::Occupied(mut mine) = self.board.per_user.entry(std::mem::take(&mut self.user)) {
+            *mine.get_mut() -= 1;
+            if *mine.get() == 0 {
+                mine.remove();
+            }
+        }
+        self.board.taken.fetch_sub(1, Ordering::SeqCst);
+        self.board.left.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn board(total: usize, per_user: usize) -> Arc<Switchboard> {
+        Switchboard::new(SeatLimits { total, per_user })
+    }
+
+    #[test]
+    fn seats_are_bounded_and_come_back() {
+        let board = board(3, 2);
+        let (a, b) = (board.take_seat("a").unwrap(), board.take_seat("a").unwrap());
+        assert_eq!(board.take_seat("a").err(), Some(NoSeat::UserBusy));
+        assert_eq!(board.active(), 2, "a refused seat is given back");
+        let c = board.take_seat("c").unwrap();
+        assert_eq!(board.take_seat("d").err(), Some(NoSeat::Full));
+        drop((a, b, c));
+        assert_eq!(board.active(), 0);
+        assert!(board.per_user.is_empty(), "users are forgotten with their last call");
+        assert!(board.take_seat("a").is_ok());
+    }
+
+    #[test]
+    fn a_race_for_one_users_seats_has_exactly_as_many_winners() {
+        let board = board(1000, 2);
+        let held: Vec<_> = std::thread::scope(|scope| {
+            let tries: Vec<_> = (0..16).map(|_| scope.spawn(|| board.take_seat("a").ok())).collect();
+            tries.into_iter().filter_map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!((held.len(), board.active()), (2, 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_refuses_newcomers_and_waits_for_the_last_call() {
+        let board = board(10, 10);
+        let seat = board.take_seat("a").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let draining = tokio::spawn({
+            let board = Arc::clone(&board);
+            async move { board.drain(deadline, Duration::from_secs(1)).await }
+        });
+        tokio::task::yield_now().await;
+        assert_eq!(board.take_seat("b").err(), Some(NoSeat::Draining));
+        drop(seat);
+        assert_eq!(draining.await.unwrap(), 0);
+        assert!(Instant::now() < deadline, "nobody waits for an empty board");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_ends_at_its_deadline() {
+        let board = board(10, 10);
+        let _seat = board.take_seat("a").unwrap();
+        assert_eq!(board.drain(Instant::now() + Duration::from_secs(30), Duration::from_secs(1)).await, 1);
+    }
+}

@@ -1,0 +1,76 @@
+//! Where a framework may be named: actors, the HTTP edge, outgoing sockets and the simulator each have their files.
+
+use super::source::Source;
+use super::violation::Violation;
+
+const RULE: &str = "crates";
+
+/// A crate, and the files or folders below `src/` (prefixes) that may name it.
+const PLACES: [(&str, &[&str]); 4] = [
+    (
+        "actix",
+        &[
+            "session/actor.rs",
+            "session/switchboard.rs",
+            "pool/actor.rs",
+            "fleet/actor.rs",
+            "gateway.rs",
+            "gateway/",
+            "cli/serve",
+        ],
+    ),
+    ("actix_web", &["http.rs", "http/", "gateway.rs", "gateway/", "cli.rs", "cli/"]),
+    ("awc", &["session/leg/upstream", "pool/probe.rs"]),
+    ("tokio_tungstenite", &["sim.rs", "sim/"]),
+];
+
+/// Finds a crate of the table outside of its places. The program only: tests may play any part.
+pub fn check(source: &Source) -> Vec<Violation> {
+    let Some(path) = source.path_in_src() else { return Vec::new() };
+    let tokens = source.program();
+    let mut broken = Vec::new();
+    for (at, token) in tokens.iter().enumerate() {
+        let before = at.checked_sub(1).map_or("", |before| tokens[before].text.as_str());
+        let named = before == "use" || tokens.get(at + 1).is_some_and(|next| next.text == "::");
+        let Some((name, places)) = PLACES.iter().find(|(name, _)| *name == token.text) else { continue };
+        if named && !places.iter().any(|place| path.starts_with(place)) {
+            let sentence = format!("`{name}` is not used here; it belongs in {}", places.join(", "));
+            broken.push(Violation::new(&source.path, token.line, RULE, sentence));
+        }
+    }
+    broken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crate_outside_of_its_place_is_named() {
+        for (path, text) in [
+            ("src/session/leg/client.rs", "\nuse actix::Addr;"),
+            ("src/session/actor.rs", "\nfn a(x: actix_web::web::Bytes) {}"),
+            ("src/session/actor.rs", "\nuse awc;"),
+            ("src/session/leg/upstream.rs", "\nuse tokio_tungstenite::connect_async;"),
+            ("src/http/voice.rs", "\nuse {actix::prelude::*};"),
+        ] {
+            let found = check(&Source::read(path, text));
+            assert_eq!(found.len(), 1, "{path}");
+            assert!(found[0].to_string().starts_with(&format!("{path}:2: [crates]")), "{}", found[0]);
+        }
+    }
+
+    #[test]
+    fn a_crate_in_its_place_passes() {
+        for (path, text) in [
+            ("src/session/actor.rs", "use actix::prelude::*;"),
+            ("src/http/voice.rs", "use actix_web::web; use actix_ws::Session;"),
+            ("src/session/leg/upstream_socket.rs", "use awc::Client;"),
+            ("src/cli/serve.rs", "use actix::System;"),
+            ("src/audio/ogg.rs", "#[cfg(test)] mod tests { use actix::System; } // actix::System"),
+            ("tests/call.rs", "use actix::System;"),
+        ] {
+            assert_eq!(check(&Source::read(path, text)), [], "{path}");
+        }
+    }
+}
