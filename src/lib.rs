@@ -3,6 +3,8 @@
 //! ARCHITECTURE.md has the map; `docs/life-of-a-session.md` follows one call through it.
 
 pub mod audio;
+pub mod auth;
+pub mod http;
 pub mod metrics;
 pub mod pool;
 pub mod protocol;
