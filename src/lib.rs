@@ -4,9 +4,12 @@
 
 pub mod audio;
 pub mod auth;
+pub mod config;
+pub mod gateway;
 pub mod http;
 pub mod metrics;
 pub mod pool;
 pub mod protocol;
 pub mod session;
 pub mod sim;
+pub mod telemetry;

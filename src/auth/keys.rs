@@ -20,9 +20,7 @@ pub enum KeyError {
     #[error("the signing secret is empty; set JWT_SECRET to the secret of the back end that signs the tokens")]
     Empty,
     /// The secret can be guessed offline from one token.
-    #[error(
-        "the signing secret has {bytes} bytes, at least {MIN_SECRET_BYTES} are needed; `tandem token secret` makes one"
-    )]
+    #[error("the signing secret has {bytes} bytes; at least {MIN_SECRET_BYTES} are needed, best random ones")]
     TooShort {
         /// How long it is.
         bytes: usize,

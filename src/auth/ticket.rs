@@ -103,6 +103,11 @@ impl<T> TicketBox<T> {
         TicketBox { limits, held: DashMap::new(), minting: Mutex::new(()) }
     }
 
+    /// How long a ticket lives.
+    pub fn ttl(&self) -> Duration {
+        self.limits.ttl
+    }
+
     /// Gives out a ticket: [`TICKET_CHARS`] characters that are safe in a URL.
     ///
     /// Sweeps out the expired ones on the way, so that no timer is needed.

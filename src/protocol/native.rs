@@ -11,6 +11,9 @@ use super::ending::Ending;
 /// The WebSocket subprotocol that names this wire.
 pub const SUBPROTOCOL: &str = "tandem.v1";
 
+/// A browser cannot set headers: it offers its token as a further subprotocol with this prefix. It is never answered.
+pub const BEARER_PREFIX: &str = "tandem.bearer.";
+
 /// The longest control message that is read, in bytes.
 pub const MAX_CONTROL_BYTES: usize = 4096;
 

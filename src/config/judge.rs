@@ -1,0 +1,276 @@
+//! Raw -> Settings: every rule that one value alone cannot break, all of them looked at before anything is said.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use actix_web::http::Uri;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use super::flaw::{Flaw, quoted};
+use super::raw::{Enabled, Raw, RawAuth, RawDoors, RawPersona, RawSession, RawSimulator, RawUpstreams, Where};
+use super::settings::{
+    AuthSettings, DoorSettings, DrainSettings, ListenSettings, LoggingSettings, MetricsSettings, Mode, PersonaSettings,
+    SessionLimits, Settings, SimulatorSettings, StateSettings, UpstreamSettings,
+};
+use super::upstream_url::UpstreamUrl;
+use crate::auth::keys::{KeyError, check_strength};
+use crate::auth::{TicketLimits, TokenRules};
+
+/// The most bytes of a prompt once encoded for the query: servers take request lines of 8,190 bytes, and the rest of
+/// the line needs some.
+const MAX_ENCODED_PROMPT_BYTES: usize = 7500;
+
+const NEEDS_SECRET: &str = "production, and every address that others can reach, need the secret of the back end that \
+     signs the callers' tokens, at least 32 bytes; set JWT_SECRET";
+const NEEDS_SERVER: &str = "production, and every address that others can reach, need a model server; set \
+     PERSONAPLEX_SERVER_URL to its address, for example ws://10.0.0.7:8998 (or, for a trial in development, \
+     TANDEM__SIMULATOR__ENABLED to true)";
+
+/// Judges the settings as a whole. The result is good only if no flaw comes with it.
+pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
+    let mut judge = Judge { mode: raw.mode, exposed: false, flaws: Vec::new(), warnings: Vec::new() };
+    let listen = ListenSettings { host: judge.host(&raw.listen.host), port: raw.listen.port };
+    judge.exposed = raw.mode == Mode::Production || !listen.host.is_loopback();
+    let auth = judge.auth(raw.auth);
+    let doors = judge.doors(raw.doors);
+    let persona = judge.persona(&raw.persona);
+    let upstreams = judge.upstreams(raw.upstreams);
+    let simulator = judge.simulator(&raw.simulator, &upstreams);
+    let session = judge.session(&raw.session);
+    let mongodb_uri = set(raw.store.mongodb_uri).map(SecretString::from);
+    if mongodb_uri.is_some() {
+        judge.warnings.push("store.mongodb_uri (MONGODB_URI) is set, but nothing uses it yet.".to_owned());
+    }
+    if raw.state.dir.is_empty() {
+        judge.value("state.dir", "empty", "the path of a directory that can be written to");
+    }
+    let settings = Settings {
+        mode: raw.mode,
+        listen,
+        auth,
+        doors,
+        persona,
+        upstreams,
+        session,
+        drain: DrainSettings { deadline: Duration::from_secs(raw.drain.deadline_seconds) },
+        logging: LoggingSettings { format: raw.logging.format, level: raw.logging.level },
+        metrics: MetricsSettings { enabled: raw.metrics.enabled },
+        state: StateSettings { dir: raw.state.dir.into() },
+        mongodb_uri,
+        simulator,
+        warnings: judge.warnings,
+        lines: Vec::new(),
+    };
+    (settings, judge.flaws)
+}
+
+/// Empty means not set.
+fn set(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+struct Judge {
+    mode: Mode,
+    exposed: bool,
+    flaws: Vec<Flaw>,
+    warnings: Vec<String>,
+}
+
+impl Judge {
+    fn value(&mut self, key: &'static str, shown: impl Into<String>, expected: impl Into<String>) {
+        self.flaws.push(Flaw::Value { key, shown: shown.into(), expected: expected.into() });
+    }
+
+    fn host(&mut self, host: &str) -> IpAddr {
+        match (host, self.mode) {
+            ("", Mode::Development) | ("localhost", _) => Ipv4Addr::LOCALHOST.into(),
+            ("", Mode::Production) => Ipv4Addr::UNSPECIFIED.into(),
+            _ => host.trim_start_matches('[').trim_end_matches(']').parse().unwrap_or_else(|_| {
+                self.value("listen.host", quoted(host), "an IP address such as 127.0.0.1, 0.0.0.0 or ::");
+                Ipv4Addr::LOCALHOST.into()
+            }),
+        }
+    }
+
+    fn auth(&mut self, raw: RawAuth) -> AuthSettings {
+        let jwt_secret = set(raw.jwt_secret).map(SecretString::from);
+        match &jwt_secret {
+            None if self.exposed => self.flaws.push(Flaw::Missing { key: "auth.jwt_secret", reason: NEEDS_SECRET }),
+            None => {}
+            Some(secret) => self.secret(secret),
+        }
+        AuthSettings {
+            jwt_secret,
+            rules: TokenRules {
+                issuer: set(raw.issuer),
+                audience: set(raw.audience),
+                leeway: Duration::from_secs(raw.leeway_seconds),
+                required_scope: set(raw.required_scope),
+            },
+            tickets: TicketLimits { ttl: Duration::from_secs(raw.ticket_ttl_seconds), ..TicketLimits::default() },
+        }
+    }
+
+    fn secret(&mut self, secret: &SecretString) {
+        let text = secret.expose_secret();
+        if text.trim().len() != text.len() {
+            let warning = "auth.jwt_secret (JWT_SECRET) begins or ends with white space, which counts as part of it.";
+            self.warnings.push(warning.to_owned());
+        }
+        match check_strength(secret) {
+            Err(KeyError::TooShort { bytes }) if self.exposed => {
+                self.value("auth.jwt_secret", format!("{bytes} bytes long"), "at least 32 bytes, best random ones");
+            }
+            Err(error) => self.warnings.push(format!("auth.jwt_secret (JWT_SECRET): {error}, outside development.")),
+            Ok(()) => {}
+        }
+    }
+
+    fn doors(&mut self, raw: RawDoors) -> DoorSettings {
+        let development = self.mode == Mode::Development;
+        let on = |place| place == Where::Always || (place == Where::Development && development);
+        if raw.query_tokens == Where::Always && !development {
+            let expected = "development or never: in production, tokens in URLs would end up in logs; use tickets";
+            self.value("doors.query_tokens", "always", expected);
+        }
+        let allowed_origins = raw.allowed_origins.iter().filter_map(|written| self.origin(written)).collect();
+        DoorSettings { allowed_origins, caller_prompts: on(raw.caller_prompts), query_tokens: on(raw.query_tokens) }
+    }
+
+    fn origin(&mut self, written: &str) -> Option<String> {
+        let origin = written.trim().trim_end_matches('/').to_ascii_lowercase();
+        let good = origin.parse::<Uri>().is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.path() == "/"
+                && uri.query().is_none()
+                && !origin.contains(['@', '#'])
+        });
+        if good {
+            return Some(origin);
+        }
+        self.value("doors.allowed_origins", quoted(written), "origins such as https://app.example.org, without a path");
+        None
+    }
+
+    fn persona(&mut self, raw: &RawPersona) -> PersonaSettings {
+        let voice = raw.voice.strip_suffix(".pt").unwrap_or(&raw.voice);
+        if !is_voice(voice) {
+            let expected = "one of NATF0 to NATF3, NATM0 to NATM3, VARF0 to VARF4 and VARM0 to VARM4";
+            self.value("persona.voice", quoted(voice), expected);
+        }
+        let prompt = raw.prompt.trim();
+        let encoded_bytes: usize = form_urlencoded::byte_serialize(prompt.as_bytes()).map(str::len).sum();
+        if prompt.is_empty() {
+            self.value("persona.prompt", "empty", "at least a sentence: model servers hang up on an empty prompt");
+        } else if encoded_bytes > MAX_ENCODED_PROMPT_BYTES {
+            let shown = format!("{encoded_bytes} bytes long once encoded for a URL");
+            self.value("persona.prompt", shown, format!("at most {MAX_ENCODED_PROMPT_BYTES}"));
+        }
+        PersonaSettings { voice: voice.to_owned(), prompt: prompt.into() }
+    }
+
+    fn upstreams(&mut self, raw: RawUpstreams) -> UpstreamSettings {
+        let mut urls = Vec::new();
+        for (at, written) in raw.urls.iter().enumerate() {
+            let which = format!("wrong in its part {}", at + 1);
+            match written.trim().parse::<UpstreamUrl>() {
+                // Two names for one server would let two calls meet on it.
+                Ok(url) if urls.contains(&url) => {
+                    self.value("upstreams.urls", format!("{which} ({url} again)"), "every server once");
+                }
+                Ok(url) => urls.push(url),
+                Err(error) => self.value("upstreams.urls", which, error.to_string()),
+            }
+        }
+        if raw.insecure_tls && self.exposed {
+            let warning = "upstreams.insecure_tls (TANDEM__UPSTREAMS__INSECURE_TLS) is true: whoever is between Tandem \
+                 and its servers can listen in; set upstreams.ca_file instead.";
+            self.warnings.push(warning.to_owned());
+        }
+        UpstreamSettings {
+            urls,
+            insecure_tls: raw.insecure_tls,
+            ca_file: set(raw.ca_file).map(Into::into),
+            connect_timeout: Duration::from_millis(raw.connect_timeout_ms),
+            upgrade_timeout: Duration::from_millis(raw.upgrade_timeout_ms),
+            close_timeout: Duration::from_millis(raw.close_timeout_ms),
+            handshake_base: Duration::from_millis(raw.handshake_base_ms),
+            handshake_step: Duration::from_millis(raw.handshake_step_ms),
+            voice_steps: raw.voice_steps,
+        }
+    }
+
+    fn simulator(&mut self, raw: &RawSimulator, upstreams: &UpstreamSettings) -> SimulatorSettings {
+        let wrong_server = self.flaws.iter().any(|flaw| matches!(flaw, Flaw::Value { key: "upstreams.urls", .. }));
+        let no_server = upstreams.urls.is_empty() && !wrong_server;
+        let enabled = match raw.enabled {
+            Enabled::True => true,
+            Enabled::False => false,
+            Enabled::Auto => no_server && !self.exposed,
+        };
+        match (enabled, self.mode) {
+            (true, Mode::Production) => {
+                self.value("simulator.enabled", "true", "auto or false in production: callers would talk to no model");
+            }
+            (true, _) if !upstreams.urls.is_empty() => {
+                let expected = "auto or false while upstreams.urls (PERSONAPLEX_SERVER_URL) names real servers";
+                self.value("simulator.enabled", "true", expected);
+            }
+            _ => {}
+        }
+        let served = enabled && self.mode == Mode::Development;
+        if no_server && self.exposed && !served {
+            self.flaws.push(Flaw::Missing { key: "upstreams.urls", reason: NEEDS_SERVER });
+        } else if no_server && !enabled {
+            let warning = "upstreams.urls (PERSONAPLEX_SERVER_URL) is not set and nothing is simulated: no call can be \
+                 put through.";
+            self.warnings.push(warning.to_owned());
+        }
+        SimulatorSettings {
+            enabled,
+            step: Duration::from_millis(raw.step_ms),
+            voice_steps: raw.voice_steps,
+            servers: raw.servers,
+        }
+    }
+
+    fn session(&mut self, raw: &RawSession) -> SessionLimits {
+        let shortest = raw.max_duration_seconds.min(raw.idle_timeout_seconds);
+        if raw.warning_seconds >= shortest {
+            let expected =
+                format!("less than {shortest}, the shorter of max_duration_seconds and idle_timeout_seconds");
+            self.value("session.warning_seconds", raw.warning_seconds.to_string(), expected);
+        }
+        if raw.lost_after_ms <= raw.ping_interval_ms {
+            let expected = format!("more than {}, the ping_interval_ms", raw.ping_interval_ms);
+            self.value("session.lost_after_ms", raw.lost_after_ms.to_string(), expected);
+        }
+        if raw.max_sessions_per_user > raw.max_sessions {
+            let expected = format!("at most {}, the max_sessions", raw.max_sessions);
+            self.value("session.max_sessions_per_user", raw.max_sessions_per_user.to_string(), expected);
+        }
+        SessionLimits {
+            max_duration: Duration::from_secs(raw.max_duration_seconds),
+            idle_timeout: Duration::from_secs(raw.idle_timeout_seconds),
+            warning: Duration::from_secs(raw.warning_seconds),
+            ping_interval: Duration::from_millis(raw.ping_interval_ms),
+            lost_after: Duration::from_millis(raw.lost_after_ms),
+            too_slow_after: Duration::from_millis(raw.too_slow_after_ms),
+            client_queue: Duration::from_millis(raw.client_queue_ms),
+            upstream_queue: Duration::from_millis(raw.upstream_queue_ms),
+            max_sessions: raw.max_sessions,
+            max_sessions_per_user: raw.max_sessions_per_user,
+            attempts_per_minute_per_user: raw.attempts_per_minute_per_user,
+        }
+    }
+}
+
+/// The 18 voices of PersonaPlex.
+fn is_voice(name: &str) -> bool {
+    let Some((kind, number)) = name.split_at_checked(4) else { return false };
+    match kind {
+        "NATF" | "NATM" => matches!(number, "0" | "1" | "2" | "3"),
+        "VARF" | "VARM" => matches!(number, "0" | "1" | "2" | "3" | "4"),
+        _ => false,
+    }
+}

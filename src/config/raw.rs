@@ -1,0 +1,94 @@
+//! The settings as they are written: every key of default.toml, present and of its kind, but not yet judged.
+//!
+//! The fields' meanings are in default.toml. No type here prints: some fields are secret.
+
+use serde::Deserialize;
+
+use super::settings::{LogFormat, LogLevel, Mode};
+
+macro_rules! raw {
+    ($($name:ident { $($field:ident: $type:ty),+ $(,)? })+) => {
+        $(
+            #[derive(Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub(super) struct $name { $(pub(super) $field: $type),+ }
+        )+
+    };
+}
+
+raw! {
+    Raw {
+        mode: Mode,
+        listen: RawListen,
+        auth: RawAuth,
+        doors: RawDoors,
+        persona: RawPersona,
+        upstreams: RawUpstreams,
+        session: RawSession,
+        drain: RawDrain,
+        logging: RawLogging,
+        metrics: RawMetrics,
+        state: RawState,
+        store: RawStore,
+        simulator: RawSimulator,
+    }
+    RawListen { host: String, port: u16 }
+    RawAuth {
+        jwt_secret: String,
+        issuer: String,
+        audience: String,
+        leeway_seconds: u64,
+        required_scope: String,
+        ticket_ttl_seconds: u64,
+    }
+    RawDoors { allowed_origins: Vec<String>, caller_prompts: Where, query_tokens: Where }
+    RawPersona { voice: String, prompt: String }
+    RawUpstreams {
+        urls: Vec<String>,
+        insecure_tls: bool,
+        ca_file: String,
+        connect_timeout_ms: u64,
+        upgrade_timeout_ms: u64,
+        close_timeout_ms: u64,
+        handshake_base_ms: u64,
+        handshake_step_ms: u64,
+        voice_steps: u32,
+    }
+    RawSession {
+        max_duration_seconds: u64,
+        idle_timeout_seconds: u64,
+        warning_seconds: u64,
+        ping_interval_ms: u64,
+        lost_after_ms: u64,
+        too_slow_after_ms: u64,
+        client_queue_ms: u64,
+        upstream_queue_ms: u64,
+        max_sessions: u32,
+        max_sessions_per_user: u32,
+        attempts_per_minute_per_user: u32,
+    }
+    RawDrain { deadline_seconds: u64 }
+    RawLogging { format: LogFormat, level: LogLevel }
+    RawMetrics { enabled: bool }
+    RawState { dir: String }
+    RawStore { mongodb_uri: String }
+    RawSimulator { enabled: Enabled, step_ms: u64, voice_steps: u32, servers: u32 }
+}
+
+/// Where a relaxed rule applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Where {
+    Development,
+    Always,
+    Never,
+}
+
+/// A switch that may decide for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Enabled {
+    Auto,
+    True,
+    False,
+}

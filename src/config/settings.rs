@@ -1,0 +1,246 @@
+//! The settings as the program uses them: judged, typed, and safe to print.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use super::upstream_url::UpstreamUrl;
+use crate::auth::{TicketLimits, TokenRules};
+
+/// How strict Tandem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Everything has a working default.
+    Development,
+    /// Secrets and model servers are demanded, nothing is simulated.
+    Production,
+}
+
+/// Everything that can be set, judged as a whole. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How strict Tandem is.
+    pub mode: Mode,
+    /// Where Tandem listens.
+    pub listen: ListenSettings,
+    /// Who may call.
+    pub auth: AuthSettings,
+    /// What the doors let through.
+    pub doors: DoorSettings,
+    /// Who the assistant is.
+    pub persona: PersonaSettings,
+    /// The model servers and how they are reached.
+    pub upstreams: UpstreamSettings,
+    /// The limits of calls.
+    pub session: SessionLimits,
+    /// How Tandem stops.
+    pub drain: DrainSettings,
+    /// How Tandem writes its log.
+    pub logging: LoggingSettings,
+    /// What is measured.
+    pub metrics: MetricsSettings,
+    /// Where state is kept.
+    pub state: StateSettings,
+    /// Where users and journals live; nothing uses it yet.
+    pub mongodb_uri: Option<SecretString>,
+    /// The simulated model servers.
+    pub simulator: SimulatorSettings,
+    /// What is allowed but should be known: one sentence each.
+    pub warnings: Vec<String>,
+    pub(super) lines: Vec<SettingLine>,
+}
+
+/// One setting as `tandem check` shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingLine {
+    /// Its path, for example `listen.port`.
+    pub key: &'static str,
+    /// Its value; `(set)` or `(not set)` for secrets.
+    pub value: String,
+    /// Where it comes from: "default", a file's name, or a variable's.
+    pub source: String,
+}
+
+impl Settings {
+    /// Every setting with its value and where it comes from, in the order of default.toml. Secrets are not shown.
+    pub fn describe(&self) -> &[SettingLine] {
+        &self.lines
+    }
+
+    /// Whether others than this machine can reach Tandem, or it runs in production.
+    pub fn is_exposed(&self) -> bool {
+        self.mode == Mode::Production || !self.listen.host.is_loopback()
+    }
+}
+
+/// Where Tandem listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListenSettings {
+    /// The address.
+    pub host: IpAddr,
+    /// The TCP port; 0 takes any free one.
+    pub port: u16,
+}
+
+impl ListenSettings {
+    /// Address and port in one.
+    pub const fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.host, self.port)
+    }
+}
+
+/// Who may call.
+#[derive(Clone, Debug)]
+pub struct AuthSettings {
+    /// The secret that signs tokens; none only in development on loopback, where one is made at the start.
+    pub jwt_secret: Option<SecretString>,
+    /// What tokens must say.
+    pub rules: TokenRules,
+    /// How long tickets live and how many there may be.
+    pub tickets: TicketLimits,
+}
+
+/// What the doors let through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoorSettings {
+    /// The origins that may call, in lower case without a `/` at the end; empty: any.
+    pub allowed_origins: Vec<String>,
+    /// Whether a caller's own prompt and voice count.
+    pub caller_prompts: bool,
+    /// Whether tokens are taken from the URL.
+    pub query_tokens: bool,
+}
+
+/// Who the assistant is.
+#[derive(Clone, Debug)]
+pub struct PersonaSettings {
+    /// One of the 18 voices, for example `NATF0`.
+    pub voice: String,
+    /// Who the assistant is told to be; not empty.
+    pub prompt: SecretString,
+}
+
+/// The model servers and how they are reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// The servers, each once.
+    pub urls: Vec<UpstreamUrl>,
+    /// Whether certificates go unchecked.
+    pub insecure_tls: bool,
+    /// A PEM file of further certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// How long a TCP and TLS connection may take.
+    pub connect_timeout: Duration,
+    /// How long the answer to the upgrade may take.
+    pub upgrade_timeout: Duration,
+    /// How long the answer to our close may take.
+    pub close_timeout: Duration,
+    /// The part of the handshake's limit that does not depend on the prompt.
+    pub handshake_base: Duration,
+    /// What every step of voice, silence and prompt adds to the handshake's limit.
+    pub handshake_step: Duration,
+    /// The steps of the voice's own prompt.
+    pub voice_steps: u32,
+}
+
+/// The limits of calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// The longest call.
+    pub max_duration: Duration,
+    /// How long a caller may send no audio.
+    pub idle_timeout: Duration,
+    /// How long before either limit the caller is warned.
+    pub warning: Duration,
+    /// How often the caller's connection is probed.
+    pub ping_interval: Duration,
+    /// After how long without any sign of life a caller is lost.
+    pub lost_after: Duration,
+    /// After how long without progress a caller's connection is too slow.
+    pub too_slow_after: Duration,
+    /// Audio that waits for the caller at most.
+    pub client_queue: Duration,
+    /// Audio that waits for the model server at most.
+    pub upstream_queue: Duration,
+    /// Calls of this process at the same time.
+    pub max_sessions: u32,
+    /// Calls of one user at the same time.
+    pub max_sessions_per_user: u32,
+    /// Calls that one user may try in a minute.
+    pub attempts_per_minute_per_user: u32,
+}
+
+/// How Tandem stops.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainSettings {
+    /// How long calls may go on after a request to stop.
+    pub deadline: Duration,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Pretty on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
+}
+
+/// The least important lines that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// The process is broken.
+    Error,
+    /// Somebody should look.
+    Warn,
+    /// Calls begin and end.
+    Info,
+    /// Calls change their phase.
+    Debug,
+    /// Every packet.
+    Trace,
+}
+
+/// How Tandem writes its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggingSettings {
+    /// How lines look.
+    pub format: LogFormat,
+    /// Which lines are written.
+    pub level: LogLevel,
+}
+
+/// What is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// Whether metrics are collected and served.
+    pub enabled: bool,
+}
+
+/// Where state is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSettings {
+    /// The directory for what must survive a restart.
+    pub dir: PathBuf,
+}
+
+/// The simulated model servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SimulatorSettings {
+    /// Whether they take the calls.
+    pub enabled: bool,
+    /// How long a model step takes.
+    pub step: Duration,
+    /// The steps of the voice's own prompt.
+    pub voice_steps: u32,
+    /// How many there are.
+    pub servers: u32,
+}

@@ -1,0 +1,313 @@
+//! Scripts of configuration: what is written, and what comes of it.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use secrecy::ExposeSecret as _;
+
+use super::*;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn environment<const N: usize>(variables: [(&str, &str); N]) -> Environment {
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn file(text: &str) -> ConfigFile {
+    ConfigFile { name: "tandem.toml".into(), text: text.into() }
+}
+
+fn with<const N: usize>(variables: [(&str, &str); N]) -> Result<Settings, ConfigError> {
+    load(None, &environment(variables))
+}
+
+/// The sentences of everything that is wrong.
+fn flaws(result: Result<Settings, ConfigError>) -> Vec<String> {
+    result.map(|_| vec![]).unwrap_or_else(|error| error.flaws.iter().map(Flaw::to_string).collect())
+}
+
+fn line<'a>(settings: &'a Settings, key: &str) -> (&'a str, &'a str) {
+    let line = settings.describe().iter().find(|line| line.key == key).unwrap();
+    (&line.value, &line.source)
+}
+
+#[test]
+fn without_any_configuration_development_works_on_loopback_with_a_simulated_server() {
+    let settings = with([]).unwrap();
+    assert_eq!(settings.mode, Mode::Development);
+    assert_eq!(settings.listen.address().to_string(), "127.0.0.1:8080");
+    assert!(settings.auth.jwt_secret.is_none() && !settings.is_exposed());
+    assert_eq!(settings.auth.rules, crate::auth::TokenRules::default());
+    assert_eq!(settings.auth.tickets, crate::auth::TicketLimits::default());
+    assert!(settings.doors.allowed_origins.is_empty() && settings.doors.caller_prompts && settings.doors.query_tokens);
+    assert_eq!(settings.persona.voice, "NATF0");
+    assert!(settings.persona.prompt.expose_secret().ends_with('.'));
+    assert_eq!(settings.upstreams.handshake_step, Duration::from_millis(182));
+    assert_eq!(settings.session.max_duration, Duration::from_secs(1800));
+    assert_eq!(settings.drain.deadline, Duration::from_secs(30));
+    assert_eq!((settings.logging.format, settings.logging.level), (LogFormat::Auto, LogLevel::Info));
+    assert!(settings.metrics.enabled && settings.simulator.enabled);
+    assert_eq!(settings.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+    let file = file("[session]\nmax_sessions = 7\nmax_sessions_per_user = 3\n[listen]\nport = 1\n");
+    let variables = [("TANDEM__SESSION__MAX_SESSIONS", "9"), ("PORT", "2"), ("TANDEM__DRAIN__DEADLINE_SECONDS", "")];
+    let settings = load(Some(&file), &environment(variables)).unwrap();
+    assert_eq!((settings.session.max_sessions, settings.session.max_sessions_per_user), (9, 3));
+    assert_eq!((settings.listen.port, settings.session.attempts_per_minute_per_user), (2, 30));
+    assert_eq!(line(&settings, "session.max_sessions"), ("9", "TANDEM__SESSION__MAX_SESSIONS"));
+    assert_eq!(line(&settings, "session.max_sessions_per_user"), ("3", "tandem.toml"));
+    assert_eq!(line(&settings, "drain.deadline_seconds"), ("30", "default"), "an empty variable is not set");
+}
+
+#[test]
+fn the_short_variables_work_and_the_long_ones_win_over_them() {
+    let settings = with([
+        ("PERSONAPLEX_SERVER_URL", "ws://10.0.0.7:8998, wss://voice.example.org/one ,"),
+        ("JWT_SECRET", SECRET),
+        ("TANDEM_MODE", "production"),
+        ("PORT", "9000"),
+        ("TANDEM__LISTEN__PORT", "9001"),
+        ("MONGODB_URI", "mongodb://root:hush@db"),
+        ("HOME", "/root"),
+        ("TANDEM_SERVICE_HOST", "10.0.0.1"),
+    ])
+    .unwrap();
+    let urls: Vec<_> = settings.upstreams.urls.iter().map(UpstreamUrl::to_string).collect();
+    assert_eq!(urls, ["ws://10.0.0.7:8998", "wss://voice.example.org:443/one"]);
+    assert_eq!(settings.auth.jwt_secret.as_ref().unwrap().expose_secret(), SECRET);
+    assert_eq!(settings.listen.address().to_string(), "0.0.0.0:9001");
+    assert_eq!(settings.mongodb_uri.as_ref().unwrap().expose_secret(), "mongodb://root:hush@db");
+    assert_eq!(settings.warnings, ["store.mongodb_uri (MONGODB_URI) is set, but nothing uses it yet."]);
+    assert!(!settings.doors.caller_prompts && !settings.doors.query_tokens && !settings.simulator.enabled);
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let file = file(
+        "mode = 5\ncolour = \"red\"\n[listen]\nport = 99999\nhots = \"x\"\n[auth]\njwt_secret = 5\nissuer = [\"a\"]\n",
+    );
+    let variables = [
+        ("TANDEM__SESSION__MAX_SESIONS", "5"),
+        ("TANDEM__NOWHERE", "5"),
+        ("TANDEM__METRICS__ENABLED", "yes\u{1b}"),
+        ("TANDEM__LISTEN__HOST", "voice.example.org"),
+        ("TANDEM__PERSONA__VOICE", "NATF9"),
+        ("TANDEM__PERSONA__PROMPT", " "),
+        ("TANDEM__STATE__DIR", " "),
+        ("TANDEM__SESSION__LOST_AFTER_MS", "5000"),
+        ("TANDEM__SESSION__WARNING_SECONDS", "120"),
+        ("TANDEM__SESSION__MAX_SESSIONS", "1"),
+        ("TANDEM__DOORS__ALLOWED_ORIGINS", "https://a.example,b.example,https://c.example/d,null,*"),
+        ("PERSONAPLEX_SERVER_URL", "ws://h:1,http://h:2,ws://u:hush@h:3,WS://H:1/api/chat"),
+    ];
+    let flaws = flaws(load(Some(&file), &environment(variables)));
+    let begins = [
+        "auth.issuer (TANDEM__AUTH__ISSUER) is a list in tandem.toml; expected text.",
+        "auth.jwt_secret (JWT_SECRET or TANDEM__AUTH__JWT_SECRET) is a value that is not shown in tandem.toml; expected",
+        "\"colour\" in tandem.toml names no setting; there are mode and the sections listen, auth, doors,",
+        "\"listen.hots\" in tandem.toml names no setting; section listen has host, port.",
+        "listen.port (PORT or TANDEM__LISTEN__PORT) is 99999 in tandem.toml; expected a whole number from 0 to 65535.",
+        "mode (TANDEM_MODE or TANDEM__MODE) is 5 in tandem.toml; expected one of development, production.",
+        "metrics.enabled (TANDEM__METRICS__ENABLED) is \"yes\\u{1b}\" in TANDEM__METRICS__ENABLED; expected true or",
+        "\"TANDEM__NOWHERE\" in the environment names no setting; there are TANDEM__MODE and TANDEM__SECTION__KEY for",
+        "\"TANDEM__SESSION__MAX_SESIONS\" in the environment names no setting; there are TANDEM__SESSION__MAX_DURATION_",
+        "listen.host (TANDEM__LISTEN__HOST) is \"voice.example.org\"; expected an IP address such as 127.0.0.1,",
+        "doors.allowed_origins (TANDEM__DOORS__ALLOWED_ORIGINS) is \"b.example\"; expected origins such as https:",
+        "doors.allowed_origins (TANDEM__DOORS__ALLOWED_ORIGINS) is \"https://c.example/d\"; expected",
+        "doors.allowed_origins (TANDEM__DOORS__ALLOWED_ORIGINS) is \"null\"; expected",
+        "doors.allowed_origins (TANDEM__DOORS__ALLOWED_ORIGINS) is \"*\"; expected",
+        "persona.voice (TANDEM__PERSONA__VOICE) is \"NATF9\"; expected one of NATF0 to NATF3,",
+        "persona.prompt (TANDEM__PERSONA__PROMPT) is empty; expected at least a sentence",
+        "upstreams.urls (PERSONAPLEX_SERVER_URL or TANDEM__UPSTREAMS__URLS) is wrong in its part 2; expected ws://",
+        "upstreams.urls (PERSONAPLEX_SERVER_URL or TANDEM__UPSTREAMS__URLS) is wrong in its part 3; expected an address",
+        "upstreams.urls (PERSONAPLEX_SERVER_URL or TANDEM__UPSTREAMS__URLS) is wrong in its part 4 (ws://h:1 again); exp",
+        "session.warning_seconds (TANDEM__SESSION__WARNING_SECONDS) is 120; expected less than 120, the shorter of",
+        "session.lost_after_ms (TANDEM__SESSION__LOST_AFTER_MS) is 5000; expected more than 5000, the ping_interval_ms.",
+        "session.max_sessions_per_user (TANDEM__SESSION__MAX_SESSIONS_PER_USER) is 2; expected at most 1, the max_",
+        "state.dir (TANDEM__STATE__DIR) is empty; expected the path of a directory that can be written to.",
+    ];
+    assert_eq!(flaws.len(), begins.len(), "{flaws:#?}");
+    for (flaw, begin) in flaws.iter().zip(begins) {
+        assert!(flaw.starts_with(begin) && flaw.ends_with('.'), "{flaw}\ndoes not begin with\n{begin}");
+        assert!(!flaw.contains("hush"), "{flaw}");
+    }
+}
+
+#[test]
+fn whatever_others_can_reach_needs_a_secret_and_a_server() {
+    let no_secret = "auth.jwt_secret (JWT_SECRET or TANDEM__AUTH__JWT_SECRET) is not set; production, and every";
+    let no_server = "upstreams.urls (PERSONAPLEX_SERVER_URL or TANDEM__UPSTREAMS__URLS) is not set; production, and";
+    let weak = "auth.jwt_secret (JWT_SECRET or TANDEM__AUTH__JWT_SECRET) is 31 bytes long; expected at least 32 bytes";
+    for exposed in [("TANDEM_MODE", "production"), ("TANDEM__LISTEN__HOST", "::"), ("TANDEM__LISTEN__HOST", "10.0.0.1")]
+    {
+        let bare = flaws(with([exposed]));
+        assert_eq!(bare.len(), 2, "{bare:?}");
+        assert!(bare[0].starts_with(no_secret) && bare[1].starts_with(no_server), "{bare:?}");
+        let server = ("PERSONAPLEX_SERVER_URL", "ws://10.0.0.7:8998");
+        let short = flaws(with([exposed, server, ("JWT_SECRET", &SECRET[1..])]));
+        assert!(short.len() == 1 && short[0].starts_with(weak) && !short[0].contains("abcdef"), "{short:?}");
+        assert!(with([exposed, server, ("JWT_SECRET", SECRET)]).unwrap().is_exposed());
+    }
+    for host in ["127.0.0.1", "127.3.2.1", "::1", "[::1]", "localhost", ""] {
+        assert!(!with([("TANDEM__LISTEN__HOST", host)]).unwrap().is_exposed(), "{host}");
+    }
+}
+
+#[test]
+fn a_weak_secret_is_a_warning_in_development() {
+    let settings = with([("JWT_SECRET", "hush ")]).unwrap();
+    assert_eq!(settings.warnings.len(), 2, "{:?}", settings.warnings);
+    assert!(settings.warnings[0].contains("white space") && settings.warnings[1].contains("has 5 bytes"));
+    assert_eq!(settings.auth.jwt_secret.unwrap().expose_secret(), "hush ", "it is used as it is");
+}
+
+#[test]
+fn production_simulates_nothing_and_takes_no_tokens_from_urls() {
+    let production =
+        [("TANDEM_MODE", "production"), ("JWT_SECRET", SECRET), ("PERSONAPLEX_SERVER_URL", "ws://10.0.0.7:8998")];
+    let [mode, secret, server] = production;
+    assert_eq!(flaws(with(production)), Vec::<String>::new());
+    let refused = flaws(with([mode, secret, server, ("TANDEM__SIMULATOR__ENABLED", "true")]));
+    assert!(refused.len() == 1 && refused[0].contains("callers would talk to no model"), "{refused:?}");
+    let refused = flaws(with([mode, secret, server, ("TANDEM__DOORS__QUERY_TOKENS", "always")]));
+    assert!(refused.len() == 1 && refused[0].contains("use tickets"), "{refused:?}");
+    assert!(with([mode, secret, server, ("TANDEM__DOORS__CALLER_PROMPTS", "always")]).unwrap().doors.caller_prompts);
+    let settings = with([mode, secret, server, ("TANDEM__UPSTREAMS__INSECURE_TLS", "true")]).unwrap();
+    assert!(settings.warnings.len() == 1 && settings.warnings[0].contains("listen in"), "{:?}", settings.warnings);
+}
+
+#[test]
+fn simulated_servers_stand_in_only_where_no_real_one_is() {
+    let server = ("PERSONAPLEX_SERVER_URL", "ws://10.0.0.7:8998");
+    let simulator = |value| ("TANDEM__SIMULATOR__ENABLED", value);
+    assert!(!with([server]).unwrap().simulator.enabled);
+    assert!(flaws(with([server, simulator("true")]))[0].contains("names real servers"));
+    assert!(with([simulator("false")]).unwrap().warnings[0].contains("no call can be put through"));
+    let open = [("TANDEM__LISTEN__HOST", "0.0.0.0"), ("JWT_SECRET", SECRET), simulator("true")];
+    assert!(with(open).unwrap().simulator.enabled, "a trial that others can reach must be asked for");
+    assert!(load(Some(&file("[simulator]\nenabled = true\n")), &environment([])).unwrap().simulator.enabled);
+}
+
+#[test]
+fn long_prompts_are_measured_as_they_travel() {
+    let prompt = |text: &str| with([("TANDEM__PERSONA__PROMPT", text)]);
+    assert!(prompt(&"word ".repeat(1499)).is_ok());
+    assert_eq!(prompt("  Be kind.\n").unwrap().persona.prompt.expose_secret(), "Be kind.");
+    let long = flaws(prompt(&"é".repeat(1251)));
+    assert!(long.len() == 1 && long[0].contains("is 7506 bytes long once encoded"), "{long:?}");
+    assert_eq!(with([("TANDEM__PERSONA__VOICE", "VARM4.pt")]).unwrap().persona.voice, "VARM4");
+}
+
+#[test]
+fn origins_are_kept_in_one_form() {
+    let settings =
+        with([("TANDEM__DOORS__ALLOWED_ORIGINS", "HTTPS://App.Example.org/, http://localhost:5173")]).unwrap();
+    assert_eq!(settings.doors.allowed_origins, ["https://app.example.org", "http://localhost:5173"]);
+}
+
+#[test]
+fn a_broken_file_is_located_but_not_repeated() {
+    let broken = flaws(load(Some(&file("[auth]\njwt_secret = \"hush\nport = 1\n")), &environment([])));
+    assert_eq!(broken.len(), 1);
+    assert!(broken[0].starts_with("tandem.toml is not valid TOML at line 2, column "), "{broken:?}");
+    assert!(!broken[0].contains("hush"));
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let prompt = "A private prompt.";
+    let variables =
+        [("JWT_SECRET", SECRET), ("MONGODB_URI", "mongodb://root:hush@db"), ("TANDEM__PERSONA__PROMPT", prompt)];
+    let settings = with(variables).unwrap();
+    let printed = format!("{settings:?} {:?}", settings.describe());
+    for secret in [SECRET, "hush", "private"] {
+        assert!(!printed.contains(secret), "{printed}");
+    }
+    for key in ["auth.jwt_secret", "persona.prompt", "store.mongodb_uri"] {
+        assert_eq!(line(&settings, key).0, "(set)");
+    }
+    let settings = with([]).unwrap();
+    assert_eq!(line(&settings, "auth.jwt_secret"), ("(not set)", "default"));
+}
+
+#[test]
+fn every_setting_is_described_with_what_came_of_it() {
+    let settings = with([("PERSONAPLEX_SERVER_URL", "ws://10.0.0.7:8998")]).unwrap();
+    let keys: Vec<_> = settings.describe().iter().map(|line| line.key).collect();
+    assert_eq!(keys, KEYS.iter().map(|key| key.path).collect::<Vec<_>>());
+    assert_eq!(line(&settings, "listen.host").0, "(not set) (so: 127.0.0.1)");
+    assert_eq!(line(&settings, "simulator.enabled").0, "auto (so: false)");
+    assert_eq!(line(&settings, "upstreams.urls"), ("ws://10.0.0.7:8998", "PERSONAPLEX_SERVER_URL"));
+}
+
+#[test]
+fn a_named_file_must_exist_and_the_usual_one_may() {
+    let directory = std::env::temp_dir().join(format!("tandem-config-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&directory).unwrap();
+    assert!(ConfigFile::find(None, &directory).unwrap().is_none());
+    let missing = ConfigFile::find(Some(&directory.join("no.toml")), &directory).err().unwrap();
+    assert!(missing.to_string().contains("no.toml cannot be read"), "{missing}");
+    std::fs::write(directory.join(FILE_NAME), "mode = \"production\"").unwrap();
+    let found = ConfigFile::find(None, &directory).unwrap().unwrap();
+    assert_eq!((found.name.as_str(), found.text.as_str()), ("tandem.toml", "mode = \"production\""));
+    std::fs::write(directory.join(FILE_NAME), "#".repeat((1 << 20) + 1)).unwrap();
+    assert!(ConfigFile::find(None, &directory).err().unwrap().to_string().contains("longer than 1 MiB"));
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+fn any_key() -> impl Strategy<Value = &'static schema::Key> {
+    (0..KEYS.len()).prop_map(|at| &KEYS[at])
+}
+
+fn any_toml_value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<bool>().prop_map(|switch| switch.to_string()),
+        "\"[a-zA-Z0-9:/.,@ -]{0,30}\"",
+        Just("[]".to_owned()),
+        Just("[1, \"a\"]".to_owned()),
+        Just("{ a = 1 }".to_owned()),
+        Just("1e400".to_owned()),
+        Just("1979-05-27".to_owned()),
+        Just("nan".to_owned()),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_file_panics(text in prop_oneof![".{0,200}", "[a-z\\[\\]={}\"'.#\n 0-9]{0,200}"]) {
+        let result = load(Some(&file(&text)), &environment([]));
+        prop_assert!(result.is_ok() || !flaws(result).is_empty());
+    }
+
+    #[test]
+    fn no_value_of_a_known_key_panics(key in any_key(), value in any_toml_value()) {
+        let text = format!("{} = {value}", key.path);
+        let told = flaws(load(Some(&file(&text)), &environment([])));
+        prop_assert!(!told.contains(&Flaw::Defaults.to_string()), "{text}: what layers let through must be readable");
+    }
+
+    #[test]
+    fn no_environment_panics(
+        known in proptest::collection::vec((any_key(), ".{0,40}"), 0..5),
+        odd in proptest::collection::btree_map("(TANDEM__)?.{0,20}", ".{0,20}", 0..5),
+    ) {
+        let mut environment: Environment = odd;
+        environment.extend(known.into_iter().map(|(key, value)| (key.variable(), value)));
+        let told = flaws(load(None, &environment));
+        prop_assert!(!told.contains(&Flaw::Defaults.to_string()));
+    }
+
+    #[test]
+    fn numbers_are_taken_within_their_bounds_and_only_there(key in any_key(), number in any::<i32>()) {
+        if let Kind::Number(bounds) = &key.kind {
+            let told = flaws(with([(&key.variable(), &number.to_string())]));
+            let out = format!("is \"{number}\" in");
+            let refused = told.iter().any(|flaw| flaw.contains(&out) || flaw.contains(&format!("is {number} in")));
+            prop_assert_eq!(refused, !bounds.contains(&i64::from(number)), "{:?}", told);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! From a request to a call's seat, slot and terms: everything that may refuse, before the upgrade.
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::HttpRequest;
+use tokio::time::timeout;
+
+use super::{
+    doors::{Doors, Wishes},
+    identity,
+    problem::{Problem, Refusal},
+    query::{CallQuery, Door},
+};
+use crate::{
+    pool::{actor::Acquire, lease::Lease},
+    protocol::moshi::ChatTarget,
+    session::{
+        leg::dialect::Dialect,
+        switchboard::{NoSeat, Seat},
+    },
+};
+
+/// The pool answers from memory: an answer that takes longer will not come.
+const POOL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A caller who may talk.
+pub struct Admitted {
+    /// The wire and the audio format.
+    pub dialect: Dialect,
+    /// The call's place on the switchboard.
+    pub seat: Seat,
+    /// The slot.
+    pub lease: Lease,
+    /// Voice and prompt.
+    pub target: Arc<ChatTarget>,
+    /// The user, as logs may name them.
+    pub pseudonym: String,
+}
+
+/// Lets a caller in or says why not. A ticket is used up by the attempt, whatever comes of it.
+pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door: Door) -> Result<Admitted, Refusal> {
+    if actix_http::ws::verify_handshake(request.head()).is_err() {
+        return Err(Problem::UpgradeRequired.into());
+    }
+    identity::check_origin(doors, request)?;
+    let dialect = query.dialect(door)?;
+    let (identity, ticket) = identity::caller(doors, request, query)?;
+    let pseudonym = identity.user.pseudonym();
+    doors.throttle.attempt(&pseudonym)?;
+    let wishes = match ticket {
+        Some(bound) if !bound.is_empty() => bound,
+        _ => wishes(doors, query, door)?,
+    };
+    let target = Arc::new(target(doors, wishes)?);
+    let seat = doors.switchboard.take_seat(&pseudonym)?;
+    let lease = timeout(POOL_TIMEOUT, doors.pool.send(Acquire { avoid: None }));
+    match lease.await {
+        Ok(Ok(Some(lease))) => Ok(Admitted { dialect, seat, lease, target, pseudonym }),
+        Ok(Ok(None)) => Err(Problem::NoCapacity.into()),
+        Ok(Err(_)) | Err(_) => Err(Problem::Internal.into()),
+    }
+}
+
+/// What the query asks for, where callers may ask. The Moshi wire's own clients always send a prompt and a voice: there
+/// they are ignored where they do not count.
+fn wishes(doors: &Doors, query: &CallQuery, door: Door) -> Result<Wishes, Problem> {
+    match (doors.policy.caller_prompts, door) {
+        (true, _) => query.wishes(),
+        (false, Door::Native) if query.has_wishes() => Err(Problem::PromptNotAllowed),
+        (false, _) => Ok(Wishes::default()),
+    }
+}
+
+/// The request that a model server gets: the wishes, and the persona where there are none.
+pub fn target(doors: &Doors, wishes: Wishes) -> Result<ChatTarget, Problem> {
+    let voice = wishes.voice.unwrap_or(doors.persona.voice);
+    let prompt = wishes.prompt.unwrap_or_else(|| doors.persona.prompt.clone());
+    ChatTarget::build(voice, &prompt).map_err(|_| Problem::BadPrompt)
+}
+
+impl From<NoSeat> for Refusal {
+    fn from(no_seat: NoSeat) -> Self {
+        match no_seat {
+            NoSeat::Full => Problem::NoCapacity.into(),
+            NoSeat::UserBusy => Problem::TooManyCalls.into(),
+            NoSeat::Draining => Problem::Draining.into(),
+        }
+    }
+}

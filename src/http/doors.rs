@@ -1,0 +1,141 @@
+//! What every door shares: who may come in, on what terms, and where calls go.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use actix::Addr;
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use super::problem::{Problem, Refusal};
+use crate::{
+    auth::{TicketBox, Tokens},
+    metrics::Metrics,
+    pool::actor::PoolActor,
+    protocol::moshi::{ChatTarget, Voice, prompt_steps},
+    session::{leg::connect::UpstreamConnector, machine::Limits, switchboard::Switchboard},
+};
+
+/// Refusals a second that are told on an upgraded socket; the rest get their HTTP status alone.
+const SOCKET_REFUSALS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
+
+/// The voice and prompt that a caller asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// One of the known voices.
+    pub voice: Option<Voice>,
+    /// A prompt of the caller's own.
+    pub prompt: Option<SecretString>,
+}
+
+impl Wishes {
+    /// Whether nothing is asked for.
+    pub fn is_empty(&self) -> bool {
+        self.voice.is_none() && self.prompt.is_none()
+    }
+}
+
+/// What is let in.
+#[derive(Clone, Debug)]
+pub struct DoorPolicy {
+    /// The browser origins that may call; empty means any.
+    pub allowed_origins: Vec<String>,
+    /// Whether callers may choose voice and prompt.
+    pub caller_prompts: bool,
+    /// Whether tokens are accepted in the query.
+    pub query_tokens: bool,
+}
+
+/// Who speaks when nobody chooses.
+#[derive(Clone, Debug)]
+pub struct Persona {
+    /// The voice.
+    pub voice: Voice,
+    /// The role prompt.
+    pub prompt: SecretString,
+}
+
+/// How long a model server may take to read its prompts (personaplex.md 6): so long, and so much more a step.
+#[derive(Clone, Copy, Debug)]
+pub struct HandshakeBudget {
+    /// What is granted whatever the prompt.
+    pub base: Duration,
+    /// What is granted for each step.
+    pub step: Duration,
+    /// Steps that the voice takes.
+    pub voice_steps: u32,
+}
+
+impl HandshakeBudget {
+    /// The limit for this prompt.
+    pub fn limit(&self, target: &ChatTarget) -> Duration {
+        self.base + self.step * prompt_steps(self.voice_steps, target.prompt_tokens_estimate())
+    }
+}
+
+/// Everything that a door needs.
+pub struct Doors {
+    /// Verifies tokens.
+    pub tokens: Tokens,
+    /// One-use tickets and what they were minted for.
+    pub tickets: TicketBox<Wishes>,
+    /// What is let in.
+    pub policy: DoorPolicy,
+    /// Who speaks when nobody chooses.
+    pub persona: Persona,
+    /// How long a model server may take.
+    pub handshake: HandshakeBudget,
+    /// The limits of a call.
+    pub limits: Limits,
+    /// The live calls.
+    pub switchboard: Arc<Switchboard>,
+    /// The slots.
+    pub pool: Addr<PoolActor>,
+    /// Opens upstream sockets.
+    pub connector: UpstreamConnector,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Who tries too often.
+    pub throttle: Throttle,
+}
+
+impl Doors {
+    /// The time that tickets live by.
+    pub fn now(&self) -> std::time::Instant {
+        Instant::now().into_std()
+    }
+}
+
+/// How often things may be tried.
+pub struct Throttle {
+    attempts: DefaultKeyedRateLimiter<String>,
+    socket_refusals: DefaultDirectRateLimiter,
+}
+
+impl Throttle {
+    /// So many attempts in a minute for each user.
+    pub fn new(attempts_per_minute: NonZeroU32) -> Self {
+        Self {
+            attempts: RateLimiter::keyed(Quota::per_minute(attempts_per_minute)),
+            socket_refusals: RateLimiter::direct(Quota::per_second(SOCKET_REFUSALS_PER_SECOND)),
+        }
+    }
+
+    /// Counts one attempt of a user, and refuses the one that is too many.
+    pub fn attempt(&self, pseudonym: &str) -> Result<(), Refusal> {
+        self.attempts.check_key(&pseudonym.to_owned()).map_err(|not_yet| {
+            let wait = not_yet.wait_time_from(self.attempts.clock().now());
+            Problem::TooManyAttempts.retry_after(wait)
+        })
+    }
+
+    /// Whether one more refusal may be told on a socket just now.
+    pub fn may_refuse_on_socket(&self) -> bool {
+        self.socket_refusals.check().is_ok()
+    }
+
+    /// Forgets users who have not tried for a while; to be called every now and then.
+    pub fn upkeep(&self) {
+        self.attempts.retain_recent();
+    }
+}

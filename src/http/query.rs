@@ -1,0 +1,133 @@
+//! What a caller's query says. It may hold secrets: it is read once and never printed.
+
+use std::fmt;
+
+use secrecy::SecretString;
+
+use super::{doors::Wishes, problem::Problem};
+use crate::{
+    audio::pcm::PCM_RATES_HZ,
+    session::leg::dialect::{AudioFormat, Dialect},
+};
+
+/// The rate of PCM callers who name none: the model's own.
+const DEFAULT_RATE_HZ: u32 = 24_000;
+
+/// Which door a query belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// `/v1/voice`.
+    Native,
+    /// `/api/chat`.
+    Moshi,
+}
+
+/// A query, taken apart. Unknown parameters are ignored, as are repetitions.
+#[derive(Default)]
+pub struct CallQuery {
+    /// A one-use ticket.
+    pub ticket: Option<SecretString>,
+    /// A token, where that is allowed.
+    pub token: Option<SecretString>,
+    /// Whether refusals are to be told on the socket.
+    pub errors_on_socket: bool,
+    audio: Option<String>,
+    rate: Option<String>,
+    voice: Option<String>,
+    prompt: Option<SecretString>,
+}
+
+impl fmt::Debug for CallQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallQuery").finish_non_exhaustive()
+    }
+}
+
+impl CallQuery {
+    /// Takes a raw query string apart.
+    pub fn parse(raw: &str) -> Self {
+        let mut query = Self::default();
+        for (key, value) in form_urlencoded::parse(raw.as_bytes()) {
+            if value.is_empty() {
+                continue;
+            }
+            let text = || value.clone().into_owned();
+            match key.as_ref() {
+                // The stock web client calls its credential `worker_auth_id`.
+                "ticket" | "worker_auth_id" => set(&mut query.ticket, || text().into()),
+                "token" => set(&mut query.token, || text().into()),
+                "audio" => set(&mut query.audio, text),
+                "rate" => set(&mut query.rate, text),
+                "voice" | "voice_prompt" => set(&mut query.voice, text),
+                "text_prompt" => set(&mut query.prompt, || text().into()),
+                "errors" => query.errors_on_socket = value == "socket",
+                _ => {}
+            }
+        }
+        query
+    }
+
+    /// The wire and the audio format.
+    pub fn dialect(&self, door: Door) -> Result<Dialect, Problem> {
+        if door == Door::Moshi {
+            return Ok(Dialect::Moshi);
+        }
+        let format = match self.audio.as_deref().unwrap_or("pcm16") {
+            "pcm16" => AudioFormat::Pcm16(self.rate()?),
+            "opus" => AudioFormat::Opus,
+            "ogg-opus" => AudioFormat::OggOpus,
+            _ => return Err(Problem::UnknownFormat),
+        };
+        Ok(Dialect::Native(format))
+    }
+
+    fn rate(&self) -> Result<u32, Problem> {
+        let Some(rate) = &self.rate else { return Ok(DEFAULT_RATE_HZ) };
+        let known = PCM_RATES_HZ.into_iter().find(|known| known.to_string() == *rate);
+        known.ok_or(Problem::UnknownRate)
+    }
+
+    /// The voice and prompt that are asked for; only prompts with some text count.
+    pub fn wishes(&self) -> Result<Wishes, Problem> {
+        let voice = self.voice.as_deref().map(str::parse).transpose().map_err(|_| Problem::UnknownVoice)?;
+        Ok(Wishes { voice, prompt: self.prompt.clone() })
+    }
+
+    /// Whether a voice or a prompt is asked for at all.
+    pub fn has_wishes(&self) -> bool {
+        self.voice.is_some() || self.prompt.is_some()
+    }
+}
+
+fn set<T>(slot: &mut Option<T>, value: impl FnOnce() -> T) {
+    if slot.is_none() {
+        *slot = Some(value());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_and_rates_are_taken_or_refused_by_name() {
+        let dialect = |raw: &str| CallQuery::parse(raw).dialect(Door::Native);
+        assert_eq!(dialect(""), Ok(Dialect::Native(AudioFormat::Pcm16(24_000))));
+        assert_eq!(dialect("audio=pcm16&rate=8000"), Ok(Dialect::Native(AudioFormat::Pcm16(8_000))));
+        assert_eq!(dialect("audio=ogg-opus&rate=1"), Ok(Dialect::Native(AudioFormat::OggOpus)));
+        assert_eq!(dialect("audio=mp3"), Err(Problem::UnknownFormat));
+        assert_eq!(dialect("rate=22050"), Err(Problem::UnknownRate));
+        assert_eq!(CallQuery::parse("audio=mp3").dialect(Door::Moshi), Ok(Dialect::Moshi));
+    }
+
+    #[test]
+    fn a_hostile_query_is_only_a_query() {
+        for raw in ["&&&", "=", "%", "%zz=%00", "voice=../voices/NATM1.pt", "seed=5&text_prompt="] {
+            let query = CallQuery::parse(raw);
+            assert!(query.wishes().is_err() == raw.starts_with("voice"), "{raw}");
+            assert!(!format!("{query:?}").contains("voices"));
+        }
+        let twice = CallQuery::parse("voice=NATF0.pt&voice=NATM0");
+        assert_eq!(twice.wishes().unwrap().voice.unwrap().name(), "NATF0");
+    }
+}

@@ -1,0 +1,81 @@
+//! `POST /v1/tickets`: a one-use ticket for clients that can only open a URL.
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    admission,
+    doors::{Doors, Wishes},
+    identity,
+    problem::{Problem, Refusal},
+};
+
+/// The longest body that is read, in bytes.
+pub const MAX_BODY_BYTES: usize = 4096;
+
+/// What a ticket is to be bound to. Every field is optional, as is the body.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    voice: Option<String>,
+    text_prompt: Option<SecretString>,
+}
+
+/// The answer: the ticket, and the two addresses that take it.
+#[derive(Serialize)]
+struct Minted<'a> {
+    ticket: &'a str,
+    expires_in_seconds: u64,
+    voice_path: String,
+    chat_path: String,
+}
+
+/// Mints a ticket for the bearer of a token.
+pub async fn mint(doors: web::Data<Doors>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    match minted(&doors, &request, payload).await {
+        Ok(response) => response,
+        Err(refused) => actix_web::ResponseError::error_response(&refused),
+    }
+}
+
+async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> Result<HttpResponse, Refusal> {
+    identity::check_origin(doors, request)?;
+    let identity = identity::bearer(doors, request)?;
+    doors.throttle.attempt(&identity.user.pseudonym())?;
+    if doors.switchboard.is_draining() {
+        return Err(Problem::Draining.into());
+    }
+    let body = match payload.to_bytes_limited(MAX_BODY_BYTES).await {
+        Ok(read) => read.map_err(|_| Problem::BadRequest)?,
+        Err(_) => return Err(Problem::BodyTooLarge.into()),
+    };
+    let wishes = wishes(doors, &body)?;
+    // What could never become a call is refused now, not when the ticket is used.
+    admission::target(doors, wishes.clone())?;
+    let ticket = doors.tickets.mint(identity, wishes, doors.now()).map_err(Problem::from)?;
+    let ticket = ticket.expose_secret();
+    let answer = Minted {
+        ticket,
+        expires_in_seconds: doors.tickets.ttl().as_secs(),
+        voice_path: format!("/v1/voice?ticket={ticket}"),
+        chat_path: format!("/t/{ticket}/api/chat"),
+    };
+    Ok(HttpResponse::Created().insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
+}
+
+fn wishes(doors: &Doors, body: &[u8]) -> Result<Wishes, Problem> {
+    let order: Order = if body.iter().all(u8::is_ascii_whitespace) {
+        Order::default()
+    } else {
+        serde_json::from_slice(body).map_err(|_| Problem::BadRequest)?
+    };
+    if order.voice.is_none() && order.text_prompt.is_none() {
+        return Ok(Wishes::default());
+    }
+    if !doors.policy.caller_prompts {
+        return Err(Problem::PromptNotAllowed);
+    }
+    let voice = order.voice.as_deref().map(str::parse).transpose().map_err(|_| Problem::UnknownVoice)?;
+    Ok(Wishes { voice, prompt: order.text_prompt })
+}

@@ -1,0 +1,136 @@
+//! What all connections of the simulated server share, and how one connection begins.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::call;
+use super::event_loop::EventLoop;
+use super::fault::{Fault, Faults};
+use super::head::{self, Head, Reply};
+use super::log::Log;
+use super::prompts::{Query, SharedPrompts, StartFault};
+use super::settings::Settings;
+use super::transport::{Transport, reset_on_drop};
+
+/// How long a connection may be silent before and between requests, as in the real server.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// One process of the real server: one model, one lock, one event loop, one set of prompts.
+pub struct Server {
+    /// Its properties; the faults in it are those of the start.
+    pub settings: Settings,
+    /// The one thread.
+    pub event_loop: EventLoop,
+    /// The one model's lock, which is fair: first come, first served.
+    pub lock: tokio::sync::Mutex<()>,
+    /// What was seen.
+    pub log: Arc<Log>,
+    /// Whether the port is open.
+    pub listening: watch::Sender<bool>,
+    prompts: Mutex<SharedPrompts>,
+    faults: Mutex<Faults>,
+    tls: Option<TlsAcceptor>,
+}
+
+impl Server {
+    /// A server that has seen nobody yet.
+    pub fn new(settings: Settings, tls: Option<TlsAcceptor>) -> Self {
+        Self {
+            event_loop: EventLoop::new(),
+            lock: tokio::sync::Mutex::new(()),
+            log: Arc::new(Log::new(settings.log_calls)),
+            listening: watch::Sender::new(true),
+            prompts: Mutex::default(),
+            faults: Mutex::new(settings.faults.clone()),
+            tls,
+            settings,
+        }
+    }
+
+    /// The prompts as they stand now.
+    pub fn prompts(&self) -> SharedPrompts {
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Overwrites the prompts with those of a request, as far as it can be served.
+    pub fn take_prompts(&self, asked: &Query) -> Result<(), StartFault> {
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).accept(asked, &self.settings)
+    }
+
+    /// What goes wrong with the call of this number.
+    pub fn fault_of(&self, call: u64) -> Option<Fault> {
+        self.faults().of_call(call)
+    }
+
+    /// Changes what goes wrong from the next connection and call on.
+    pub fn set_faults(&self, faults: Faults) {
+        *self.faults() = faults;
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves one connection, the `number`th, to its end.
+    pub async fn serve(&self, tcp: TcpStream, number: u64) {
+        if self.faults().refuses(number) {
+            reset_on_drop(&tcp);
+            return;
+        }
+        // A connection that breaks before it is a call concerns nobody but its client.
+        let _ = self.serve_requests(tcp).await;
+    }
+
+    async fn serve_requests(&self, tcp: TcpStream) -> io::Result<()> {
+        let mut transport = Transport::accept(tcp, self.tls.as_ref()).await?;
+        let mut input = BytesMut::new();
+        loop {
+            let (length, reply) = match head::read(&input) {
+                Head::Whole(length, reply) => (length, reply),
+                Head::Partial => {
+                    if timeout(KEEP_ALIVE, transport.read_buf(&mut input)).await?? == 0 {
+                        return Ok(());
+                    }
+                    continue;
+                }
+            };
+            input.advance(length);
+            self.event_loop.turn().await;
+            match reply {
+                Reply::Upgrade(upgrade) => {
+                    let entry = self.log.open(|call| call::describe(call, &upgrade));
+                    write(&mut transport, &upgrade.accepted(&date())).await?;
+                    call::serve(self, transport, input, &upgrade, entry).await;
+                    return Ok(());
+                }
+                Reply::Text(reply) => {
+                    write(&mut transport, &reply.write(&date())).await?;
+                    if !reply.keep_alive {
+                        transport.finish().await;
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn write(transport: &mut Transport, head: &str) -> io::Result<()> {
+    timeout(KEEP_ALIVE, async {
+        transport.write_all(head.as_bytes()).await?;
+        transport.flush().await
+    })
+    .await?
+}
+
+fn date() -> String {
+    head::http_date(UNIX_EPOCH.elapsed().unwrap_or_default().as_secs())
+}

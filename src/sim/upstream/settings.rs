@@ -1,0 +1,96 @@
+//! What kind of PersonaPlex server is simulated.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::fault::Faults;
+
+/// The file names of the 18 voices that the model is published with.
+pub const VOICE_FILES: [&str; 18] = [
+    "NATF0.pt", "NATF1.pt", "NATF2.pt", "NATF3.pt", "NATM0.pt", "NATM1.pt", "NATM2.pt", "NATM3.pt", "VARF0.pt",
+    "VARF1.pt", "VARF2.pt", "VARF3.pt", "VARF4.pt", "VARM0.pt", "VARM1.pt", "VARM2.pt", "VARM3.pt", "VARM4.pt",
+];
+
+/// What the simulated model answers to what it hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The caller's own voice comes back after `delay` of stream time, with words beside it.
+    ///
+    /// The delay is counted in 80 ms frames of input, rounded up, so that it stops when the input stops.
+    Echo {
+        /// From a sound's arrival to its return, in stream time.
+        delay: Duration,
+    },
+    /// The same silent packet for every frame and no words; no codec is run, so one core serves hundreds of calls.
+    Silence,
+}
+
+/// The simulated server's properties; the defaults are the figures that the real one showed.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen; port 0 lets the system choose one.
+    pub address: SocketAddr,
+    /// The files in the voice directory.
+    pub voices: Vec<String>,
+    /// Files in the voice directory whose first use fails as an unreadable file does.
+    pub corrupt_voices: Vec<String>,
+    /// The path of the voice directory, against which a voice's path is resolved; nothing on disk is touched.
+    pub voice_dir: String,
+    /// The steps that a voice prompt takes (about 4 s of voice at 80 ms a step).
+    pub voice_steps: u32,
+    /// What the model takes for one step or one frame; the whole server stands still meanwhile.
+    pub step: Duration,
+    /// What the look for a disconnect takes before every prompting step when no message waits.
+    pub poll: Duration,
+    /// From one Opus packet to the next one taken from the input, and from one page written to the next.
+    pub round: Duration,
+    /// What the model answers.
+    pub answer: Answer,
+    /// For how long the whole server stands still over one empty Opus packet, before its 125 pages come.
+    pub empty_packet_block: Duration,
+    /// How long the server waits for the reply to its own close frame; the lock is held meanwhile.
+    pub close_timeout: Duration,
+    /// How long calls may go on after [`terminate`](super::Simulator::terminate).
+    pub termination_grace: Duration,
+    /// Serve TLS with a self-signed certificate for `localhost` and 127.0.0.1.
+    pub tls: bool,
+    /// What goes wrong, and how often.
+    pub faults: Faults,
+    /// The most recent calls that the log keeps; older ones are forgotten.
+    pub log_calls: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            voices: VOICE_FILES.iter().map(ToString::to_string).collect(),
+            corrupt_voices: Vec::new(),
+            voice_dir: "/voices".to_owned(),
+            voice_steps: 51,
+            step: Duration::from_millis(40),
+            poll: Duration::from_millis(11),
+            round: Duration::from_micros(1150),
+            answer: Answer::Echo { delay: Duration::from_millis(1500) },
+            empty_packet_block: Duration::from_millis(10_200),
+            close_timeout: Duration::from_secs(10),
+            termination_grace: Duration::from_secs(122),
+            tls: false,
+            faults: Faults::default(),
+            log_calls: 4096,
+        }
+    }
+}
+
+impl Settings {
+    /// The same server with a model that needs no time at all: for tests of order and content.
+    pub fn instant() -> Self {
+        Self {
+            step: Duration::ZERO,
+            poll: Duration::ZERO,
+            round: Duration::ZERO,
+            empty_packet_block: Duration::ZERO,
+            ..Self::default()
+        }
+    }
+}
