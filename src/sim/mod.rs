@@ -1,12 +1,7 @@
-<<<<<<< HEAD
-//! Stand-ins for the outside world: what Tandem is tried against, on another WebSocket stack than its own.
+//! The other side of every wire, for tests, load and demonstrations; on another WebSocket stack than Tandem's own.
+//!
+//! [`caller`] places calls as an app would, [`upstream`] is a PersonaPlex server without a model.
 
 pub mod caller;
-pub mod wav;
-=======
-//! The other side of every wire, for tests, load and demonstrations.
-//!
-//! [`upstream`] is a PersonaPlex server without a model.
-
 pub mod upstream;
->>>>>>> main
+pub mod wav;
