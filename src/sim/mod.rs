@@ -1,5 +1,7 @@
-//! The other side of every wire, for tests, load and demonstrations.
+//! The other side of every wire, for tests, load and demonstrations; on another WebSocket stack than Tandem's own.
 //!
-//! [`upstream`] is a PersonaPlex server without a model.
+//! [`caller`] places calls as an app would, [`upstream`] is a PersonaPlex server without a model.
 
+pub mod caller;
 pub mod upstream;
+pub mod wav;

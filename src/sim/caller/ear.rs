@@ -1,0 +1,321 @@
+//! The caller's ear: what comes over the wire, understood, decoded and noted in the report.
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::audio::ogg::{OggDemuxer, OggItem};
+use crate::audio::opus::OpusDecoder;
+use crate::audio::packet::OpusPacket;
+use crate::audio::resampler::Resampler;
+use crate::protocol::ending::Ending;
+use crate::protocol::native::{EndReport, ErrorEvent, ServerEvent, TranscriptDelta};
+
+use super::error::CallerError;
+use super::report::{CallEvent, CallReport};
+use super::settings::{Audio, Hearing, SAMPLE_RATE_HZ, Wire};
+use super::transcript::PieceJoiner;
+
+/// The longest recording that is kept, in samples: 65 minutes, so that an hour's call fits.
+const MAX_RECORDED_SAMPLES: usize = 65 * 60 * SAMPLE_RATE_HZ as usize;
+
+/// The longest transcript that is kept, in bytes.
+const MAX_TRANSCRIPT_BYTES: usize = 1024 * 1024;
+
+/// What a message meant for the course of the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// The model listens from now on.
+    Ready,
+    /// The server closes the connection.
+    Close,
+    /// The call goes on as it was.
+    Other,
+}
+
+/// Understands what the server sends.
+pub(super) struct Ear {
+    wire: Wire,
+    form: Form,
+    keep: bool,
+    pieces: PieceJoiner,
+    pages: PageNumbers,
+    dialled: Instant,
+    ready: Option<Instant>,
+    events: Option<mpsc::Sender<CallEvent>>,
+    /// What is known of the call so far.
+    pub(super) report: CallReport,
+    /// The server's last word, when it said one.
+    pub(super) ended: Option<EndReport>,
+    /// The server's last complaint.
+    pub(super) complaint: Option<ErrorEvent>,
+}
+
+enum Form {
+    Pcm { rate_hz: u32, resampler: Option<Resampler> },
+    Opus(OpusDecoder),
+    Ogg { demuxer: OggDemuxer, decoder: OpusDecoder },
+}
+
+impl Ear {
+    /// An ear for a wire; times in the report count from `dialled`.
+    pub(super) fn new(
+        wire: Wire,
+        hearing: Hearing,
+        dialled: Instant,
+        events: Option<mpsc::Sender<CallEvent>>,
+    ) -> Result<Ear, CallerError> {
+        let decoder = || OpusDecoder::new().map_err(audio_error);
+        let form = match wire {
+            Wire::Native(Audio::Pcm16 { rate_hz }) => {
+                let resampler = match rate_hz {
+                    SAMPLE_RATE_HZ => None,
+                    _ => Some(Resampler::new(rate_hz, SAMPLE_RATE_HZ).map_err(audio_error)?),
+                };
+                Form::Pcm { rate_hz, resampler }
+            }
+            Wire::Native(Audio::Opus) => Form::Opus(decoder()?),
+            Wire::Native(Audio::OggOpus) | Wire::Moshi => Form::Ogg { demuxer: OggDemuxer::new(), decoder: decoder()? },
+        };
+        Ok(Ear {
+            wire,
+            form,
+            keep: hearing == Hearing::Decode,
+            pieces: PieceJoiner::default(),
+            pages: PageNumbers::default(),
+            dialled,
+            ready: None,
+            events,
+            report: CallReport::default(),
+            ended: None,
+            complaint: None,
+        })
+    }
+
+    /// Takes one WebSocket message.
+    pub(super) fn hear(&mut self, message: Message, now: Instant) -> Result<Heard, CallerError> {
+        match message {
+            Message::Close(frame) => {
+                self.report.close_code = Some(frame.map_or(1005, |frame| frame.code.into()));
+                Ok(Heard::Close)
+            }
+            Message::Text(text) if self.wire != Wire::Moshi => self.hear_event(&text, now),
+            Message::Binary(bytes) if self.wire == Wire::Moshi => self.hear_moshi(bytes, now),
+            Message::Binary(bytes) => self.hear_audio(&bytes, now).map(|()| Heard::Other),
+            Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(Heard::Other),
+        }
+    }
+
+    /// Ends the transcript, with what never became whole.
+    pub(super) fn finish(&mut self) {
+        let rest = self.pieces.finish();
+        if !rest.is_empty() {
+            let audio_ms = self.heard_ms();
+            self.note_words(rest, audio_ms);
+        }
+    }
+
+    /// Tells an event to whoever listens; nobody is waited for.
+    pub(super) fn tell(&self, event: CallEvent) {
+        if let Some(events) = &self.events {
+            // Full or gone: the report holds everything that matters.
+            let _ = events.try_send(event);
+        }
+    }
+
+    fn hear_event(&mut self, text: &str, now: Instant) -> Result<Heard, CallerError> {
+        let event = match serde_json::from_str::<ServerEvent>(text) {
+            Ok(event) => event,
+            Err(_) if is_event_of_another_version(text) => return Ok(Heard::Other),
+            Err(_) => {
+                let reason = "text messages are JSON objects with a known type and its fields".to_owned();
+                return Err(CallerError::Protocol { reason });
+            }
+        };
+        match event {
+            ServerEvent::Created { session_id, .. } => {
+                self.report.session_id = Some(session_id.clone());
+                self.tell(CallEvent::Created { session_id });
+            }
+            ServerEvent::Connecting { attempt, .. } => self.tell(CallEvent::Connecting { attempt }),
+            ServerEvent::Ready { queued_ms, .. } => {
+                self.report.queued_ms = Some(queued_ms);
+                return Ok(self.note_ready(now));
+            }
+            ServerEvent::Transcript(delta) => self.note_words(delta.text, delta.audio_ms),
+            ServerEvent::Expiring { reason, in_ms } => self.tell(CallEvent::Expiring { reason, in_ms }),
+            ServerEvent::Error(error) => {
+                self.tell(CallEvent::Warning { code: error.code.clone(), message: error.message.clone() });
+                self.complaint = Some(error);
+            }
+            ServerEvent::Ended(ended) => {
+                self.report.ending = Some(ended.ending);
+                self.tell(CallEvent::Ended { ending: ended.ending });
+                self.ended = Some(ended);
+            }
+            ServerEvent::Pong { .. } => {}
+        }
+        Ok(Heard::Other)
+    }
+
+    fn hear_moshi(&mut self, mut bytes: Bytes, now: Instant) -> Result<Heard, CallerError> {
+        if bytes.is_empty() {
+            return Ok(Heard::Other);
+        }
+        let payload = bytes.split_off(1);
+        match bytes[0] {
+            0 => return Ok(self.note_ready(now)),
+            1 => self.hear_audio(&payload, now)?,
+            2 => {
+                let words = self.pieces.push(&String::from_utf8_lossy(&payload));
+                let audio_ms = self.heard_ms();
+                if !words.is_empty() {
+                    self.note_words(words, audio_ms);
+                }
+            }
+            // Control, metadata, errors, pings and what later versions add mean nothing to a caller.
+            _ => {}
+        }
+        Ok(Heard::Other)
+    }
+
+    fn hear_audio(&mut self, bytes: &Bytes, now: Instant) -> Result<(), CallerError> {
+        let mut heard = Vec::new();
+        let mut seconds = 0.0;
+        match &mut self.form {
+            Form::Pcm { rate_hz, resampler } => {
+                seconds = (bytes.len() / 2) as f64 / f64::from(*rate_hz);
+                let samples = bytes.chunks_exact(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])));
+                let samples: Vec<f32> = samples.map(|sample| sample / 32768.0).collect();
+                heard = match resampler {
+                    Some(resampler) => resampler.push(&samples),
+                    None => samples,
+                };
+            }
+            Form::Opus(decoder) => {
+                let packet = OpusPacket::parse(bytes.clone()).map_err(protocol_error)?;
+                seconds = packet.duration().as_secs_f64();
+                if self.keep {
+                    heard = decoder.decode(&packet).map_err(protocol_error)?;
+                }
+            }
+            Form::Ogg { demuxer, decoder } => {
+                self.report.lost_packets += self.pages.gaps(bytes);
+                demuxer.push(bytes).map_err(protocol_error)?;
+                while let Some(item) = demuxer.next_item() {
+                    let OggItem::Packet(packet) = item.map_err(protocol_error)? else { continue };
+                    seconds += packet.duration().as_secs_f64();
+                    if self.keep {
+                        heard.extend(decoder.decode(&packet).map_err(protocol_error)?);
+                    }
+                }
+            }
+        }
+        self.note_audio(&heard, seconds, now);
+        Ok(())
+    }
+
+    fn note_ready(&mut self, now: Instant) -> Heard {
+        if self.ready.is_some() {
+            return Heard::Other;
+        }
+        self.ready = Some(now);
+        self.report.setup_ms = Some(milliseconds(now - self.dialled));
+        self.tell(CallEvent::Ready);
+        Heard::Ready
+    }
+
+    fn note_audio(&mut self, samples: &[f32], seconds: f64, now: Instant) {
+        if seconds <= 0.0 {
+            return;
+        }
+        self.report.received_seconds += seconds;
+        if self.report.first_audio_ms.is_none() {
+            self.report.first_audio_ms = Some(milliseconds(now - self.ready.unwrap_or(self.dialled)));
+            self.tell(CallEvent::FirstAudio);
+        }
+        if self.keep {
+            let room = MAX_RECORDED_SAMPLES.saturating_sub(self.report.audio.len());
+            self.report.audio.extend_from_slice(&samples[..samples.len().min(room)]);
+        }
+    }
+
+    fn note_words(&mut self, text: String, audio_ms: u64) {
+        if self.report.transcript.len() + text.len() <= MAX_TRANSCRIPT_BYTES {
+            self.report.transcript.push_str(&text);
+        }
+        self.tell(CallEvent::Transcript(TranscriptDelta { text, audio_ms }));
+    }
+
+    fn heard_ms(&self) -> u64 {
+        (self.report.received_seconds * 1000.0) as u64
+    }
+}
+
+/// The ending that a close code stands for; 1000 alone says too little, because model servers close with it on errors.
+pub(super) fn ending_of(close_code: u16) -> Option<Ending> {
+    Ending::ALL.into_iter().find(|ending| ending.row().close_code == close_code && close_code != 1000)
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn audio_error(error: impl std::fmt::Display) -> CallerError {
+    CallerError::Audio { reason: error.to_string() }
+}
+
+fn protocol_error(error: impl std::fmt::Display) -> CallerError {
+    CallerError::Protocol { reason: error.to_string() }
+}
+
+/// Whether the text is an event all the same, of a type that this caller does not know.
+fn is_event_of_another_version(text: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Typed {
+        #[serde(rename = "type")]
+        name: String,
+    }
+    const KNOWN: [&str; 8] = [
+        "session.created",
+        "session.connecting",
+        "session.ready",
+        "transcript.delta",
+        "session.expiring",
+        "session.ended",
+        "error",
+        "pong",
+    ];
+    serde_json::from_str::<Typed>(text).is_ok_and(|typed| !KNOWN.contains(&typed.name.as_str()))
+}
+
+/// Finds gaps in the numbers of Ogg pages (RFC 3533 section 6).
+#[derive(Default)]
+struct PageNumbers {
+    /// The stream's serial and the number that its next page has.
+    next: Option<(u32, u32)>,
+}
+
+impl PageNumbers {
+    /// Counts the pages that are missing before those that begin in these bytes; a cut page is not looked for.
+    fn gaps(&mut self, mut bytes: &[u8]) -> u64 {
+        let mut gaps = 0;
+        while bytes.len() >= 27 && bytes.starts_with(b"OggS") {
+            let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+            let (serial, sequence) = (number(14), number(18));
+            if let Some((known, expected)) = self.next
+                && known == serial
+                && sequence > expected
+            {
+                gaps += u64::from(sequence - expected);
+            }
+            self.next = Some((serial, sequence.wrapping_add(1)));
+            let segments = usize::from(bytes[26]);
+            let Some(lacing) = bytes.get(27..27 + segments) else { break };
+            let body_bytes: usize = lacing.iter().map(|&lace| usize::from(lace)).sum();
+            bytes = bytes.get(27 + segments + body_bytes..).unwrap_or_default();
+        }
+        gaps
+    }
+}
