@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 /// The longest that anything may take before a test fails.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A good request.
 pub const GOOD: &str = "voice_prompt=NATF0.pt&text_prompt=be+kind";
@@ -109,6 +109,8 @@ impl Client {
     /// Connects, and has its 101.
     pub async fn call(sim: &Simulator, query: &str) -> Self {
         let tcp = TcpStream::connect(sim.addr()).await.unwrap();
+        // Without it the kernel keeps small messages back until the server has acknowledged the first one.
+        tcp.set_nodelay(true).unwrap();
         let url = format!("ws://{}/api/chat?{query}", sim.addr());
         let (ws, _) = timeout(DEADLINE, tokio_tungstenite::client_async(url, tcp)).await.unwrap().unwrap();
         Self { ws }
@@ -216,7 +218,16 @@ impl Stream {
     }
 
     pub fn page(&mut self, packet: &[u8]) -> Vec<u8> {
-        self.writer.write_packet(packet.to_vec(), self.serial, PacketWriteEndInfo::EndPage, 0).unwrap();
+        self.write(packet, PacketWriteEndInfo::EndPage)
+    }
+
+    /// 80 ms of nothing in a page that says that it is the last one.
+    pub fn last_page(&mut self) -> Vec<u8> {
+        self.write(&[0xfb, 0x04], PacketWriteEndInfo::EndStream)
+    }
+
+    fn write(&mut self, packet: &[u8], end: PacketWriteEndInfo) -> Vec<u8> {
+        self.writer.write_packet(packet.to_vec(), self.serial, end, 0).unwrap();
         std::mem::take(self.writer.inner_mut())
     }
 
