@@ -112,10 +112,11 @@ async fn metrics_tell_of_the_call() {
 
 #[actix_web::test]
 async fn a_caller_who_goes_quiet_is_warned_and_let_go() {
-    let house = House::set(quiet(), 1, &[
-        ("TANDEM__SESSION__IDLE_TIMEOUT_SECONDS", "2"),
-        ("TANDEM__SESSION__WARNING_SECONDS", "1"),
-    ])
+    let house = House::set(
+        quiet(),
+        1,
+        &[("TANDEM__SESSION__IDLE_TIMEOUT_SECONDS", "2"), ("TANDEM__SESSION__WARNING_SECONDS", "1")],
+    )
     .await;
     let (events, mut heard) = mpsc::channel(64);
     let mut settings = house.caller("ann", PCM);
@@ -145,10 +146,11 @@ async fn the_longest_call_is_cut_with_its_own_code() {
 
 #[actix_web::test]
 async fn a_caller_whose_machine_vanishes_frees_the_slot() {
-    let house = House::set(quiet(), 1, &[
-        ("TANDEM__SESSION__PING_INTERVAL_MS", "200"),
-        ("TANDEM__SESSION__LOST_AFTER_MS", "1000"),
-    ])
+    let house = House::set(
+        quiet(),
+        1,
+        &[("TANDEM__SESSION__PING_INTERVAL_MS", "200"), ("TANDEM__SESSION__LOST_AFTER_MS", "1000")],
+    )
     .await;
     let mut settings = house.caller("ann", PCM);
     settings.behaviour = Behaviour::VanishAfter(Duration::from_millis(100));
@@ -164,10 +166,11 @@ async fn a_caller_whose_machine_vanishes_frees_the_slot() {
 
 #[actix_web::test]
 async fn a_caller_who_answers_no_ping_but_talks_is_alive() {
-    let house = House::set(quiet(), 1, &[
-        ("TANDEM__SESSION__PING_INTERVAL_MS", "200"),
-        ("TANDEM__SESSION__LOST_AFTER_MS", "1000"),
-    ])
+    let house = House::set(
+        quiet(),
+        1,
+        &[("TANDEM__SESSION__PING_INTERVAL_MS", "200"), ("TANDEM__SESSION__LOST_AFTER_MS", "1000")],
+    )
     .await;
     let mut settings = house.caller("ann", PCM);
     settings.behaviour = Behaviour::NoPongs;

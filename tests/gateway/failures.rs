@@ -81,8 +81,10 @@ async fn what_the_caller_sends_of_the_bad_queries_never_reaches_a_server() {
     }
     house.settle().await;
     let log = house.log();
-    assert!(log.iter().all(|call| call.query_keys == ["voice_prompt", "text_prompt"]
-        || call.query_keys == ["text_prompt", "voice_prompt"]));
+    assert!(
+        log.iter().all(|call| call.query_keys == ["voice_prompt", "text_prompt"]
+            || call.query_keys == ["text_prompt", "voice_prompt"])
+    );
     assert!(log.iter().all(|call| !call.prompt_asked.as_ref().unwrap().expose().trim().is_empty()));
     assert_eq!(log[2].voice_given.as_deref(), Some("NATM2.pt"));
     assert!(log[2].prompt_given.as_ref().unwrap().expose().contains("You are Bo."));

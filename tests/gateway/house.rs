@@ -113,6 +113,14 @@ impl House {
         .expect("the slots did not become as expected")
     }
 
+    /// Lets real time pass, for what has a lifetime of its own; the readiness probe is asked meanwhile.
+    pub async fn later(&self, time: Duration) {
+        let mut look = tokio::time::interval(time);
+        look.tick().await;
+        look.tick().await;
+        assert!(!self.slots().await.is_empty());
+    }
+
     /// Every call that any server saw.
     pub fn log(&self) -> Vec<CallLog> {
         self.servers.iter().flat_map(Simulator::log).collect()
