@@ -43,6 +43,8 @@ pub enum Incoming {
     Nonsense,
     /// FIN or RST without a close frame.
     Gone,
+    /// Nothing, but there is room for output again.
+    Room,
 }
 
 /// A WebSocket after its 101.
@@ -65,11 +67,15 @@ impl Socket {
 
     /// The next thing that comes, while what waits to be written is being written.
     ///
-    /// With `reading` false nothing is read and the future never ends. Dropping it loses nothing.
+    /// With `reading` false nothing is read. Dropping the future loses nothing.
     pub async fn receive(&mut self, reading: bool) -> Incoming {
+        let was_full = !self.has_room();
         poll_fn(|cx| {
             if let Poll::Ready(Err(_)) = self.poll_write_out(cx) {
                 return Poll::Ready(Incoming::Gone);
+            }
+            if was_full && self.has_room() {
+                return Poll::Ready(Incoming::Room);
             }
             if reading { self.poll_receive(cx) } else { Poll::Pending }
         })
