@@ -218,3 +218,32 @@ impl Socket {
         Some(if is_binary { Incoming::Binary(message.freeze()) } else { Incoming::Text })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn room_is_told_when_a_slow_reader_reads_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut socket = Socket::new(Transport::accept(tcp, None).await.unwrap(), BytesMut::new());
+        // More than the kernel takes and the server may keep.
+        socket.queue(&[&vec![0; 5 * MAX_OUTPUT_BYTES]]);
+        socket.write_now();
+        assert!(!socket.has_room());
+        let reader =
+            tokio::spawn(async move { while client.read(&mut [0; 65_536]).await.is_ok_and(|read| read > 0) {} });
+        let told = timeout(Duration::from_secs(20), socket.receive(true)).await;
+        assert_eq!(told, Ok(Incoming::Room));
+        drop(socket);
+        reader.await.unwrap();
+    }
+}
