@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tandem::sim::upstream::{Answer, AudioFault, CallEnd, Settings, Simulator};
+use tandem::sim::upstream::{Answer, AudioFault, CallEnd, Phase, Settings, Simulator};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -244,7 +244,7 @@ async fn the_lock_stays_until_a_close_by_the_server_has_its_reply() {
     for _ in 0..20 {
         assert_eq!(Client::call(&sim, "").await.next().await, Event::Fin);
     }
-    assert!(waiter.heard_nothing());
+    assert_eq!(sim.log()[1].phase, Phase::Waiting);
     assert_eq!(client.rest().await, [Event::Close(1000)]);
     drop(client);
     assert_eq!(waiter.next().await, Event::Handshake);
