@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use tandem::sim::upstream::{Answer, AudioFault, CallEnd, Settings, Simulator};
+use tandem::sim::upstream::{Answer, AudioFault, CallEnd, Phase, Settings, Simulator};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::client::{Client, Content, Event, GOOD, Page, Stream, end_of, quick, seen, start, tone};
+use crate::client::{Client, Content, DEADLINE, Event, GOOD, Page, Stream, end_of, quick, seen, start, tone};
 
 fn audio_page(number: u32) -> Page {
     Page {
@@ -237,8 +241,49 @@ async fn the_lock_stays_until_a_close_by_the_server_has_its_reply() {
     client.send_audio(&stream.silence()).await;
     // The reply goes out only when this client looks for the next thing after the close.
     assert_eq!(end_of(&sim, 1).await, CallEnd::Audio(AudioFault::MisplacedPage));
-    assert!(waiter.heard_nothing());
+    for _ in 0..20 {
+        assert_eq!(Client::call(&sim, "").await.next().await, Event::Fin);
+    }
+    assert_eq!(sim.log()[1].phase, Phase::Waiting);
     assert_eq!(client.rest().await, [Event::Close(1000)]);
     drop(client);
     assert_eq!(waiter.next().await, Event::Handshake);
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_gets_everything_later() {
+    let sim = start(Settings { answer: Answer::Silence, ..quick() }).await;
+    let mut client = Client::talk(&sim, GOOD).await;
+    let mut stream = Stream::new(1);
+    let empties: Vec<u8> = std::iter::once(stream.head()).chain((0..200).map(|_| stream.page(b""))).flatten().collect();
+    client.send_audio(&empties).await;
+    seen(&sim, |calls| calls[0].frames_in == 25_000).await;
+    for number in 1..=25_000 {
+        assert_eq!(client.pages(1).await, [audio_page(number)]);
+    }
+}
+
+#[tokio::test]
+async fn a_message_may_come_in_fragments() {
+    let sim = start(quick()).await;
+    let mut client = Client::talk(&sim, GOOD).await;
+    let mut stream = Stream::new(1);
+    let message = [vec![1], stream.head(), stream.silence()].concat();
+    let (first, second) = message.split_at(40);
+    client.send(Message::Frame(Frame::message(first.to_vec(), OpCode::Data(Data::Binary), false))).await;
+    client.ping(b"between").await;
+    client.send(Message::Frame(Frame::message(second.to_vec(), OpCode::Data(Data::Continue), true))).await;
+    assert_eq!(client.next().await, Event::Pong(b"between".to_vec()));
+    assert_eq!(client.pages(1).await, [audio_page(1)]);
+}
+
+#[tokio::test]
+async fn what_is_no_frame_is_refused_with_1002() {
+    let sim = start(quick()).await;
+    let mut tcp = Client::talk(&sim, GOOD).await.into_tcp();
+    tcp.write_all(&[0xff; 64]).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(DEADLINE, tcp.read_to_end(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(answer, [0x88, 2, 0x03, 0xea]);
+    assert_eq!(end_of(&sim, 1).await, CallEnd::Nonsense);
 }

@@ -146,7 +146,7 @@ impl Call<'_> {
         loop {
             match self.socket.receive(true).await {
                 Incoming::Ping(payload) => self.pong(&payload),
-                Incoming::Pong => {}
+                Incoming::Pong | Incoming::Room => {}
                 Incoming::Binary(_) | Incoming::Text => {
                     self.entry.note(|call| call.swallowed += 1);
                     return Ok(());
@@ -237,7 +237,7 @@ impl Call<'_> {
                 self.pong(payload);
                 None
             }
-            Incoming::Text | Incoming::Pong => None,
+            Incoming::Text | Incoming::Pong | Incoming::Room => None,
             last => Some(self.end_of(last)),
         }
     }

@@ -43,6 +43,8 @@ pub enum Incoming {
     Nonsense,
     /// FIN or RST without a close frame.
     Gone,
+    /// Nothing, but there is room for output again.
+    Room,
 }
 
 /// A WebSocket after its 101.
@@ -65,11 +67,15 @@ impl Socket {
 
     /// The next thing that comes, while what waits to be written is being written.
     ///
-    /// With `reading` false nothing is read and the future never ends. Dropping it loses nothing.
+    /// With `reading` false nothing is read. Dropping the future loses nothing.
     pub async fn receive(&mut self, reading: bool) -> Incoming {
+        let was_full = !self.has_room();
         poll_fn(|cx| {
             if let Poll::Ready(Err(_)) = self.poll_write_out(cx) {
                 return Poll::Ready(Incoming::Gone);
+            }
+            if was_full && self.has_room() {
+                return Poll::Ready(Incoming::Room);
             }
             if reading { self.poll_receive(cx) } else { Poll::Pending }
         })
@@ -210,5 +216,34 @@ impl Socket {
     fn finished(&mut self, is_final: bool) -> Option<Incoming> {
         let (is_binary, message) = is_final.then(|| self.partial.take()).flatten()?;
         Some(if is_binary { Incoming::Binary(message.freeze()) } else { Incoming::Text })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn room_is_told_when_a_slow_reader_reads_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut socket = Socket::new(Transport::accept(tcp, None).await.unwrap(), BytesMut::new());
+        // More than the kernel takes and the server may keep.
+        socket.queue(&[&vec![0; 5 * MAX_OUTPUT_BYTES]]);
+        socket.write_now();
+        assert!(!socket.has_room());
+        let reader =
+            tokio::spawn(async move { while client.read(&mut [0; 65_536]).await.is_ok_and(|read| read > 0) {} });
+        let told = timeout(Duration::from_secs(20), socket.receive(true)).await;
+        assert_eq!(told, Ok(Incoming::Room));
+        drop(socket);
+        reader.await.unwrap();
     }
 }
