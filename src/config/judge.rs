@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use actix_web::http::Uri;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::authority::Authority;
 use super::flaw::{Flaw, quoted};
 use super::raw::{Enabled, Raw, RawAuth, RawDoors, RawPersona, RawSession, RawSimulator, RawUpstreams, Where};
 use super::settings::{
@@ -139,17 +139,18 @@ impl Judge {
 
     fn origin(&mut self, written: &str) -> Option<String> {
         let origin = written.trim().trim_end_matches('/').to_ascii_lowercase();
-        let good = origin.parse::<Uri>().is_ok_and(|uri| {
-            matches!(uri.scheme_str(), Some("http" | "https"))
-                && uri.path() == "/"
-                && uri.query().is_none()
-                && !origin.contains(['@', '#'])
-        });
-        if good {
-            return Some(origin);
+        let read = origin.split_once("://").and_then(|(scheme, rest)| Some((scheme, Authority::parse(rest).ok()?)));
+        match read {
+            // Browsers leave the scheme's own port out, so it is left out here too.
+            Some((scheme @ "http", Authority { host, port: None | Some(80) })) => Some(format!("{scheme}://{host}")),
+            Some((scheme @ "https", Authority { host, port: None | Some(443) })) => Some(format!("{scheme}://{host}")),
+            Some(("http" | "https", Authority { port: Some(_), .. })) => Some(origin),
+            _ => {
+                let expected = "origins such as https://app.example.org, without a path";
+                self.value("doors.allowed_origins", quoted(written), expected);
+                None
+            }
         }
-        self.value("doors.allowed_origins", quoted(written), "origins such as https://app.example.org, without a path");
-        None
     }
 
     fn persona(&mut self, raw: &RawPersona) -> PersonaSettings {

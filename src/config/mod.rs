@@ -3,6 +3,7 @@
 //! Raw -> judged -> typed: past [`load`] no code checks a setting again. `config/default.toml` describes every key and
 //! is the source of the defaults.
 
+mod authority;
 mod flaw;
 mod judge;
 mod layers;

@@ -203,9 +203,10 @@ fn long_prompts_are_measured_as_they_travel() {
 
 #[test]
 fn origins_are_kept_in_one_form() {
-    let settings =
-        with([("TANDEM__DOORS__ALLOWED_ORIGINS", "HTTPS://App.Example.org/, http://localhost:5173")]).unwrap();
-    assert_eq!(settings.doors.allowed_origins, ["https://app.example.org", "http://localhost:5173"]);
+    let written = "HTTPS://App.Example.org/, http://localhost:5173, https://a.example:443, http://[::1]:80";
+    let settings = with([("TANDEM__DOORS__ALLOWED_ORIGINS", written)]).unwrap();
+    let kept = ["https://app.example.org", "http://localhost:5173", "https://a.example", "http://[::1]"];
+    assert_eq!(settings.doors.allowed_origins, kept);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use actix_web::http::Uri;
+use super::authority::{Authority, AuthorityError};
 
 /// The path of the calls on every server, which need not be written.
 const CHAT_PATH: &str = "/api/chat";
@@ -46,36 +46,31 @@ impl FromStr for UpstreamUrl {
         if text.contains(['?', '#']) {
             return Err(UpstreamUrlError::Query);
         }
-        let uri: Uri = text.parse().map_err(|_| UpstreamUrlError::Form)?;
-        let tls = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
-            Some("ws") => false,
-            Some("wss") => true,
+        let (scheme, rest) = text.split_once("://").ok_or(UpstreamUrlError::Form)?;
+        let tls = match scheme.to_ascii_lowercase().as_str() {
+            "ws" => false,
+            "wss" => true,
             _ => return Err(UpstreamUrlError::Form),
         };
-        let authority = uri.authority().ok_or(UpstreamUrlError::Form)?;
-        if authority.as_str().contains('@') {
-            return Err(UpstreamUrlError::UserInfo);
-        }
-        let host = authority.host().to_ascii_lowercase();
-        if host.trim_matches(['[', ']']).is_empty() {
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let Authority { host, port } = Authority::parse(authority).map_err(|error| match error {
+            AuthorityError::UserInfo => UpstreamUrlError::UserInfo,
+            AuthorityError::Host => UpstreamUrlError::Form,
+            AuthorityError::Port => UpstreamUrlError::Port,
+        })?;
+        if !path.bytes().all(is_path_byte) {
             return Err(UpstreamUrlError::Form);
         }
-        // An odd port is no port to the parser: what is not the host must be read in full.
-        let port = match (authority.as_str().len() == host.len(), authority.port_u16()) {
-            (true, _) => {
-                if tls {
-                    443
-                } else {
-                    80
-                }
-            }
-            (false, Some(port)) if port > 0 => port,
-            (false, _) => return Err(UpstreamUrlError::Port),
-        };
-        let path = uri.path().trim_end_matches('/');
+        let path = path.trim_end_matches('/');
         let prefix = path.strip_suffix(CHAT_PATH).unwrap_or(path).trim_end_matches('/').to_owned();
+        let port = port.unwrap_or(if tls { 443 } else { 80 });
         Ok(UpstreamUrl { tls, host, port, prefix })
     }
+}
+
+/// What a path is made of (RFC 3986, section 3.3): anything else would have to be encoded.
+fn is_path_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:@".contains(&byte)
 }
 
 impl UpstreamUrl {
@@ -128,6 +123,9 @@ mod tests {
             ("ws://:8998", Form),
             ("ws:///path", Form),
             ("ws://a b", Form),
+            ("ws://h/a b", Form),
+            ("ws://h/é", Form),
+            ("ws://h/\r\nX: y", Form),
             ("ws://user:hush@h", UserInfo),
             ("ws://h?voice=1", Query),
             ("ws://h/#x", Query),

@@ -23,7 +23,7 @@ pub struct ProblemRow {
     pub status: u16,
     /// The close code for clients that can only be told after an upgrade: 4000 plus the status, or the ending's.
     pub close_code: u16,
-    /// The public sentence, which says what to do.
+    /// The public sentence, which says what to do and fits into a close frame.
     pub sentence: &'static str,
     /// When another try makes sense unless the refusal knows better, in seconds.
     pub retry_after_seconds: Option<u64>,
@@ -70,7 +70,7 @@ macro_rules! problems {
 
 problems! {
     /// No token and no ticket came.
-    TokenMissing => row("token_missing", 401, "Send a token as \"Authorization: Bearer …\", or a ticket as \"ticket\" in the URL."),
+    TokenMissing => row("token_missing", 401, "Send a token as \"Authorization: Bearer TOKEN\", or a ticket as \"ticket\" in the URL."),
     /// The token is no JWT.
     TokenMalformed => row("token_malformed", 401, "The token is not a well-formed JWT; sign in again."),
     /// The token was signed with another secret.
@@ -312,6 +312,9 @@ mod tests {
 
     use super::*;
 
+    /// What fits into a close frame besides its code (RFC 6455, section 5.5).
+    const MAX_CLOSE_REASON_BYTES: usize = 123;
+
     fn body_of(response: HttpResponse) -> Value {
         serde_json::from_slice(&response.into_body().try_into_bytes().unwrap()).unwrap()
     }
@@ -326,6 +329,7 @@ mod tests {
             assert!(status.is_client_error() || status.is_server_error(), "{problem:?}");
             assert!(status.canonical_reason().is_some(), "{problem:?}");
             assert!(row.sentence.ends_with('.') && row.sentence.starts_with(char::is_uppercase), "{problem:?}");
+            assert!(row.sentence.len() <= MAX_CLOSE_REASON_BYTES, "{problem:?}: {}", row.sentence.len());
             assert!(row.code.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{problem:?}");
             assert!(row.close_code == 1011 || (4400..4600).contains(&row.close_code), "{problem:?}");
             assert!(row.status != 503 || row.retry_after_seconds.is_some(), "{problem:?}");

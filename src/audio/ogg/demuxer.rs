@@ -255,3 +255,216 @@ impl OggDemuxer {
 fn capture_prefix(buffer: &[u8]) -> usize {
     (1..CAPTURE.len()).rev().find(|&length| buffer.ends_with(&CAPTURE[..length])).unwrap_or(0)
 }
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::muxer::OggMuxer;
+    use super::super::page::MAX_PAGE_BYTES;
+    use super::*;
+
+    fn drain(demuxer: &mut OggDemuxer) -> Vec<Result<OggItem, OggError>> {
+        std::iter::from_fn(|| demuxer.next_item()).collect()
+    }
+
+    fn read(chunks: &[&[u8]]) -> Vec<Result<OggItem, OggError>> {
+        let mut demuxer = OggDemuxer::new();
+        let mut items = Vec::new();
+        for chunk in chunks {
+            demuxer.push(chunk).unwrap();
+            items.extend(drain(&mut demuxer));
+        }
+        items
+    }
+
+    /// A page with any lacing and body, of stream 7.
+    fn raw_page(flags: u8, sequence: u32, lacing: &[u8], body: &[u8]) -> Vec<u8> {
+        let mut page = CAPTURE.to_vec();
+        page.push(flags);
+        page.extend(0u64.to_le_bytes());
+        page.extend(7u32.to_le_bytes());
+        page.extend(sequence.to_le_bytes());
+        page.extend([0; 4]);
+        page.push(lacing.len() as u8);
+        page.extend(lacing);
+        page.extend(body);
+        let sum = crate::audio::ogg::page::checksum(&page);
+        page[22..26].copy_from_slice(&sum.to_le_bytes());
+        page
+    }
+
+    fn head_page() -> Bytes {
+        OggMuxer::new(7).headers()[0].clone()
+    }
+
+    const HEAD: Result<OggItem, OggError> = Ok(OggItem::Head(OpusHead::OURS));
+
+    fn audio(bytes: &[u8]) -> Result<OggItem, OggError> {
+        Ok(OggItem::Packet(OpusPacket::parse(Bytes::copy_from_slice(bytes)).unwrap()))
+    }
+
+    #[test]
+    fn a_stream_begins_with_its_head() {
+        let speech = raw_page(0, 2, &[1], &[0xf8]);
+        assert_eq!(read(&[&speech, &head_page(), &speech]), [Err(OggError::NoHead), HEAD, audio(&[0xf8])]);
+        let vorbis = raw_page(FLAG_FIRST, 0, &[7], b"\x01vorbis");
+        assert_eq!(read(&[&vorbis, &head_page()]), [Err(OggError::Head(HeadError::NotOpus)), HEAD]);
+        let nothing = raw_page(FLAG_FIRST, 0, &[], &[]);
+        assert_eq!(read(&[&nothing]), [Err(OggError::Head(HeadError::NotOpus))]);
+    }
+
+    #[test]
+    fn surround_sound_is_refused_in_words() {
+        let mut head = OpusHead { channels: 6, ..OpusHead::OURS }.encode().to_vec();
+        let items = read(&[&raw_page(FLAG_FIRST, 0, &[19], &head)]);
+        assert_eq!(items, [Err(OggError::Head(HeadError::Channels(6)))]);
+        head[18] = 1;
+        let items = read(&[&raw_page(FLAG_FIRST, 0, &[19], &head)]);
+        assert_eq!(items[0].as_ref().unwrap_err().to_string(), "OpusHead has mapping family 0; this one has 1");
+    }
+
+    #[test]
+    fn tags_may_be_missing() {
+        let [head, tags] = OggMuxer::new(7).headers();
+        let speech = raw_page(0, 1, &[1], &[0xf8]);
+        assert_eq!(read(&[&head, &speech]), [HEAD, audio(&[0xf8])]);
+        assert_eq!(read(&[&head, &tags, &speech]), [HEAD, Ok(OggItem::Tags), audio(&[0xf8])]);
+    }
+
+    #[test]
+    fn a_second_stream_and_pages_of_another_are_passed_over() {
+        let foreign = OggMuxer::new(8).page(&[OpusPacket::silence_20ms()]);
+        let again = OggMuxer::new(8).headers()[0].clone();
+        let speech = raw_page(0, 2, &[1], &[0xf8]);
+        let items = read(&[&head_page(), &again, &foreign, &head_page(), &speech]);
+        let faults = [Err(OggError::Chained), Err(OggError::UnknownSerial), Err(OggError::Chained)];
+        assert_eq!(items, [&[HEAD], &faults[..], &[audio(&[0xf8])]].concat());
+    }
+
+    #[test]
+    fn empty_packets_are_dropped_and_counted_and_one_byte_is_audio() {
+        let mut demuxer = OggDemuxer::new();
+        demuxer.push(&head_page()).unwrap();
+        demuxer.push(&raw_page(0, 2, &[0, 1, 0, 2], &[0x48, 0xf8, 0])).unwrap();
+        assert_eq!(drain(&mut demuxer), [HEAD, audio(&[0x48]), audio(&[0xf8, 0])]);
+        assert_eq!(demuxer.dropped_empty(), 2);
+    }
+
+    #[test]
+    fn bad_packets_are_named_and_their_neighbours_kept() {
+        let page = raw_page(0, 2, &[1, 2, 1], &[0xf8, 0xfb, 0, 0x48]);
+        let bad = Err(OggError::Packet(PacketError::NoFrames));
+        assert_eq!(read(&[&head_page(), &page]), [HEAD, audio(&[0xf8]), bad, audio(&[0x48])]);
+    }
+
+    #[test]
+    fn the_end_is_an_item_and_more_may_follow() {
+        let end = raw_page(FLAG_LAST, 2, &[1], &[0xf8]);
+        let more = raw_page(0, 3, &[1], &[0x48]);
+        let items = read(&[&head_page(), &end, &more]);
+        assert_eq!(items, [HEAD, audio(&[0xf8]), Ok(OggItem::End), audio(&[0x48])]);
+    }
+
+    /// A packet of one frame that needs three segments.
+    fn long_packet() -> Vec<u8> {
+        vec![0x48; 600]
+    }
+
+    #[test]
+    fn a_packet_may_go_on_over_pages() {
+        let packet = long_packet();
+        let first = raw_page(0, 2, &[1, 255], &[&[0xf8], &packet[..255]].concat());
+        let middle = raw_page(FLAG_CONTINUED, 3, &[255], &packet[255..510]);
+        let last = raw_page(FLAG_CONTINUED, 4, &[90, 1], &[&packet[510..], &[0x48]].concat());
+        let whole = [HEAD, audio(&[0xf8]), audio(&packet), audio(&[0x48])];
+        assert_eq!(read(&[&head_page(), &first, &middle, &last]), whole);
+    }
+
+    #[test]
+    fn a_packet_that_lost_a_part_is_passed_over() {
+        let packet = long_packet();
+        let first = raw_page(0, 2, &[1, 255], &[&[0xf8], &packet[..255]].concat());
+        let last = raw_page(FLAG_CONTINUED, 4, &[90, 1], &[&packet[510..], &[0x48]].concat());
+        let fresh = raw_page(0, 3, &[1], &[0x48]);
+        let broken = Err(OggError::BrokenPacket);
+        // The page between is missing.
+        let items = read(&[&head_page(), &first, &last]);
+        assert_eq!(items, [HEAD, audio(&[0xf8]), broken.clone(), audio(&[0x48])]);
+        // The rest never comes.
+        let items = read(&[&head_page(), &first, &fresh]);
+        assert_eq!(items, [HEAD, audio(&[0xf8]), broken.clone(), audio(&[0x48])]);
+        // The beginning never came.
+        assert_eq!(read(&[&head_page(), &last]), [HEAD, broken, audio(&[0x48])]);
+    }
+
+    #[test]
+    fn a_packet_does_not_grow_for_ever() {
+        let mut demuxer = OggDemuxer::new();
+        demuxer.push(&head_page()).unwrap();
+        let mut items = Vec::new();
+        for sequence in 2..12 {
+            let flags = if sequence == 2 { 0 } else { FLAG_CONTINUED };
+            demuxer.push(&raw_page(flags, sequence, &[255; 200], &[0; 200 * 255])).unwrap();
+            items.extend(drain(&mut demuxer));
+        }
+        demuxer.push(&raw_page(FLAG_CONTINUED, 12, &[9, 1], &[0xf8; 10])).unwrap();
+        items.extend(drain(&mut demuxer));
+        assert_eq!(items, [HEAD, Err(OggError::PacketTooLong), audio(&[0xf8])]);
+    }
+
+    #[test]
+    fn garbage_is_skipped_counted_and_in_the_end_too_much() {
+        let mut demuxer = OggDemuxer::new();
+        demuxer.push(b"OggOggS\x01 no page OggS").unwrap();
+        demuxer.push(&head_page()).unwrap();
+        assert_eq!(drain(&mut demuxer), [HEAD]);
+        assert_eq!(demuxer.skipped_garbage_bytes(), 21);
+        for _ in 0..15 {
+            demuxer.push(&[b'O'; 10 * 1024]).unwrap();
+            assert_eq!(drain(&mut demuxer), []);
+        }
+        demuxer.push(b"Ogg.").unwrap();
+        assert_eq!(drain(&mut demuxer), [Err(OggError::NoPages)], "said once");
+        demuxer.push(&[b'O'; 1024]).unwrap();
+        assert_eq!(drain(&mut demuxer), []);
+        demuxer.push(&raw_page(0, 2, &[1], &[0xf8])).unwrap();
+        assert_eq!(drain(&mut demuxer), [audio(&[0xf8])]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut demuxer = OggDemuxer::new();
+        demuxer.push(&head_page()).unwrap();
+        assert_eq!(demuxer.push(&[0; MAX_BUFFERED_BYTES]), Err(OggError::BufferFull));
+        assert_eq!(drain(&mut demuxer), [HEAD], "nothing of the refused push was kept");
+        demuxer.push(&[0; MAX_BUFFERED_BYTES]).unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic_or_hoard(
+            pieces in prop::collection::vec(prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..80),
+                (0u8..8, 0u32..6, prop::collection::vec(prop_oneof![Just(255u8), 0u8..9], 0..12))
+                    .prop_map(|(flags, sequence, lacing)| {
+                        let body: usize = lacing.iter().map(|&value| usize::from(value)).sum();
+                        raw_page(flags, sequence, &lacing, &vec![0x48; body])
+                    }),
+                Just(head_page().to_vec()),
+                Just(CAPTURE.to_vec()),
+            ], 0..30),
+            cut in 1usize..500,
+        ) {
+            let stream = pieces.concat();
+            let whole = read(&[&stream]);
+            let mut demuxer = OggDemuxer::new();
+            let mut items = Vec::new();
+            for chunk in stream.chunks(cut) {
+                demuxer.push(chunk).unwrap();
+                items.extend(drain(&mut demuxer));
+                prop_assert!(demuxer.buffer.len() < MAX_PAGE_BYTES && demuxer.ready.is_empty());
+            }
+            prop_assert_eq!(items, whole);
+        }
+    }
+}

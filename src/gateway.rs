@@ -1,0 +1,272 @@
+//! The one place that knows everything: it plugs configuration, pool, sessions and doors together, and stops them.
+
+use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
+
+use actix::{Actor, Addr};
+use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use secrecy::SecretString;
+use socket2::SockRef;
+use tokio::{net::TcpStream, time::Instant};
+
+use crate::{
+    auth::{KeyError, SigningKey, TicketBox, Tokens},
+    config::Settings,
+    http::{
+        self,
+        doors::{DoorPolicy, Doors, HandshakeBudget, Persona, Throttle},
+    },
+    metrics::Metrics,
+    pool::{
+        actor::{PoolActor, PoolObserver, Slots, Stop},
+        lease::Return,
+        roster::{Endpoint, Policy, SlotSnapshot, SlotState},
+    },
+    protocol::ending::Ending,
+    session::{
+        leg::connect::{ConnectTimeouts, TlsError, TlsTrust, UpstreamConnector},
+        machine::Limits,
+        switchboard::{SeatLimits, Switchboard},
+    },
+};
+
+/// What a caller's socket may hold unread in the kernel, in bytes: more would be stale sound that nobody can take back.
+const SEND_BUFFER_BYTES: usize = 32 * 1024;
+/// Unacknowledged data after which the kernel gives a caller's connection up, readers of nothing included.
+const CLIENT_KERNEL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Between two rounds of folding samples and forgetting.
+const UPKEEP: Duration = Duration::from_secs(5);
+/// After the drain's deadline: for telling callers, and for the model servers' acknowledgements.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+/// Connections that one worker thread holds; calls have a limit of their own.
+const CONNECTIONS_PER_WORKER: usize = 4096;
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Somebody else has the port, or it may not be used.
+    #[error("{address} cannot be listened on: {error}; stop what uses it, or set another port with PORT")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's words.
+        error: std::io::Error,
+    },
+    /// The secret cannot sign.
+    #[error(transparent)]
+    Secret(#[from] KeyError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The voice is none of the known ones.
+    #[error("persona.voice is none of the 18 known voices")]
+    Voice,
+    /// The metrics' table is broken.
+    #[error("metrics cannot be set up: {0}")]
+    Metrics(String),
+}
+
+/// What only tests choose.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rehearsal {
+    /// How slots are given out.
+    pub policy: Policy,
+    /// Worker threads; 0 takes one a core.
+    pub workers: usize,
+}
+
+/// A running gateway.
+pub struct Gateway {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Verifies and mints tokens.
+    pub tokens: Tokens,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    switchboard: Arc<Switchboard>,
+    pool: Addr<PoolActor>,
+    server: ServerHandle,
+    drain: Duration,
+    close: Duration,
+}
+
+impl Gateway {
+    /// Starts everything on the current actix system. `secret` is used where the settings have none.
+    pub fn start(settings: &Settings, secret: &SecretString, rehearsal: Rehearsal) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
+        let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
+        let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
+        let upstreams = settings.upstreams.urls.iter().map(endpoint).collect();
+        let pool = PoolActor::new(upstreams, rehearsal.policy, Box::new(Observer(Arc::clone(&metrics)))).start();
+        let switchboard = Switchboard::new(SeatLimits {
+            total: settings.session.max_sessions as usize,
+            per_user: settings.session.max_sessions_per_user as usize,
+        });
+        let doors = web::Data::new(Doors {
+            tokens: tokens.clone(),
+            tickets: TicketBox::new(settings.auth.tickets),
+            policy: DoorPolicy {
+                allowed_origins: settings.doors.allowed_origins.clone(),
+                caller_prompts: settings.doors.caller_prompts,
+                query_tokens: settings.doors.query_tokens,
+            },
+            persona: Persona {
+                voice: settings.persona.voice.parse().map_err(|_| StartError::Voice)?,
+                prompt: settings.persona.prompt.clone(),
+            },
+            handshake: HandshakeBudget {
+                base: settings.upstreams.handshake_base,
+                step: settings.upstreams.handshake_step,
+                voice_steps: settings.upstreams.voice_steps,
+            },
+            limits: limits(settings),
+            switchboard: Arc::clone(&switchboard),
+            pool: pool.clone(),
+            connector: connector(settings)?,
+            metrics: Arc::clone(&metrics),
+            throttle: Throttle::new(
+                NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN),
+            ),
+        });
+        let (server, address) = listen(settings, &doors, rehearsal.workers)?;
+        keep_up(doors);
+        let close = settings.upstreams.close_timeout;
+        Ok(Self { address, tokens, metrics, switchboard, pool, server, drain: settings.drain.deadline, close })
+    }
+
+    /// Every slot and what it is doing; `None` if the pool is gone.
+    pub async fn slots(&self) -> Option<Vec<SlotSnapshot>> {
+        self.pool.send(Slots).await.ok()
+    }
+
+    /// Calls in progress.
+    pub fn sessions(&self) -> usize {
+        self.switchboard.active()
+    }
+
+    /// Refuses new calls, lets the live ones end or reach the deadline, and closes everything in order.
+    pub async fn stop(self) {
+        self.metrics.draining();
+        let (deadline, calls) = (Instant::now() + self.drain, self.sessions());
+        tracing::info!(calls, deadline_seconds = self.drain.as_secs(), "draining");
+        let left = self.switchboard.drain(deadline, LAST_WORDS).await;
+        if left > 0 {
+            tracing::warn!(calls = left, ending = Ending::GatewayLost.code(), "calls are cut off");
+        }
+        self.await_acknowledgements().await;
+        self.server.stop(false).await;
+        // The pool may be gone already; then nothing is left to stop.
+        let _ = self.pool.send(Stop).await;
+        tracing::info!("stopped");
+    }
+
+    /// The legs close by themselves; a process that ends before the servers said so would leave them in doubt.
+    async fn await_acknowledgements(&self) {
+        let patience = Instant::now() + self.close + LAST_WORDS;
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        while Instant::now() < patience {
+            look.tick().await;
+            let slots = self.slots().await.unwrap_or_default();
+            if !slots.iter().any(|slot| slot.state == SlotState::Leased) {
+                return;
+            }
+        }
+    }
+}
+
+fn endpoint(url: &crate::config::UpstreamUrl) -> Endpoint {
+    Endpoint { tls: url.tls, host: url.host.clone(), port: url.port, path_prefix: url.prefix.clone() }
+}
+
+fn connector(settings: &Settings) -> Result<UpstreamConnector, TlsError> {
+    let upstreams = &settings.upstreams;
+    let trust = TlsTrust { ca_file: upstreams.ca_file.clone(), insecure: upstreams.insecure_tls };
+    let timeouts = ConnectTimeouts {
+        connect: upstreams.connect_timeout,
+        upgrade: upstreams.upgrade_timeout,
+        close: upstreams.close_timeout,
+    };
+    UpstreamConnector::new(&trust, timeouts)
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let session = &settings.session;
+    Limits {
+        max_duration: session.max_duration,
+        idle_timeout: session.idle_timeout,
+        warning: session.warning,
+        ping_interval: session.ping_interval,
+        lost_after: session.lost_after,
+        too_slow_after: session.too_slow_after,
+        client_queue: session.client_queue,
+        upstream_queue: session.upstream_queue,
+        ..Limits::default()
+    }
+}
+
+/// Binds and runs the HTTP server. No access log: request lines hold tickets.
+fn listen(
+    settings: &Settings,
+    doors: &web::Data<Doors>,
+    workers: usize,
+) -> Result<(ServerHandle, SocketAddr), StartError> {
+    let address = settings.listen.address();
+    let doors = doors.clone();
+    let mut server = HttpServer::new(move || App::new().app_data(doors.clone()).configure(http::routes))
+        .disable_signals()
+        .max_connections(CONNECTIONS_PER_WORKER)
+        .client_request_timeout(Duration::from_secs(5))
+        .client_disconnect_timeout(Duration::from_secs(2))
+        .shutdown_timeout(1)
+        .on_connect(|connection, _| {
+            if let Some(stream) = connection.downcast_ref::<TcpStream>() {
+                tune(stream);
+            }
+        });
+    if workers > 0 {
+        server = server.workers(workers);
+    }
+    let server = server.bind(address).map_err(|error| StartError::Listen { address, error })?;
+    let bound = server.addrs().first().copied().unwrap_or(address);
+    let server = server.run();
+    let handle = server.handle();
+    actix_rt::spawn(server);
+    Ok((handle, bound))
+}
+
+/// Sound must leave at once, and what a caller does not read must be noticed while it is still fresh.
+fn tune(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    // Each is an improvement, none is a condition: a socket without them still carries the call.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
+    let _ = socket.set_tcp_user_timeout(Some(CLIENT_KERNEL_TIMEOUT));
+}
+
+fn keep_up(doors: web::Data<Doors>) {
+    actix_rt::spawn(async move {
+        let mut round = tokio::time::interval(UPKEEP);
+        loop {
+            round.tick().await;
+            doors.metrics.upkeep();
+            doors.throttle.upkeep();
+        }
+    });
+}
+
+/// Counts what the pool tells.
+struct Observer(Arc<Metrics>);
+
+impl PoolObserver for Observer {
+    fn slots(&self, slots: &[SlotSnapshot]) {
+        let count = |wanted: fn(&SlotState) -> bool| slots.iter().filter(|slot| wanted(&slot.state)).count();
+        self.0.slots("free", count(|state| *state == SlotState::Free));
+        self.0.slots("leased", count(|state| *state == SlotState::Leased));
+        self.0.slots("quarantined", count(|state| matches!(state, SlotState::Quarantined(_))));
+    }
+
+    fn returned(&self, what: Return) {
+        if let Return::Quarantined(reason) = what {
+            self.0.quarantined(reason.code());
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The log: structured lines, for people or for machines.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, fmt, prelude::*};
+
+/// How lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Pretty on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
+}
+
+/// Starts writing the log to standard error. `level` is one of error, warn, info, debug and trace; a second call in one
+/// process changes nothing.
+///
+/// The libraries below stay at their warnings whatever the level: their traces hold request lines, and request lines
+/// hold prompts and tickets.
+pub fn start(format: Format, level: &str) {
+    let filter = EnvFilter::new(format!("warn,tandem={level},actix_http=error,awc=error,h2=error,rustls=error"));
+    let json = match format {
+        Format::Auto => !std::io::stderr().is_terminal(),
+        Format::Pretty => false,
+        Format::Json => true,
+    };
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = if json {
+        registry.with(lines.json().flatten_event(true).with_current_span(true).with_span_list(false)).try_init()
+    } else {
+        registry.with(lines.with_target(false)).try_init()
+    };
+    // Somebody else's subscriber is in place: a test's, then.
+    drop(started);
+}
