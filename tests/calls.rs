@@ -40,7 +40,8 @@ impl House {
         environment.extend(extra.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let settings = config::load(None, &environment).unwrap();
         let gateway =
-            Gateway::start(&settings, &SecretString::from(""), Rehearsal { workers: 1, ..Rehearsal::default() }).unwrap();
+            Gateway::start(&settings, &SecretString::from(""), Rehearsal { workers: 1, ..Rehearsal::default() })
+                .unwrap();
         House { gateway, servers }
     }
 

@@ -98,6 +98,9 @@ impl Machine {
 
     /// The one door: takes what happened. Drain [`Machine::poll_effect`] before the next call.
     pub fn handle(&mut self, input: Input, now: Instant) {
+        if self.is_closed() {
+            return;
+        }
         match input {
             Input::Leased => self.leased(now),
             Input::NoSlot => self.no_slot(now),
@@ -144,7 +147,9 @@ impl Machine {
     }
 
     fn client(&mut self, input: ClientInput, now: Instant) {
-        self.watch.heard(now);
+        if !matches!(input, ClientInput::Writable) {
+            self.watch.heard(now);
+        }
         match input {
             ClientInput::Audio(packet) => self.caller_audio(packet, now),
             ClientInput::Event(ClientEvent::End {}) => self.end(Ending::ClientLeft, now),
@@ -164,6 +169,9 @@ impl Machine {
     }
 
     fn caller_audio(&mut self, packet: OpusPacket, now: Instant) {
+        if self.is_ending() {
+            return;
+        }
         self.watch.spoke(now);
         let duration = packet.duration();
         self.totals.audio_in += duration;

@@ -8,9 +8,9 @@ use std::future::pending;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::event_loop::ModelClock;
+use super::event_loop::{ModelClock, until};
 use super::fault::Fault;
 use super::head::Upgrade;
 use super::input::AudioFault;
@@ -200,7 +200,7 @@ impl Call<'_> {
             let busy = session.is_busy() && !hung && self.socket.has_room();
             tokio::select! {
                 biased;
-                () = sleep_until(fault_at.unwrap_or(due)), if fault_at.is_some() && !hung => match self.fault {
+                () = until(fault_at.unwrap_or(due)), if fault_at.is_some() && !hung => match self.fault {
                     Some(Fault::Hang { .. }) => hung = true,
                     // The lock, the socket and all that is in them stay as they are.
                     Some(Fault::Vanish { .. }) => pending().await,
@@ -212,7 +212,7 @@ impl Call<'_> {
                         return end;
                     }
                 }
-                () = sleep_until(due), if busy => {
+                () = until(due), if busy => {
                     if let Err(fault) = self.round(&mut session).await {
                         return self.close(fault).await;
                     }

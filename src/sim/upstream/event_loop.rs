@@ -5,6 +5,13 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+/// Waits until a time, and not at all if it is past: the timer alone would round it up to the next millisecond.
+pub async fn until(time: Instant) {
+    if time > Instant::now() {
+        sleep_until(time).await;
+    }
+}
+
 /// Until when the whole server stands still.
 #[derive(Debug)]
 pub struct EventLoop {
@@ -20,11 +27,11 @@ impl EventLoop {
     /// Waits until no step is running: what every answer to anybody has to do first.
     pub async fn turn(&self) {
         loop {
-            let until = *self.blocked_until.lock().unwrap_or_else(PoisonError::into_inner);
-            if until <= Instant::now() {
+            let free_at = *self.blocked_until.lock().unwrap_or_else(PoisonError::into_inner);
+            if free_at <= Instant::now() {
                 return;
             }
-            sleep_until(until).await;
+            until(free_at).await;
         }
     }
 
@@ -70,7 +77,7 @@ impl<'a> ModelClock<'a> {
             tokio::task::yield_now().await;
         } else {
             self.event_loop.block(self.now);
-            sleep_until(self.now).await;
+            until(self.now).await;
         }
     }
 }
