@@ -14,7 +14,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::protocol::native::SUBPROTOCOL;
+use crate::protocol::native::{BEARER_PREFIX, SUBPROTOCOL};
 
 use super::address::Address;
 use super::error::CallerError;
@@ -135,7 +135,7 @@ fn upgrade_request(address: &Address, settings: &CallerSettings, key: &str) -> R
     match &settings.credential {
         Credential::None | Credential::Ticket(_) => {}
         Credential::Bearer(token) => authorization = format!("Authorization: Bearer {}\r\n", checked(token)?),
-        Credential::Subprotocol(token) => protocols.push(format!("tandem.bearer.{}", checked(token)?)),
+        Credential::Subprotocol(token) => protocols.push(format!("{BEARER_PREFIX}{}", checked(token)?)),
     }
     let protocols = match protocols.is_empty() {
         true => String::new(),
