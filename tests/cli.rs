@@ -91,10 +91,14 @@ impl Running {
         }
     }
 
+    fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    }
+
     /// Asks it to stop, as a platform does, and gives its exit status.
     fn terminate(mut self) -> Option<i32> {
-        let killed = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(killed.success());
+        self.signal("TERM");
         self.child.wait().unwrap().code()
     }
 }
@@ -186,6 +190,22 @@ fn a_call_that_the_server_breaks_off_fails_and_leaves_what_was_heard() {
     assert!(ran.stderr.contains("the connection was lost during the call"), "{ran:?}");
     let heard = wav::read(&desk.path("out.wav")).unwrap();
     assert!((2_000..24_000).contains(&heard.len()), "{}", heard.len());
+}
+
+#[test]
+fn ctrl_c_hangs_up_politely_and_keeps_what_was_heard() {
+    let desk = Desk::new();
+    wav::write(&desk.path("in.wav"), &speech().repeat(30)).unwrap();
+    let (simulator, url) = simulator(&desk, &["--echo-delay-ms", "80"]);
+    let words = ["call", "in.wav", "--out", "out.wav", "--wire", "moshi", "--url", &url];
+    let mut calling = Running::start(desk.command(&words, &[]));
+    calling.line("the model listens");
+    calling.signal("INT");
+    calling.line("hung up");
+    calling.line("the reply is in out.wav");
+    assert_eq!(calling.child.wait().unwrap().code(), Some(0));
+    assert!(fs::read(desk.path("out.wav")).unwrap().starts_with(b"RIFF"), "even when nothing was heard yet");
+    assert!(simulator.line("call 1: ").contains("the client closed it (1000)"));
 }
 
 #[test]
