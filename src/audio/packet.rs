@@ -291,6 +291,13 @@ mod tests {
     }
 
     #[test]
+    fn long_padding_lies_within_the_packet() {
+        let padded = [vec![0xfb, 0x41, 255, 1], vec![0; 255]].concat();
+        assert_eq!(parse(&padded).unwrap().samples(), 960);
+        assert_eq!(parse(&padded[..258]).unwrap_err(), PacketError::Truncated);
+    }
+
+    #[test]
     fn silence_is_what_its_bytes_say() {
         for silence in [OpusPacket::silence_20ms(), OpusPacket::silence_80ms()] {
             assert_eq!(parse(silence.bytes()).unwrap(), silence);

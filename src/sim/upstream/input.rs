@@ -125,7 +125,8 @@ mod tests {
         let mut damaged = second.clone();
         damaged[23] ^= 1;
         let long_garbage = vec![b'x'; 150 * 1024 + 4];
-        let rows = [
+        type Row<'a> = (&'a str, Vec<&'a [u8]>, usize, Option<AudioFault>);
+        let rows: [Row<'_>; 9] = [
             ("in order", vec![head, tags, first, second], 2, None),
             ("the head alone is enough", vec![head, first], 1, None),
             ("a gap in the sequence", vec![head, second], 1, None),
