@@ -56,7 +56,7 @@ pub(super) struct Ear {
 }
 
 enum Form {
-    Pcm { rate_hz: u32, resampler: Option<Resampler> },
+    Pcm { rate_hz: u32, resampler: Option<Box<Resampler>> },
     Opus(OpusDecoder),
     Ogg { demuxer: OggDemuxer, decoder: OpusDecoder },
 }
@@ -74,7 +74,7 @@ impl Ear {
             Wire::Native(Audio::Pcm16 { rate_hz }) => {
                 let resampler = match rate_hz {
                     SAMPLE_RATE_HZ => None,
-                    _ => Some(Resampler::new(rate_hz, SAMPLE_RATE_HZ).map_err(audio_error)?),
+                    _ => Some(Box::new(Resampler::new(rate_hz, SAMPLE_RATE_HZ).map_err(audio_error)?)),
                 };
                 Form::Pcm { rate_hz, resampler }
             }

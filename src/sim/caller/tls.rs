@@ -87,3 +87,25 @@ impl ServerCertVerifier for AnyIssuer {
         self.algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_file_of_authorities_is_read_or_named_as_what_is_wrong() {
+        let file = std::env::temp_dir().join(format!("tandem-{}.pem", uuid::Uuid::new_v4()));
+        let trust = Trust::AlsoFile(file.clone());
+        let sentence = |trust: &Trust| client_config(trust, false).err();
+        assert!(sentence(&trust).unwrap().contains("is not a readable PEM file"));
+        fs::write(&file, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
+        assert!(sentence(&trust).unwrap().contains("not an authority's"));
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(&file, made.cert.pem()).unwrap();
+        assert_eq!(sentence(&trust), None);
+        fs::remove_file(&file).unwrap();
+        assert_eq!((sentence(&Trust::System), sentence(&Trust::Any)), (None, None));
+    }
+}
