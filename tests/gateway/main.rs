@@ -1,0 +1,10 @@
+//! Whole calls over real sockets: callers, Tandem, and simulated PersonaPlex servers.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+
+mod calls;
+mod credentials;
+mod echo;
+mod exclusivity;
+mod failures;
+mod house;
+mod refusals;
