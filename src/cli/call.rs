@@ -121,9 +121,14 @@ fn finish(arguments: &CallArguments, report: &CallReport) -> Result<ExitCode, St
         let json = serde_json::to_string(report).map_err(|error| format!("the report cannot be printed: {error}"))?;
         terminal::say(json);
     } else {
+        let after = |ms: Option<u64>| ms.map_or("never".to_owned(), |ms| format!("after {:.1} s", ms as f64 / 1000.0));
         terminal::status(format!(
-            "sent {:.1} s, heard {:.1} s, {} packets lost",
-            report.sent_seconds, report.received_seconds, report.lost_packets
+            "the model listened {}, from then its first sound came {}; sent {:.1} s, heard {:.1} s, {} packets lost",
+            after(report.setup_ms),
+            after(report.first_audio_ms),
+            report.sent_seconds,
+            report.received_seconds,
+            report.lost_packets
         ));
     }
     if let Some(out) = written.map_err(|error| error.to_string())?
