@@ -4,6 +4,7 @@
 
 pub mod audio;
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod gateway;
 pub mod http;

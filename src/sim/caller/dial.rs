@@ -14,13 +14,13 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::protocol::native::SUBPROTOCOL;
+use crate::protocol::native::{BEARER_PREFIX, SUBPROTOCOL};
 
 use super::address::Address;
 use super::error::CallerError;
 use super::pong_filter::PongFilter;
 use super::settings::{Behaviour, CallerSettings, Credential, Wire};
-use super::tls::client_config;
+use super::tls::{Trust, client_config};
 
 /// The longest head of an answer, in bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -52,8 +52,13 @@ pub struct HttpAnswer {
 /// Sends a GET without an upgrade and reads the answer; each of connecting, TLS and the answer has `within`.
 ///
 /// The target begins with a slash; the address's prefix is put before it.
-pub async fn http_get(address: &Address, target: &str, within: Duration) -> Result<HttpAnswer, CallerError> {
-    let mut stream = connect(address, within).await?;
+pub async fn http_get(
+    address: &Address,
+    target: &str,
+    trust: &Trust,
+    within: Duration,
+) -> Result<HttpAnswer, CallerError> {
+    let mut stream = connect(address, trust, within).await?;
     let request = format!(
         "GET {}{target} HTTP/1.1\r\nHost: {}\r\nUser-Agent: tandem\r\nConnection: close\r\n\r\n",
         address.prefix,
@@ -71,7 +76,7 @@ pub(super) async fn dial(address: &Address, settings: &CallerSettings) -> Result
     let within = settings.connect_timeout;
     let key = generate_key();
     let request = upgrade_request(address, settings, &key)?;
-    let mut stream = connect(address, within).await?;
+    let mut stream = connect(address, &settings.trust, within).await?;
     let answer = exchange(&mut stream, request.expose_secret().as_bytes(), address);
     let Ok(answer) = timeout(within, answer).await else {
         return Err(CallerError::NoAnswer { at: address.authority(), within });
@@ -90,7 +95,7 @@ pub(super) async fn dial(address: &Address, settings: &CallerSettings) -> Result
     Ok(WebSocketStream::from_partially_read(filter, rest, Role::Client, Some(config)).await)
 }
 
-async fn connect(address: &Address, within: Duration) -> Result<Box<dyn Wired>, CallerError> {
+async fn connect(address: &Address, trust: &Trust, within: Duration) -> Result<Box<dyn Wired>, CallerError> {
     let at = address.authority();
     let stream = match timeout(within, TcpStream::connect((address.host.as_str(), address.port))).await {
         Err(_) => return Err(CallerError::NoAnswer { at, within }),
@@ -104,7 +109,7 @@ async fn connect(address: &Address, within: Duration) -> Result<Box<dyn Wired>, 
         return Ok(Box::new(stream));
     }
     let failed = |reason: String| CallerError::Tls { at: address.authority(), reason };
-    let config = client_config(address.is_loopback()).map_err(|error| failed(error.to_string()))?;
+    let config = client_config(trust, address.is_loopback()).map_err(failed)?;
     let name = ServerName::try_from(address.host.clone()).map_err(|error| failed(error.to_string()))?;
     match timeout(within, TlsConnector::from(config).connect(name, stream)).await {
         Err(_) => Err(CallerError::NoAnswer { at, within }),
@@ -130,7 +135,7 @@ fn upgrade_request(address: &Address, settings: &CallerSettings, key: &str) -> R
     match &settings.credential {
         Credential::None | Credential::Ticket(_) => {}
         Credential::Bearer(token) => authorization = format!("Authorization: Bearer {}\r\n", checked(token)?),
-        Credential::Subprotocol(token) => protocols.push(format!("tandem.bearer.{}", checked(token)?)),
+        Credential::Subprotocol(token) => protocols.push(format!("{BEARER_PREFIX}{}", checked(token)?)),
     }
     let protocols = match protocols.is_empty() {
         true => String::new(),

@@ -1,5 +1,7 @@
 //! The caller's ear: what comes over the wire, understood, decoded and noted in the report.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -43,6 +45,7 @@ pub(super) struct Ear {
     pages: PageNumbers,
     dialled: Instant,
     ready: Option<Instant>,
+    received: Duration,
     events: Option<mpsc::Sender<CallEvent>>,
     /// What is known of the call so far.
     pub(super) report: CallReport,
@@ -53,7 +56,7 @@ pub(super) struct Ear {
 }
 
 enum Form {
-    Pcm { rate_hz: u32, resampler: Option<Resampler> },
+    Pcm { rate_hz: u32, resampler: Option<Box<Resampler>> },
     Opus(OpusDecoder),
     Ogg { demuxer: OggDemuxer, decoder: OpusDecoder },
 }
@@ -71,7 +74,7 @@ impl Ear {
             Wire::Native(Audio::Pcm16 { rate_hz }) => {
                 let resampler = match rate_hz {
                     SAMPLE_RATE_HZ => None,
-                    _ => Some(Resampler::new(rate_hz, SAMPLE_RATE_HZ).map_err(audio_error)?),
+                    _ => Some(Box::new(Resampler::new(rate_hz, SAMPLE_RATE_HZ).map_err(audio_error)?)),
                 };
                 Form::Pcm { rate_hz, resampler }
             }
@@ -86,6 +89,7 @@ impl Ear {
             pages: PageNumbers::default(),
             dialled,
             ready: None,
+            received: Duration::ZERO,
             events,
             report: CallReport::default(),
             ended: None,
@@ -182,10 +186,10 @@ impl Ear {
 
     fn hear_audio(&mut self, bytes: &Bytes, now: Instant) -> Result<(), CallerError> {
         let mut heard = Vec::new();
-        let mut seconds = 0.0;
+        let mut duration = Duration::ZERO;
         match &mut self.form {
             Form::Pcm { rate_hz, resampler } => {
-                seconds = (bytes.len() / 2) as f64 / f64::from(*rate_hz);
+                duration = Duration::from_nanos(bytes.len() as u64 / 2 * 1_000_000_000 / u64::from(*rate_hz));
                 let samples = bytes.chunks_exact(2).map(|pair| f32::from(i16::from_le_bytes([pair[0], pair[1]])));
                 let samples: Vec<f32> = samples.map(|sample| sample / 32768.0).collect();
                 heard = match resampler {
@@ -195,7 +199,7 @@ impl Ear {
             }
             Form::Opus(decoder) => {
                 let packet = OpusPacket::parse(bytes.clone()).map_err(protocol_error)?;
-                seconds = packet.duration().as_secs_f64();
+                duration = packet.duration();
                 if self.keep {
                     heard = decoder.decode(&packet).map_err(protocol_error)?;
                 }
@@ -205,14 +209,14 @@ impl Ear {
                 demuxer.push(bytes).map_err(protocol_error)?;
                 while let Some(item) = demuxer.next_item() {
                     let OggItem::Packet(packet) = item.map_err(protocol_error)? else { continue };
-                    seconds += packet.duration().as_secs_f64();
+                    duration += packet.duration();
                     if self.keep {
                         heard.extend(decoder.decode(&packet).map_err(protocol_error)?);
                     }
                 }
             }
         }
-        self.note_audio(&heard, seconds, now);
+        self.note_audio(&heard, duration, now);
         Ok(())
     }
 
@@ -226,11 +230,12 @@ impl Ear {
         Heard::Ready
     }
 
-    fn note_audio(&mut self, samples: &[f32], seconds: f64, now: Instant) {
-        if seconds <= 0.0 {
+    fn note_audio(&mut self, samples: &[f32], duration: Duration, now: Instant) {
+        if duration.is_zero() {
             return;
         }
-        self.report.received_seconds += seconds;
+        self.received += duration;
+        self.report.received_seconds = self.received.as_secs_f64();
         if self.report.first_audio_ms.is_none() {
             self.report.first_audio_ms = Some(milliseconds(now - self.ready.unwrap_or(self.dialled)));
             self.tell(CallEvent::FirstAudio);
@@ -249,7 +254,7 @@ impl Ear {
     }
 
     fn heard_ms(&self) -> u64 {
-        (self.report.received_seconds * 1000.0) as u64
+        milliseconds(self.received)
     }
 }
 
@@ -258,7 +263,7 @@ pub(super) fn ending_of(close_code: u16) -> Option<Ending> {
     Ending::ALL.into_iter().find(|ending| ending.row().close_code == close_code && close_code != 1000)
 }
 
-fn milliseconds(duration: std::time::Duration) -> u64 {
+fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -317,5 +322,71 @@ impl PageNumbers {
             bytes = bytes.get(27 + segments + body_bytes..).unwrap_or_default();
         }
         gaps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// An Ogg page with a number, an empty checksum and a body of three bytes.
+    fn page(serial: u32, number: u32) -> Vec<u8> {
+        let mut bytes = b"OggS\0\0".to_vec();
+        bytes.extend([0; 8]);
+        bytes.extend(serial.to_le_bytes());
+        bytes.extend(number.to_le_bytes());
+        bytes.extend([0, 0, 0, 0, 1, 3, 7, 7, 7]);
+        bytes
+    }
+
+    #[test]
+    fn gaps_are_counted_within_a_stream_and_not_between_streams() {
+        let mut pages = PageNumbers::default();
+        for (bytes, expected) in [
+            (page(42, 0), 0),
+            ([page(42, 1), page(42, 2)].concat(), 0),
+            (page(42, 5), 2),
+            ([page(42, 6), page(42, 9)].concat(), 2),
+            (page(43, 700), 0),
+            (page(43, 701)[..20].to_vec(), 0),
+            (page(43, 3), 0),
+            (b"not a page".to_vec(), 0),
+        ] {
+            assert_eq!(pages.gaps(&bytes), expected);
+        }
+    }
+
+    #[test]
+    fn close_codes_of_ours_say_why_and_those_of_model_servers_do_not() {
+        assert_eq!(ending_of(4461), Some(Ending::UpstreamLost));
+        assert_eq!((ending_of(1000), ending_of(1005), ending_of(4999)), (None, None, None));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_comes_makes_the_ear_panic(
+            messages in prop::collection::vec((any::<bool>(), prop::collection::vec(any::<u8>(), 0..200)), 0..20),
+            wire in prop::sample::select(vec![
+                Wire::Moshi,
+                Wire::Native(Audio::Opus),
+                Wire::Native(Audio::OggOpus),
+                Wire::Native(Audio::Pcm16 { rate_hz: 8_000 }),
+            ]),
+        ) {
+            let now = Instant::now();
+            let mut ear = Ear::new(wire, Hearing::Decode, now, None).unwrap();
+            for (text, bytes) in messages {
+                let message = match text {
+                    true => Message::text(String::from_utf8_lossy(&bytes).into_owned()),
+                    false => Message::binary(bytes),
+                };
+                if let Err(error) = ear.hear(message, now) {
+                    prop_assert_eq!(error.code(), "protocol");
+                }
+            }
+            ear.finish();
+        }
     }
 }

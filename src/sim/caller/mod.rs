@@ -23,6 +23,7 @@ pub use report::{CallError, CallEvent, CallReport};
 pub use settings::{
     Audio, Behaviour, CallerSettings, Credential, HangUp, Hearing, NATIVE_PATH, Pace, SAMPLE_RATE_HZ, Wire,
 };
+pub use tls::Trust;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use tokio::sync::{Notify, mpsc};
 
 use super::report::CallEvent;
+use super::tls::Trust;
 
 /// Samples a second of the caller's source and of what it hears (mono).
 pub const SAMPLE_RATE_HZ: u32 = 24_000;
@@ -21,6 +22,8 @@ pub struct CallerSettings {
     pub url: String,
     /// The wire to speak.
     pub wire: Wire,
+    /// Which certificates are good enough.
+    pub trust: Trust,
     /// How the caller proves who it is.
     pub credential: Credential,
     /// A voice's name, for example `NATF0`; the service's own choice when absent.
@@ -57,6 +60,7 @@ impl CallerSettings {
         CallerSettings {
             url: url.into(),
             wire: Wire::Native(Audio::Pcm16 { rate_hz: SAMPLE_RATE_HZ }),
+            trust: Trust::System,
             credential: Credential::None,
             voice: None,
             text_prompt: None,

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -90,10 +90,17 @@ fn ended(ending: Ending) -> ServerEvent {
 async fn greet(socket: &mut Server) {
     socket.send(event(&created())).await.unwrap();
     socket.send(event(&ServerEvent::Connecting { attempt: 1, deadline_ms: 10_000 })).await.unwrap();
-    socket.send(Message::Ping("still there?".into())).await.unwrap();
-    let first = socket.next().await.unwrap().unwrap();
-    assert_eq!(first, Message::Pong("still there?".into()), "nothing is sent before session.ready");
+    only_pongs_come(socket).await;
     socket.send(event(&ServerEvent::Ready { setup_ms: 20, queued_ms: 7 })).await.unwrap();
+}
+
+/// Pings often enough for a caller who speaks too early to be caught.
+async fn only_pongs_come(socket: &mut Server) {
+    for _ in 0..20 {
+        socket.send(Message::Ping("still there?".into())).await.unwrap();
+        let answer = socket.next().await.unwrap().unwrap();
+        assert_eq!(answer, Message::Pong("still there?".into()), "nothing is said before the model listens");
+    }
 }
 
 /// Says why the call ended and waits for the caller's close.
@@ -200,8 +207,7 @@ fn moshi(kind: u8, payload: &[u8]) -> Message {
 
 /// A model server that plays back, loses the fourth page and says a word in bytes.
 async fn model(mut socket: Server) -> Option<u16> {
-    socket.send(Message::Ping(Bytes::new())).await.unwrap();
-    assert!(socket.next().await.unwrap().unwrap().is_pong(), "nothing is sent before the handshake");
+    only_pongs_come(&mut socket).await;
     socket.send(moshi(0, &[])).await.unwrap();
     for piece in [" caf", "<0xC3>", "<0xA9>"] {
         socket.send(moshi(2, piece.as_bytes())).await.unwrap();
@@ -298,6 +304,16 @@ async fn a_call_that_the_server_ends_failed_with_the_servers_reason() {
     let error = report.error.clone().unwrap();
     assert_eq!((error.code.as_str(), error.message.as_str()), ("upstream_lost", Ending::UpstreamLost.row().sentence));
     assert!(!report.went_well());
+
+    // Hanging up does not make another ending good.
+    let (address, _task) = server(|mut socket: Server| async move {
+        greet(&mut socket).await;
+        while !socket.next().await.unwrap().unwrap().is_text() {}
+        end(&mut socket, Ending::Internal).await;
+    })
+    .await;
+    let report = call(self::settings(address)).await;
+    assert_eq!((report.error.unwrap().code.as_str(), report.close_code), ("internal", Some(1011)));
 }
 
 #[tokio::test]

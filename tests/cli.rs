@@ -1,0 +1,311 @@
+//! The program as people run it: its arguments, its words, its exit status and its files.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::f32::consts::TAU;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tandem::sim::wav;
+
+/// The longest wait for anything that a test waits for.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// An empty directory to work in, removed at the end.
+struct Desk(PathBuf);
+
+impl Desk {
+    fn new() -> Desk {
+        let path = std::env::temp_dir().join(format!("tandem-cli-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&path).unwrap();
+        Desk(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The program with these words, in this directory and with no variable of ours but those given.
+    fn command(&self, words: &[&str], environment: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+        command.args(words).current_dir(&self.0).env_clear().envs(environment.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, words: &[&str], environment: &[(&str, &str)]) -> Ran {
+        let Output { status, stdout, stderr } = self.command(words, environment).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ran { status: status.code(), stdout: text(stdout), stderr: text(stderr) }
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[derive(Debug)]
+struct Ran {
+    status: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// A program that runs until the test ends.
+struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Running {
+        let mut child = command.spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let streams: [Box<dyn Read + Send>; 2] =
+            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
+        for stream in streams {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        Running { child, lines }
+    }
+
+    /// The next line with these words.
+    fn line(&self, words: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(DEADLINE).unwrap_or_else(|_| panic!("no line with {words:?} came"));
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &command]).status().unwrap().success());
+    }
+
+    /// Asks it to stop, as a platform does, and gives its exit status.
+    fn terminate(mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Two seconds of something like speech: a tone that rises and stutters, so that only one shift of it fits.
+fn speech() -> Vec<f32> {
+    let sample = |at: u32| {
+        let t = at as f32 / 24_000.0;
+        let open = if (t * 5.0).fract() < 0.7 { 1.0 } else { 0.1 };
+        0.4 * open * (TAU * (150.0 * t + 120.0 * t * t)).sin()
+    };
+    (0..48_000).map(sample).collect()
+}
+
+/// Where in `heard` the sound begins that is most like `said`, in samples, and how alike the two are there.
+fn find(said: &[f32], heard: &[f32]) -> (usize, f32) {
+    let energy = |sound: &[f32]| sound.iter().map(|sample| sample * sample).sum::<f32>().sqrt().max(1e-6);
+    let whole = energy(said);
+    let mut best = (0, 0.0);
+    for shift in (0..heard.len().saturating_sub(said.len())).step_by(8) {
+        let window = &heard[shift..shift + said.len()];
+        let product: f32 = said.iter().zip(window).map(|(a, b)| a * b).sum();
+        let likeness = product / (whole * energy(window));
+        if likeness > best.1 {
+            best = (shift, likeness);
+        }
+    }
+    best
+}
+
+/// A simulated server whose model takes no time, and its URL.
+fn simulator(desk: &Desk, words: &[&str]) -> (Running, String) {
+    let instant = ["simulate", "--port", "0", "--step-ms", "0", "--poll-ms", "0", "--round-us", "0"];
+    let running = Running::start(desk.command(&[&instant, words].concat(), &[]));
+    let line = running.line("listens at");
+    let url = line.rsplit(' ').next().unwrap().to_owned();
+    (running, url)
+}
+
+#[test]
+fn a_call_to_a_simulated_server_brings_the_callers_own_voice_back_later() {
+    let desk = Desk::new();
+    wav::write(&desk.path("in.wav"), &speech()).unwrap();
+    let (simulator, url) = simulator(&desk, &["--echo-delay-ms", "800"]);
+    let ran = desk.run(&["call", "in.wav", "--out", "out.wav", "--wire", "moshi", "--url", &url, "--tail", "1.5"], &[]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let heard = wav::read(&desk.path("out.wav")).unwrap();
+    let (shift, likeness) = find(&speech(), &heard);
+    assert!(likeness > 0.85, "{likeness} at {shift}");
+    // The delay, and some 20 ms of look-ahead in each of the two codecs.
+    assert!((19_200..22_000).contains(&shift), "the voice came back {} ms later", shift / 24);
+    assert!(ran.stdout.split_whitespace().count() >= 2, "words are printed: {ran:?}");
+    assert!(ran.stderr.contains("the reply is in out.wav"), "{ran:?}");
+    let line = simulator.line("call 1: ");
+    assert!(line.contains("NATF0.pt") && line.contains("the client closed it (1000)"), "{line}");
+    assert!(!line.contains("friendly"), "prompts are not shown: {line}");
+    assert_eq!(simulator.terminate(), Some(0));
+}
+
+#[test]
+fn a_call_for_programs_prints_one_json_object() {
+    let desk = Desk::new();
+    wav::write(&desk.path("in.wav"), &speech()[..4800]).unwrap();
+    let (simulator, url) = simulator(&desk, &["--tls", "--show-prompts"]);
+    let words = ["call", "in.wav", "--wire", "moshi", "--url", &url, "--tail", "0.2", "--json"];
+    let ran = desk.run(&[&words[..], &["--prompt", "Be brief.", "--voice", "VARM3"]].concat(), &[]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(report["sent_seconds"].as_f64().unwrap() >= 0.2, "{report}");
+    assert_eq!((&report["error"], ran.stderr.as_str()), (&serde_json::Value::Null, ""));
+    assert!(simulator.line("call 1: ").contains("VARM3.pt"));
+    assert!(simulator.line("was given").contains("Be brief."));
+}
+
+#[test]
+fn a_call_that_the_server_breaks_off_fails_and_leaves_what_was_heard() {
+    let desk = Desk::new();
+    wav::write(&desk.path("in.wav"), &speech()).unwrap();
+    let (_simulator, url) = simulator(&desk, &["--echo-delay-ms", "80", "--fault", "finish:0.5"]);
+    let ran = desk.run(&["call", "in.wav", "--out", "out.wav", "--wire", "moshi", "--url", &url], &[]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("the connection was lost during the call"), "{ran:?}");
+    let heard = wav::read(&desk.path("out.wav")).unwrap();
+    assert!((2_000..24_000).contains(&heard.len()), "{}", heard.len());
+}
+
+#[test]
+fn ctrl_c_hangs_up_politely_and_keeps_what_was_heard() {
+    let desk = Desk::new();
+    wav::write(&desk.path("in.wav"), &speech().repeat(30)).unwrap();
+    let (simulator, url) = simulator(&desk, &["--echo-delay-ms", "80"]);
+    let words = ["call", "in.wav", "--out", "out.wav", "--wire", "moshi", "--url", &url];
+    let mut calling = Running::start(desk.command(&words, &[]));
+    calling.line("the model listens");
+    calling.signal("INT");
+    calling.line("hung up");
+    calling.line("the reply is in out.wav");
+    assert_eq!(calling.child.wait().unwrap().code(), Some(0));
+    assert!(fs::read(desk.path("out.wav")).unwrap().starts_with(b"RIFF"), "even when nothing was heard yet");
+    assert!(simulator.line("call 1: ").contains("the client closed it (1000)"));
+}
+
+#[test]
+fn a_simulated_server_on_a_port_in_use_says_so() {
+    let desk = Desk::new();
+    let (_first, url) = simulator(&desk, &[]);
+    let port = url.rsplit(':').next().unwrap().to_owned();
+    let ran = desk.run(&["simulate", "--port", &port], &[]);
+    assert_eq!(ran.status, Some(1));
+    assert!(ran.stderr.contains(&format!("port {port} is in use")), "{ran:?}");
+}
+
+#[test]
+fn a_call_that_cannot_be_placed_says_what_to_do() {
+    let desk = Desk::new();
+    wav::write(&desk.path("good.wav"), &[0.0; 480]).unwrap();
+    fs::write(desk.path("text.wav"), "no sound").unwrap();
+    for (words, sentence) in [
+        (&["missing.wav"][..], "missing.wav cannot be opened"),
+        (&["text.wav"], "text.wav is not a WAV file"),
+        (&["good.wav"], "start `tandem serve` in this directory, or give --url"),
+        (&["good.wav", "--url", "localhost"], "expected one like http://127.0.0.1:8080"),
+        (&["good.wav", "--url", "ws://127.0.0.1:9", "--out", "no/where.wav"], "there is no directory no"),
+        (&["good.wav", "--url", "ws://127.0.0.1:9", "--token", "a b"], "characters that no token has"),
+        (&["good.wav", "--url", "ws://127.0.0.1:9"], "nothing listens at 127.0.0.1:9: is `tandem serve` running?"),
+    ] {
+        let ran = desk.run(&[&["call"], words].concat(), &[]);
+        assert_eq!(ran.status, Some(1), "{words:?}: {ran:?}");
+        assert!(ran.stderr.contains(sentence) && ran.stdout.is_empty(), "{words:?}: {ran:?}");
+    }
+    let ran = desk.run(&["call", "good.wav", "--url", "ws://127.0.0.1:9", "--json"], &[]);
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((ran.status, &report["error"]["code"]), (Some(1), &"connection_refused".into()));
+}
+
+#[test]
+fn a_token_is_signed_with_the_configured_secret_or_the_one_of_the_state_directory() {
+    let desk = Desk::new();
+    let secret = "a-secret-of-more-than-thirty-two-bytes";
+    let ran = desk.run(&["token", "--user", "ada"], &[("JWT_SECRET", secret)]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    assert_eq!(ran.stdout.trim().split('.').count(), 3);
+    assert!(!desk.path(".tandem").exists());
+
+    let named = desk.run(&["token", "--user", "ada", "--secret-env", "OTHER"], &[("OTHER", secret)]);
+    let header = |ran: &Ran| ran.stdout.split('.').next().map(str::to_owned);
+    assert_eq!(header(&named), header(&ran));
+    let unset = desk.run(&["token", "--user", "ada", "--secret-env", "OTHER"], &[]);
+    assert!(unset.status == Some(1) && unset.stderr.contains("OTHER is not set"), "{unset:?}");
+
+    let ran = desk.run(&["token", "--user", "ada", "--ttl-seconds", "60"], &[]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let file = desk.path(".tandem/secret");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let before = fs::read(&file).unwrap();
+    assert_eq!(desk.run(&["token", "--user", "bob"], &[]).status, Some(0));
+    assert_eq!(fs::read(&file).unwrap(), before, "one secret for all tokens");
+    assert_eq!(desk.run(&["token", "--user", ""], &[]).status, Some(1));
+}
+
+#[test]
+fn a_check_tells_all_problems_at_once() {
+    let desk = Desk::new();
+    let environment = [("TANDEM_MODE", "production"), ("PORT", "eighty"), ("TANDEM__LISTEN__PROT", "1")];
+    let ran = desk.run(&["check"], &environment);
+    assert_eq!(ran.status, Some(1));
+    for name in ["PORT", "TANDEM__LISTEN__PROT", "JWT_SECRET", "PERSONAPLEX_SERVER_URL"] {
+        assert!(ran.stderr.contains(name), "{name}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_check_finds_out_which_servers_are_up_and_leaves_their_prompts_alone() {
+    let desk = Desk::new();
+    let (plain, plain_url) = simulator(&desk, &[]);
+    let (_tls, tls_url) = simulator(&desk, &["--tls"]);
+    let wrong = plain_url.replace("ws://", "wss://");
+    let secret = "not-to-be-shown-not-to-be-shown-at-all";
+    let urls = format!("{plain_url},{tls_url},{wrong},ws://127.0.0.1:9");
+    let ran = desk.run(&["check"], &[("PERSONAPLEX_SERVER_URL", &urls), ("JWT_SECRET", secret)]);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    let line = |url: &str| ran.stdout.lines().find(|line| line.trim_start().starts_with(&format!("{url} "))).unwrap();
+    assert!(line(&plain_url).contains("up"), "{ran:?}");
+    assert!(line(&tls_url).contains("up"), "{ran:?}");
+    assert!(line(&wrong).contains("plain HTTP where wss:// expects TLS"), "{ran:?}");
+    assert!(line("ws://127.0.0.1:9").contains("nothing listens there"), "{ran:?}");
+    assert!(ran.stderr.contains("2 of 4 model servers"), "{ran:?}");
+    assert!(!ran.stdout.contains(secret), "secrets are not shown");
+    let running = plain.terminate();
+    assert_eq!(running, Some(0));
+    let ran = desk.run(&["check", "--offline"], &[("PERSONAPLEX_SERVER_URL", &plain_url)]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+}
+
+#[test]
+fn a_command_line_that_is_not_understood_is_told_from_a_failure() {
+    let desk = Desk::new();
+    assert_eq!(desk.run(&["answer"], &[]).status, Some(2));
+    let version = desk.run(&["--version"], &[]);
+    assert_eq!((version.status, version.stdout.trim()), (Some(0), concat!("tandem ", env!("CARGO_PKG_VERSION"))));
+    let ran = desk.run(&["simulate", "--fault", "explode"], &[]);
+    assert!(ran.status == Some(2) && ran.stderr.contains("expected KIND[@WHEN]"), "{ran:?}");
+}
