@@ -213,7 +213,10 @@ impl SessionActor {
             upstream = self.upstream_label(),
             "session ended"
         );
-        self.client = None;
+        if let Some(leg) = self.client.take() {
+            // Answers a caller's close frame; where one of ours went before, this one is not sent.
+            leg.close(summary.ending);
+        }
         self.upstream = None;
         ctx.stop();
     }

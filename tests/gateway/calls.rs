@@ -92,6 +92,7 @@ async fn tls_to_a_self_signed_server_on_this_machine_needs_no_configuration() {
 #[actix_web::test]
 async fn metrics_tell_of_the_call() {
     let house = House::new(quiet(), 2).await;
+    house.slots_until(|slots| slots.len() == 2).await;
     assert_eq!(house.metric("tandem_upstream_slots{state=\"free\"}"), Some(2.0));
     let report = caller::call(house.caller("ann", PCM)).await;
     assert!(report.went_well(), "{report:?}");
@@ -136,7 +137,11 @@ async fn a_caller_who_goes_quiet_is_warned_and_let_go() {
 
 #[actix_web::test]
 async fn the_longest_call_is_cut_with_its_own_code() {
-    let house = House::set(quiet(), 1, &[("TANDEM__SESSION__MAX_DURATION_SECONDS", "1")]).await;
+    let house = House::set(quiet(), 1, &[
+        ("TANDEM__SESSION__MAX_DURATION_SECONDS", "2"),
+        ("TANDEM__SESSION__WARNING_SECONDS", "1"),
+    ])
+    .await;
     let mut settings = house.caller("ann", PCM);
     settings.hang_up = HangUp::WhenTold;
     let report = caller::call(settings).await;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tandem::{
     audio::{ogg::OggMuxer, packet::OpusPacket},
     protocol::native::SUBPROTOCOL,
-    sim::caller::{self, Address, HangUp, HttpAnswer, Wire},
+    sim::caller::{self, Address, HangUp, HttpAnswer, Trust, Wire},
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
@@ -74,7 +74,7 @@ pub fn bearer(house: &House, user: &str) -> (&'static str, String) {
 
 async fn get(house: &House, path: &str) -> HttpAnswer {
     let address = Address::parse(&house.url()).unwrap();
-    caller::http_get(&address, path, PATIENCE).await.unwrap()
+    caller::http_get(&address, path, &Trust::System, PATIENCE).await.unwrap()
 }
 
 /// The next message within the time that anything may take.

@@ -1,13 +1,13 @@
 //! The caller's socket: a stream of what it says, and a task that writes to it.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, time::Duration};
 
 use actix_http::ws::{CloseCode, CloseReason};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, Closed, Session};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::dialect::{Decoder, Encoder, Incoming, Outgoing};
@@ -29,10 +29,13 @@ enum Command {
     Close(Ending),
 }
 
-/// The session's end of a caller's leg. Dropped, it lets go of the socket at once.
+/// How long the writer may go on after its session is over: for the close frame, or until a stuck write is given up.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The session's end of a caller's leg. Dropped, it lets the writer say its last words and lets go of the socket.
 pub struct ClientHandle {
     commands: mpsc::Sender<Command>,
-    writer: JoinHandle<()>,
+    _alive: oneshot::Sender<()>,
 }
 
 impl ClientHandle {
@@ -44,12 +47,6 @@ impl ClientHandle {
     /// Closes the socket after everything that was said.
     pub fn close(&self, ending: Ending) -> bool {
         self.commands.try_send(Command::Close(ending)).is_ok()
-    }
-}
-
-impl Drop for ClientHandle {
-    fn drop(&mut self) {
-        self.writer.abort();
     }
 }
 
@@ -65,10 +62,20 @@ pub fn open(
     let (commands, commands_rx) = mpsc::channel(LEG_CREDIT + 1);
     let (written, written_rx) = mpsc::channel(LEG_CREDIT + 1);
     let (pongs, pongs_rx) = mpsc::channel(1);
-    let writer = actix_rt::spawn(write(session, commands_rx, pongs_rx, written, encoder));
+    let (alive, alive_rx) = oneshot::channel::<()>();
+    actix_rt::spawn(async move {
+        let orphaned = async {
+            let _ = alive_rx.await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            () = write(session, commands_rx, pongs_rx, written, encoder) => {}
+            () = orphaned => {}
+        }
+    });
     let heard = listen(messages, decoder, Pace::new(max_bytes_per_second), pongs);
     let stream = stream::select(heard, ReceiverStream::new(written_rx).map(|()| ClientInput::Writable));
-    (ClientHandle { commands, writer }, stream)
+    (ClientHandle { commands, _alive: alive }, stream)
 }
 
 /// How fast a caller may send: twice real time with room to catch up, so that nobody can buy our time with theirs.
@@ -159,9 +166,8 @@ async fn write(
                         return;
                     }
                 }
-                if written.send(()).await.is_err() {
-                    return;
-                }
+                // A session that has ended still has a close frame to be written.
+                let _ = written.send(()).await;
             }
             Some(Command::Close(ending)) => {
                 let row = ending.row();

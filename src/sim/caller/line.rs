@@ -77,7 +77,7 @@ async fn converse(
     source_duration: Duration,
 ) -> Result<Outcome, CallerError> {
     let (sink, stream) = socket.split();
-    let mut speaking = pin!(speak(sink, mouth, ready_at.clone(), settings, sent));
+    let mut speaking = Box::pin(speak(sink, mouth, ready_at.clone(), settings, sent));
     let mut listening = pin!(listen(stream, ear, ready, settings));
     let mut fault = pin!(fault_begins(settings.behaviour, ready_at.clone()));
     let mut deaf = false;
@@ -100,6 +100,8 @@ async fn converse(
             vanishes = &mut fault, if !deaf => {
                 deaf = true;
                 if vanishes {
+                    // It waits for the word to hang up too, and would take it away from the line.
+                    drop(speaking);
                     keep_line(ready_at, settings, source_duration).await;
                     return Ok(Outcome { hung_up: true, deaf });
                 }
