@@ -10,6 +10,7 @@ mod fault_flag;
 mod private_file;
 mod serve;
 mod simulate;
+mod simulators;
 mod stop;
 mod terminal;
 mod token;

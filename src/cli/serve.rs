@@ -2,12 +2,22 @@
 
 use std::net::IpAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
+use secrecy::{ExposeSecret, SecretString};
 
-use crate::config::{self, Environment, Settings};
+use crate::auth::UserId;
+use crate::config::{self, Environment, LogFormat, LogLevel, Settings};
+use crate::gateway::{Gateway, Rehearsal};
+use crate::http::identity::unix_now_seconds;
+use crate::telemetry;
 
-use super::ConfigArguments;
+use super::simulators::Simulators;
+use super::{ConfigArguments, DevState, StopSignals, terminal};
+
+/// How long the token lives that a development server hands out.
+const DEVELOPMENT_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How to serve; what is not said is taken from the configuration.
 #[derive(Debug, Args)]
@@ -48,9 +58,96 @@ pub(super) fn serve(arguments: &ServeArguments) -> Result<ExitCode, String> {
     run(arguments.config.load(&environment)?)
 }
 
-/// Serves with these settings.
-fn run(_settings: Settings) -> Result<ExitCode, String> {
-    Err("this build has no gateway".to_owned())
+/// Serves with these settings until a signal, or until something that cannot be lived without is gone.
+fn run(mut settings: Settings) -> Result<ExitCode, String> {
+    telemetry::start(log_format(settings.logging.format), log_level(settings.logging.level));
+    settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    let simulators = match settings.simulator.enabled {
+        true => Some(Simulators::start(&settings.simulator)?),
+        false => None,
+    };
+    if let Some(simulators) = &simulators {
+        settings.upstreams.urls = simulators.urls.clone();
+    }
+    let secret = secret(&settings)?;
+    let system = actix_rt::System::new();
+    let code = system.block_on(async {
+        let gateway = Gateway::start(&settings, &secret, Rehearsal::default()).map_err(|error| error.to_string())?;
+        let signals = StopSignals::listen().map_err(|error| format!("signals cannot be heard: {error}"))?;
+        greet(&settings, &gateway)?;
+        actix_rt::spawn(stop_when_told(gateway, signals));
+        Ok::<(), String>(())
+    });
+    let stopped = code.and_then(|()| system.run_with_code().map_err(|error| format!("the system failed: {error}")));
+    DevState::remove(&settings.state.dir);
+    drop(simulators);
+    Ok(ExitCode::from(u8::try_from(stopped?).unwrap_or(1)))
+}
+
+/// Ends in order at the first signal, and at once at the second.
+async fn stop_when_told(gateway: Gateway, mut signals: StopSignals) {
+    signals.next().await;
+    tokio::select! {
+        () = gateway.stop() => {}
+        () = signals.next() => tracing::warn!("told twice to stop: calls are cut off"),
+    }
+    if let Some(system) = actix_rt::System::try_current() {
+        system.stop();
+    }
+}
+
+/// The configured secret, or in development one that is kept in the state directory.
+fn secret(settings: &Settings) -> Result<SecretString, String> {
+    match &settings.auth.jwt_secret {
+        Some(secret) => Ok(secret.clone()),
+        None => super::development_secret(&settings.state.dir).map_err(|error| error.to_string()),
+    }
+}
+
+/// Says where it listens and, in development, what to do next.
+fn greet(settings: &Settings, gateway: &Gateway) -> Result<(), String> {
+    let url = format!("http://{}", gateway.address);
+    tracing::info!(url, version = env!("CARGO_PKG_VERSION"), "listening");
+    if settings.is_exposed() {
+        return Ok(());
+    }
+    let user = UserId::new("developer").map_err(|error| error.to_string())?;
+    let token =
+        gateway.tokens.mint(&user, DEVELOPMENT_TOKEN_LIFE, unix_now_seconds()).map_err(|error| error.to_string())?;
+    let state = DevState { url: url.clone(), token: token.clone() };
+    state.write(&settings.state.dir).map_err(|error| error.to_string())?;
+    let servers = match settings.simulator.enabled {
+        true => "a simulated PersonaPlex server answers: you hear yourself after a pause".to_owned(),
+        false => format!("{} model server(s) configured", settings.upstreams.urls.len()),
+    };
+    let program = std::env::args().next().unwrap_or_else(|| "tandem".to_owned());
+    terminal::status(format!(
+        "Tandem listens on {url} ({servers}).\n\n\
+         Call it from another terminal in this directory:\n  \
+         {program} call speech.wav --out reply.wav\n\n\
+         A token for other clients, good for 24 hours:\n  {}\n\n\
+         Metrics: {url}/metrics   Readiness: {url}/readyz   Stop: Ctrl-C",
+        token.expose_secret()
+    ));
+    Ok(())
+}
+
+const fn log_format(format: LogFormat) -> telemetry::Format {
+    match format {
+        LogFormat::Auto => telemetry::Format::Auto,
+        LogFormat::Pretty => telemetry::Format::Pretty,
+        LogFormat::Json => telemetry::Format::Json,
+    }
+}
+
+const fn log_level(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    }
 }
 
 #[cfg(test)]

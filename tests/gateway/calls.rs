@@ -137,10 +137,11 @@ async fn a_caller_who_goes_quiet_is_warned_and_let_go() {
 
 #[actix_web::test]
 async fn the_longest_call_is_cut_with_its_own_code() {
-    let house = House::set(quiet(), 1, &[
-        ("TANDEM__SESSION__MAX_DURATION_SECONDS", "2"),
-        ("TANDEM__SESSION__WARNING_SECONDS", "1"),
-    ])
+    let house = House::set(
+        quiet(),
+        1,
+        &[("TANDEM__SESSION__MAX_DURATION_SECONDS", "2"), ("TANDEM__SESSION__WARNING_SECONDS", "1")],
+    )
     .await;
     let mut settings = house.caller("ann", PCM);
     settings.hang_up = HangUp::WhenTold;

@@ -6,7 +6,10 @@
 use std::{future::Future, pin::pin, time::Duration};
 
 use actix_codec::Framed;
-use actix_http::ws::{Codec, Frame, Item, Message as WsMessage, ProtocolError};
+use actix_http::{
+    error::ParseError,
+    ws::{Codec, Frame, Item, Message as WsMessage, ProtocolError},
+};
 use awc::{
     BoxedSocket,
     error::{ConnectError, SendRequestError, WsClientError},
@@ -162,7 +165,10 @@ fn connect_failure(error: &WsClientError) -> (UpstreamEnd, bool) {
             (UpstreamEnd::HungUp, true)
         }
         WsClientError::SendRequest(SendRequestError::Connect(_)) => (UpstreamEnd::ConnectFailed, true),
-        WsClientError::SendRequest(SendRequestError::Send(io)) => (UpstreamEnd::HungUp, is_peers_end(io)),
+        // The connection broke while the request was written or its answer awaited.
+        WsClientError::SendRequest(SendRequestError::Send(io) | SendRequestError::Response(ParseError::Io(io))) => {
+            (UpstreamEnd::HungUp, is_peers_end(io))
+        }
         // A whole answer that is not 101: the handler never ran (personaplex.md 9.1).
         WsClientError::InvalidResponseStatus(_) => (UpstreamEnd::UpgradeRefused, true),
         _ => (UpstreamEnd::Garbled, false),
