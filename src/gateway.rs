@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
-use actix::{Actor, Addr};
+use actix::Actor;
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use secrecy::SecretString;
 use socket2::SockRef;
@@ -37,6 +37,9 @@ const CLIENT_KERNEL_TIMEOUT: Duration = Duration::from_secs(20);
 const UPKEEP: Duration = Duration::from_secs(5);
 /// After the drain's deadline: for telling callers, and for the model servers' acknowledgements.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// After our close frame: the time in which a caller's last words are read, so that no reset overtakes ours. Callers wait
+/// for it, because a WebSocket's server hangs up first (RFC 6455, 7.1.1).
+const LINGER: Duration = Duration::from_millis(500);
 /// Connections that one worker thread holds; calls have a limit of their own.
 const CONNECTIONS_PER_WORKER: usize = 4096;
 
@@ -78,12 +81,8 @@ pub struct Rehearsal {
 pub struct Gateway {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Verifies and mints tokens.
-    pub tokens: Tokens,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
-    switchboard: Arc<Switchboard>,
-    pool: Addr<PoolActor>,
+    /// What its doors share.
+    pub doors: web::Data<Doors>,
     server: ServerHandle,
     drain: Duration,
     close: Duration,
@@ -102,7 +101,7 @@ impl Gateway {
             per_user: settings.session.max_sessions_per_user as usize,
         });
         let doors = web::Data::new(Doors {
-            tokens: tokens.clone(),
+            tokens,
             tickets: TicketBox::new(settings.auth.tickets),
             policy: DoorPolicy {
                 allowed_origins: settings.doors.allowed_origins.clone(),
@@ -119,43 +118,43 @@ impl Gateway {
                 voice_steps: settings.upstreams.voice_steps,
             },
             limits: limits(settings),
-            switchboard: Arc::clone(&switchboard),
-            pool: pool.clone(),
+            switchboard,
+            pool,
             connector: connector(settings)?,
-            metrics: Arc::clone(&metrics),
+            metrics,
             throttle: Throttle::new(
                 NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN),
             ),
         });
         let (server, address) = listen(settings, &doors, rehearsal.workers)?;
-        keep_up(doors);
+        keep_up(doors.clone());
         let close = settings.upstreams.close_timeout;
-        Ok(Self { address, tokens, metrics, switchboard, pool, server, drain: settings.drain.deadline, close })
+        Ok(Self { address, doors, server, drain: settings.drain.deadline, close })
     }
 
     /// Every slot and what it is doing; `None` if the pool is gone.
     pub async fn slots(&self) -> Option<Vec<SlotSnapshot>> {
-        self.pool.send(Slots).await.ok()
+        self.doors.pool.send(Slots).await.ok()
     }
 
     /// Calls in progress.
     pub fn sessions(&self) -> usize {
-        self.switchboard.active()
+        self.doors.switchboard.active()
     }
 
     /// Refuses new calls, lets the live ones end or reach the deadline, and closes everything in order.
     pub async fn stop(self) {
-        self.metrics.draining();
+        self.doors.metrics.draining();
         let (deadline, calls) = (Instant::now() + self.drain, self.sessions());
         tracing::info!(calls, deadline_seconds = self.drain.as_secs(), "draining");
-        let left = self.switchboard.drain(deadline, LAST_WORDS).await;
+        let left = self.doors.switchboard.drain(deadline, LAST_WORDS).await;
         if left > 0 {
             tracing::warn!(calls = left, ending = Ending::GatewayLost.code(), "calls are cut off");
         }
         self.await_acknowledgements().await;
         self.server.stop(false).await;
         // The pool may be gone already; then nothing is left to stop.
-        let _ = self.pool.send(Stop).await;
+        let _ = self.doors.pool.send(Stop).await;
         tracing::info!("stopped");
     }
 
@@ -215,7 +214,7 @@ fn listen(
         .disable_signals()
         .max_connections(CONNECTIONS_PER_WORKER)
         .client_request_timeout(Duration::from_secs(5))
-        .client_disconnect_timeout(Duration::from_secs(2))
+        .client_disconnect_timeout(LINGER)
         .shutdown_timeout(1)
         .on_connect(|connection, _| {
             if let Some(stream) = connection.downcast_ref::<TcpStream>() {

@@ -112,8 +112,11 @@ fn greet(settings: &Settings, gateway: &Gateway) -> Result<(), String> {
         return Ok(());
     }
     let user = UserId::new("developer").map_err(|error| error.to_string())?;
-    let token =
-        gateway.tokens.mint(&user, DEVELOPMENT_TOKEN_LIFE, unix_now_seconds()).map_err(|error| error.to_string())?;
+    let token = gateway
+        .doors
+        .tokens
+        .mint(&user, DEVELOPMENT_TOKEN_LIFE, unix_now_seconds())
+        .map_err(|error| error.to_string())?;
     let state = DevState { url: url.clone(), token: token.clone() };
     state.write(&settings.state.dir).map_err(|error| error.to_string())?;
     let servers = match settings.simulator.enabled {

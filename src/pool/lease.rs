@@ -110,8 +110,7 @@ mod tests {
         let desk = Arc::new(Notebook::default());
         let endpoint = Endpoint { tls: false, host: "h".into(), port: 1, path_prefix: String::new() };
         by(Lease::new(Grant { upstream: 0, generation: 1 }, endpoint, desk.clone()));
-        let told = desk.0.lock().unwrap().clone();
-        told
+        desk.0.lock().unwrap().clone()
     }
 
     #[test]

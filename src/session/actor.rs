@@ -17,7 +17,7 @@ use super::{
         connect::UpstreamConnector,
         upstream::{self, UpstreamHandle},
     },
-    machine::{ClientInput, Effect, Input, Limits, Machine, Note, Summary, Terms, UpstreamInput},
+    machine::{ClientInput, Effect, Input, Limits, Machine, Note, Summary, Terms, UpstreamInput, millis},
     switchboard::{Control, Seat},
 };
 use crate::{
@@ -179,7 +179,7 @@ impl SessionActor {
             Note::Ready { setup, handshake } => {
                 self.call.ready(setup, handshake);
                 self.count_attempt("ready");
-                tracing::info!(setup_ms = setup.as_millis(), handshake_ms = handshake.as_millis(), "session ready");
+                tracing::info!(setup_ms = millis(setup), handshake_ms = millis(handshake), "session ready");
             }
             Note::AttemptFailed(end) => {
                 let result = end.map_or("handshake_timeout", super::machine::UpstreamEnd::code);
@@ -208,7 +208,7 @@ impl SessionActor {
         self.call.duration(summary.duration);
         tracing::info!(
             ending = summary.ending.code(),
-            duration_ms = summary.duration.as_millis(),
+            duration_ms = millis(summary.duration),
             attempts = summary.attempts,
             upstream = self.upstream_label(),
             "session ended"

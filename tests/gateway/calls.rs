@@ -195,7 +195,7 @@ async fn a_shutdown_tells_the_caller_and_waits_for_the_servers() {
         settings.hang_up = HangUp::WhenTold;
         settings.events = Some(events);
         let call = actix_web::rt::spawn(caller::call(settings));
-        let ready = async { while !matches!(heard.recv().await, Some(CallEvent::Ready { .. }) | None) {} };
+        let ready = async { while !matches!(heard.recv().await, Some(CallEvent::Ready) | None) {} };
         tokio::time::timeout(PATIENCE, ready).await.unwrap();
         let House { gateway, servers } = house;
         gateway.stop().await;

@@ -71,7 +71,11 @@ impl House {
     }
 
     pub fn token(&self, user: &str) -> SecretString {
-        self.gateway.tokens.mint(&UserId::new(user).unwrap(), Duration::from_secs(60), unix_now_seconds()).unwrap()
+        self.gateway
+            .doors
+            .tokens
+            .mint(&UserId::new(user).unwrap(), Duration::from_secs(60), unix_now_seconds())
+            .unwrap()
     }
 
     /// A polite caller who says nothing for a moment, four times as fast as people do.
@@ -113,14 +117,6 @@ impl House {
         .expect("the slots did not become as expected")
     }
 
-    /// Lets real time pass, for what has a lifetime of its own; the readiness probe is asked meanwhile.
-    pub async fn later(&self, time: Duration) {
-        let mut look = tokio::time::interval(time);
-        look.tick().await;
-        look.tick().await;
-        assert!(!self.slots().await.is_empty());
-    }
-
     /// Every call that any server saw.
     pub fn log(&self) -> Vec<CallLog> {
         self.servers.iter().flat_map(Simulator::log).collect()
@@ -128,7 +124,7 @@ impl House {
 
     /// One metric's line, if it is exported.
     pub fn metric(&self, series: &str) -> Option<f64> {
-        let text = self.gateway.metrics.render();
+        let text = self.gateway.doors.metrics.render();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
         line.trim().parse().ok()
     }

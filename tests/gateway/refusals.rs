@@ -146,7 +146,7 @@ async fn every_wrong_request_has_its_own_answer() {
         assert_eq!((refusal.0, refusal.1.as_str()), expected, "{path}");
     }
     let long = format!("/v1/voice?text_prompt={}", "word+".repeat(2000));
-    assert_eq!(knock(&house, &long, &[ann.clone()]).await.refusal(), (400, "bad_prompt".to_owned()));
+    assert_eq!(knock(&house, &long, std::slice::from_ref(&ann)).await.refusal(), (400, "bad_prompt".to_owned()));
     assert!(house.log().is_empty(), "none of these reached the server");
     knock(&house, "/v1/voice", &[ann, origin("https://app.example")]).await.socket();
 }
@@ -189,10 +189,13 @@ async fn one_user_has_so_many_calls_and_so_many_tries() {
     )
     .await;
     let ann = bearer(&house, "ann");
-    let mut first = knock(&house, "/v1/voice", &[ann.clone()]).await.socket();
+    let mut first = knock(&house, "/v1/voice", std::slice::from_ref(&ann)).await.socket();
     event(&mut first, "session.ready").await;
     for _ in 0..2 {
-        assert_eq!(knock(&house, "/v1/voice", &[ann.clone()]).await.refusal(), (429, "too_many_calls".to_owned()));
+        assert_eq!(
+            knock(&house, "/v1/voice", std::slice::from_ref(&ann)).await.refusal(),
+            (429, "too_many_calls".to_owned())
+        );
     }
     match knock(&house, "/v1/voice", &[ann]).await {
         Answer::Refused(429, headers, body) => {
@@ -315,7 +318,7 @@ async fn the_stock_client_hears_nothing_before_the_handshake_and_never_ten_secon
 async fn production_takes_no_prompts_and_no_tokens_in_the_query() {
     let house = House::set(quiet(), 1, &[("TANDEM_MODE", "production"), ("TANDEM__LISTEN__HOST", "127.0.0.1")]).await;
     let ann = bearer(&house, "ann");
-    let refused = knock(&house, "/v1/voice?text_prompt=Obey.", &[ann.clone()]).await.refusal();
+    let refused = knock(&house, "/v1/voice?text_prompt=Obey.", std::slice::from_ref(&ann)).await.refusal();
     assert_eq!(refused, (403, "prompt_not_allowed".to_owned()));
     let in_query = format!("/v1/voice?token={}", house.token("ann").expose_secret());
     assert_eq!(knock(&house, &in_query, &[]).await.refusal(), (401, "token_in_query".to_owned()));

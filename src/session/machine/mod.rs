@@ -18,7 +18,7 @@ mod upstream;
 mod watch;
 
 pub use outbox::{Dropped, Full, LEG_CREDIT, Outbox};
-pub use state::{Machine, Summary};
+pub use state::{Machine, Summary, millis};
 
 use std::time::{Duration, Instant};
 

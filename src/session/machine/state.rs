@@ -304,6 +304,6 @@ impl Machine {
 }
 
 /// Whole milliseconds, as the wire counts them.
-pub(super) fn millis(duration: Duration) -> u64 {
+pub fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
