@@ -4,6 +4,7 @@
 
 pub mod ogg;
 pub mod opus;
+pub mod pacer;
 pub mod packet;
 pub mod pcm;
 pub mod resampler;

@@ -1,0 +1,467 @@
+//! The model's clock: what is fed to a model server, and when (pure).
+//!
+//! A server makes sound only as fast as it is fed, and never forgets a backlog (personaplex.md 2.6, 7.8). So its input is
+//! kept at real time, whatever the caller's network does:
+//!
+//! - Audio that arrives on time passes at once.
+//! - A gap longer than the jitter allowance is filled with packets that decode as fading concealment, marked synthetic,
+//!   so that the assistant goes on speaking to a muted caller. What comes late for time that was filled is dropped,
+//!   the oldest first, and nothing is replayed (mux.md, rules 1 and 2).
+//! - `outstanding`, fed less received, never exceeds its limit: at the limit everything is held, the oldest caller audio
+//!   is dropped, and no silence is made until the server has caught up.
+//! - The caller's clock may run up to 500 ppm fast or slow: a packet is dropped or filled now and then, nothing adds up.
+//!
+//! **Invariant:** the position (audio fed, or forgiven because the server could not take it) stays between real time less
+//! the jitter allowance and real time plus the lead.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::packet::OpusPacket;
+
+/// How a [`Pacer`] behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PacerSettings {
+    /// A gap shorter than this is not filled.
+    pub jitter: Duration,
+    /// How far ahead of real time the model may be fed.
+    pub lead: Duration,
+    /// Caller audio that waits at most while nothing may be fed.
+    pub backlog: Duration,
+    /// Audio fed and not yet answered, at which everything is held.
+    pub outstanding_limit: Duration,
+    /// Audio fed and not yet answered, from which on silence is made again.
+    pub outstanding_resume: Duration,
+}
+
+impl Default for PacerSettings {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            jitter: ms(120),
+            lead: ms(200),
+            backlog: ms(80),
+            outstanding_limit: ms(400),
+            outstanding_resume: ms(160),
+        }
+    }
+}
+
+/// How long after a filled gap a burst still counts as the gap's own audio, come late.
+const LATE_WINDOW: Duration = Duration::from_millis(300);
+/// By how much live audio may come early in that window.
+const LATE_SLACK: Duration = Duration::from_millis(40);
+/// Gaps are filled finely at first, since most are short, then in packets of a whole model frame.
+const FINE_FILL: Duration = Duration::from_millis(100);
+
+/// What is fed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fed {
+    /// The caller's own audio.
+    Caller(OpusPacket),
+    /// A filled gap.
+    Synthetic(OpusPacket),
+}
+
+/// Audio that was dropped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shed {
+    /// How many packets.
+    pub packets: u64,
+    /// How long they were together.
+    pub duration: Duration,
+}
+
+/// One call's clock. It runs from [`Pacer::new`] on.
+#[derive(Debug)]
+pub struct Pacer {
+    settings: PacerSettings,
+    queue: VecDeque<OpusPacket>,
+    queued: Duration,
+    /// The real time at which position zero was due.
+    anchor: Instant,
+    /// Audio fed since then, and time forgiven.
+    position: Duration,
+    outstanding: Duration,
+    recovering: bool,
+    filled: Duration,
+    late: Option<Late>,
+    shed: Shed,
+}
+
+/// The time after a filled gap: whatever comes faster than real time now is the gap's own audio.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    until: Instant,
+    /// How far the position was behind real time when audio came again.
+    gap: Duration,
+}
+
+impl Pacer {
+    /// A clock that starts now: the model has just begun to listen.
+    pub fn new(settings: PacerSettings, now: Instant) -> Self {
+        Self {
+            settings,
+            queue: VecDeque::new(),
+            queued: Duration::ZERO,
+            anchor: now,
+            position: Duration::ZERO,
+            outstanding: Duration::ZERO,
+            recovering: false,
+            filled: Duration::ZERO,
+            late: None,
+            shed: Shed::default(),
+        }
+    }
+
+    /// Takes one packet of the caller.
+    pub fn push(&mut self, packet: OpusPacket, now: Instant) {
+        if !std::mem::take(&mut self.filled).is_zero() {
+            let gap = self.due(now).saturating_sub(self.position);
+            self.late = Some(Late { until: now + LATE_WINDOW, gap });
+        }
+        self.queued += packet.duration();
+        self.queue.push_back(packet);
+        self.shed_oldest(now);
+    }
+
+    /// The server answered with so much audio.
+    pub fn received(&mut self, duration: Duration) {
+        self.outstanding = self.outstanding.saturating_sub(duration);
+        if self.outstanding <= self.settings.outstanding_resume {
+            self.recovering = false;
+        }
+    }
+
+    /// The next thing to feed now; to be asked until there is none.
+    pub fn poll(&mut self, now: Instant) -> Option<Fed> {
+        // Live audio has come for a while: nothing of the gap is still on its way.
+        self.late = self.late.filter(|late| now < late.until);
+        self.recovering |= self.is_held();
+        if let Some(front) = self.queue.front() {
+            let duration = front.duration();
+            if self.is_held() || self.due(now) < self.feeds_at(duration) {
+                return None;
+            }
+            let packet = self.queue.pop_front()?;
+            self.queued = self.queued.saturating_sub(duration);
+            self.feed(duration);
+            return Some(Fed::Caller(packet));
+        }
+        let due = self.due(now);
+        if due.saturating_sub(self.position) <= self.settings.jitter {
+            return None;
+        }
+        if self.recovering {
+            // Silence is shortened to nothing: this time is never made up for.
+            self.position = due - self.settings.jitter;
+            return None;
+        }
+        let fine = self.filled < FINE_FILL;
+        let packet = if fine { OpusPacket::silence_20ms() } else { OpusPacket::silence_80ms() };
+        self.filled += packet.duration();
+        self.late = None;
+        self.feed(packet.duration());
+        Some(Fed::Synthetic(packet))
+    }
+
+    /// When [`Pacer::poll`] has something without further input, at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        let at = match self.queue.front() {
+            Some(_) if self.is_held() => return None,
+            Some(front) => self.anchor + self.feeds_at(front.duration()),
+            None if self.recovering => return None,
+            // A nanosecond later, for a gap that is longer than the allowance.
+            None => self.anchor + self.position + self.settings.jitter + Duration::from_nanos(1),
+        };
+        Some(self.late.map_or(at, |late| at.min(late.until)))
+    }
+
+    /// What was dropped since the last time this was asked.
+    pub fn take_shed(&mut self) -> Shed {
+        std::mem::take(&mut self.shed)
+    }
+
+    /// Audio fed and not yet answered.
+    pub fn outstanding(&self) -> Duration {
+        self.outstanding
+    }
+
+    /// Real time since the position was zero.
+    fn due(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.anchor)
+    }
+
+    fn is_held(&self) -> bool {
+        self.outstanding >= self.settings.outstanding_limit
+    }
+
+    /// The real time from which on a packet of this length may be fed.
+    fn feeds_at(&self, packet: Duration) -> Duration {
+        match self.late {
+            Some(late) => (self.position + late.gap).saturating_sub(LATE_SLACK),
+            None => (self.position + packet).saturating_sub(self.settings.lead.max(packet)),
+        }
+    }
+
+    fn feed(&mut self, duration: Duration) {
+        self.position += duration;
+        self.outstanding += duration;
+    }
+
+    /// Keeps the newest: what waits longer than the backlog would be lasting delay.
+    fn shed_oldest(&mut self, now: Instant) {
+        while self.queued > self.settings.backlog && self.queue.len() > 1 {
+            let Some(front) = self.queue.front() else { return };
+            let duration = front.duration();
+            if !self.is_held() && self.due(now) >= self.feeds_at(duration) {
+                return;
+            }
+            self.queue.pop_front();
+            self.queued = self.queued.saturating_sub(duration);
+            self.shed.packets += 1;
+            self.shed.duration += duration;
+            if let Some(late) = &mut self.late {
+                late.until = now + LATE_WINDOW;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const TWENTY: Duration = Duration::from_millis(20);
+
+    /// A conversation in virtual time: a caller, a pacer, and a server that needs `step` for each 80 ms.
+    struct Line {
+        pacer: Pacer,
+        start: Instant,
+        now: Duration,
+        step: Duration,
+        stalled_until: Duration,
+        inside: Duration,
+        busy_until: Duration,
+        fed: Duration,
+        synthetic: Duration,
+        last_caller: u8,
+        worst_lag: Duration,
+    }
+
+    impl Line {
+        #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+        fn new(step_ms: u64) -> Self {
+            let start = Instant::now();
+            Self {
+                pacer: Pacer::new(PacerSettings::default(), start),
+                start,
+                now: Duration::ZERO,
+                step: Duration::from_millis(step_ms),
+                stalled_until: Duration::ZERO,
+                inside: Duration::ZERO,
+                busy_until: Duration::ZERO,
+                fed: Duration::ZERO,
+                synthetic: Duration::ZERO,
+                last_caller: 0,
+                worst_lag: Duration::ZERO,
+            }
+        }
+
+        /// A packet of 20 ms that can be told from others.
+        fn packet(mark: u8) -> OpusPacket {
+            OpusPacket::parse(Bytes::from(vec![0x48, mark, 1])).unwrap()
+        }
+
+        fn say(&mut self, mark: u8) {
+            self.pacer.push(Self::packet(mark), self.start + self.now);
+            self.turn();
+        }
+
+        fn turn(&mut self) {
+            while let Some(fed) = self.pacer.poll(self.start + self.now) {
+                let packet = match fed {
+                    Fed::Caller(packet) => {
+                        self.last_caller = packet.bytes()[1];
+                        packet
+                    }
+                    Fed::Synthetic(packet) => {
+                        self.synthetic += packet.duration();
+                        packet
+                    }
+                };
+                self.fed += packet.duration();
+                self.inside += packet.duration();
+            }
+            assert!(self.pacer.outstanding() < Duration::from_millis(480), "{:?}", self.pacer.outstanding());
+        }
+
+        /// One millisecond: the server works, the pacer is asked when it wants to be.
+        fn tick(&mut self) {
+            self.now += MS;
+            let frame = Duration::from_millis(80);
+            if self.inside >= frame && self.now >= self.busy_until && self.now >= self.stalled_until {
+                self.inside -= frame;
+                self.busy_until = self.now + self.step;
+                self.pacer.received(frame);
+                self.turn();
+            }
+            if self.pacer.deadline().is_some_and(|at| at <= self.start + self.now) {
+                self.turn();
+            }
+            self.worst_lag = self.worst_lag.max(self.pacer.outstanding());
+        }
+
+        fn pass(&mut self, time: Duration) {
+            let end = self.now + time;
+            while self.now < end {
+                self.tick();
+            }
+        }
+
+        /// Speaks in real time for `time`.
+        fn speak(&mut self, time: Duration) {
+            for n in 0..time.as_millis() / 20 {
+                self.say((n % 250) as u8);
+                self.pass(TWENTY);
+            }
+        }
+
+        fn error(&self) -> Duration {
+            self.fed.abs_diff(self.now)
+        }
+    }
+
+    #[test]
+    fn audio_on_time_is_never_held_and_nothing_is_added() {
+        let mut line = Line::new(30);
+        for n in 0..500_u32 {
+            let mark = (n % 250) as u8;
+            line.say(mark);
+            assert_eq!(line.last_caller, mark, "fed at once");
+            // Jitter of up to 60 ms either way, always the same sum.
+            line.pass(Duration::from_millis(if n % 6 < 3 { 2 } else { 38 }));
+        }
+        assert_eq!((line.synthetic, line.pacer.take_shed()), (Duration::ZERO, Shed::default()));
+    }
+
+    #[test]
+    fn a_muted_caller_does_not_stop_the_model() {
+        let mut line = Line::new(30);
+        line.speak(Duration::from_secs(2));
+        line.pass(Duration::from_secs(30));
+        assert!(line.error() <= Duration::from_millis(200), "{:?}", line.error());
+        assert!(line.synthetic > Duration::from_secs(29));
+        let before = line.pacer.take_shed();
+        line.say(200);
+        assert_eq!(line.last_caller, 200, "the first word after it passes at once");
+        line.pass(TWENTY);
+        line.speak(Duration::from_secs(2));
+        assert_eq!((before, line.pacer.take_shed()), (Shed::default(), Shed::default()), "and nothing is lost");
+        assert!(line.error() <= Duration::from_millis(200), "{:?}", line.error());
+    }
+
+    #[test]
+    fn a_burst_after_a_stall_is_not_replayed() {
+        let mut line = Line::new(30);
+        line.speak(Duration::from_secs(2));
+        line.pass(Duration::from_secs(2));
+        for n in 0..100 {
+            line.say(100 + n);
+        }
+        line.pass(TWENTY);
+        line.speak(Duration::from_secs(3));
+        let shed = line.pacer.take_shed();
+        assert!(shed.duration >= Duration::from_millis(1_700), "{shed:?}");
+        assert!(line.error() <= Duration::from_millis(200), "{:?}", line.error());
+        assert!(line.pacer.outstanding() <= Duration::from_millis(160));
+    }
+
+    #[test]
+    fn a_stall_of_the_server_becomes_no_lasting_delay() {
+        let mut line = Line::new(40);
+        line.speak(Duration::from_secs(2));
+        line.stalled_until = line.now + Duration::from_secs(2);
+        line.speak(Duration::from_secs(5));
+        assert!(line.pacer.outstanding() <= Duration::from_millis(160), "{:?}", line.pacer.outstanding());
+        assert!(line.worst_lag <= Duration::from_millis(420), "{:?}", line.worst_lag);
+        assert!(line.pacer.take_shed().duration >= Duration::from_millis(1_300));
+        let mark = 240;
+        line.say(mark);
+        assert_eq!(line.last_caller, mark, "live again");
+    }
+
+    #[test]
+    fn a_server_that_is_too_slow_keeps_a_bounded_lag() {
+        let mut line = Line::new(89);
+        line.speak(Duration::from_secs(60));
+        assert!(line.worst_lag <= Duration::from_millis(420), "{:?}", line.worst_lag);
+        assert!(
+            line.pacer.take_shed().duration >= Duration::from_secs(4),
+            "a tenth of a minute is dropped, not queued"
+        );
+    }
+
+    #[test]
+    fn clocks_that_differ_by_500_ppm_never_add_up() {
+        for period_us in [19_990_u64, 20_010] {
+            let mut line = Line::new(20);
+            let mut sent = 0;
+            while line.now < Duration::from_secs(3600) {
+                while Duration::from_micros(period_us * sent) <= line.now {
+                    line.say((sent % 250) as u8);
+                    sent += 1;
+                }
+                line.pass(Duration::from_millis(5));
+            }
+            assert!(line.error() <= Duration::from_millis(220), "{period_us}: {:?}", line.error());
+            assert!(line.pacer.outstanding() <= Duration::from_millis(160));
+        }
+    }
+
+    #[test]
+    fn one_packet_in_five_lost_is_filled() {
+        let mut line = Line::new(30);
+        for n in 0..1500_u32 {
+            if n % 5 != 0 {
+                line.say((n % 250) as u8);
+            }
+            line.pass(TWENTY);
+        }
+        assert!(line.error() <= Duration::from_millis(200), "{:?}", line.error());
+        assert!(line.pacer.take_shed().duration <= Duration::from_millis(400));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
+        /// Whatever the caller and the server do: bounded lag, bounded queue, and a deadline that does something.
+        #[test]
+        fn whatever_happens_the_clock_keeps_time(script in proptest::collection::vec((0..400_u64, 0..40_u8, 0..3_u8), 1..60)) {
+            let mut line = Line::new(60);
+            for (wait, burst, stall) in script {
+                for mark in 0..burst {
+                    line.say(mark);
+                }
+                if stall == 0 {
+                    line.stalled_until = line.now + Duration::from_millis(wait * 2);
+                }
+                line.pass(Duration::from_millis(wait));
+                prop_assert!(line.pacer.queued <= Duration::from_millis(100));
+                prop_assert!(line.pacer.deadline().is_none_or(|at| at > line.start + line.now));
+            }
+            line.stalled_until = line.now;
+            line.pass(Duration::from_secs(4));
+            let before = line.fed;
+            line.pass(Duration::from_secs(10));
+            let made = line.fed - before;
+            prop_assert!(made.abs_diff(Duration::from_secs(10)) <= Duration::from_millis(100), "{made:?}");
+            prop_assert!(line.pacer.outstanding() <= Duration::from_millis(240), "{:?}", line.pacer.outstanding());
+        }
+    }
+}
