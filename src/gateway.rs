@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
 
-use actix::Actor;
+use actix::{Actor, Addr};
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use secrecy::SecretString;
 use socket2::SockRef;
@@ -17,13 +17,13 @@ use crate::{
     },
     metrics::Metrics,
     pool::{
-        actor::{PoolActor, PoolObserver, Slots, Stop},
+        actor::{PoolActor, PoolObserver, Stop},
         lease::Return,
         roster::{Endpoint, Policy, SlotSnapshot, SlotState},
     },
     protocol::ending::Ending,
     session::{
-        leg::connect::{ConnectTimeouts, TlsError, TlsTrust, UpstreamConnector},
+        leg::upstream::connect::{ConnectTimeouts, TlsError, TlsTrust, UpstreamConnector},
         machine::Limits,
         switchboard::{SeatLimits, Switchboard},
     },
@@ -83,6 +83,7 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// What its doors share.
     pub doors: web::Data<Doors>,
+    pool: Addr<PoolActor>,
     server: ServerHandle,
     drain: Duration,
     close: Duration,
@@ -96,10 +97,10 @@ impl Gateway {
         let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
         let upstreams = settings.upstreams.urls.iter().map(endpoint).collect();
         let pool = PoolActor::new(upstreams, rehearsal.policy, Box::new(Observer(Arc::clone(&metrics)))).start();
-        let switchboard = Switchboard::new(SeatLimits {
+        let seats = SeatLimits {
             total: settings.session.max_sessions as usize,
             per_user: settings.session.max_sessions_per_user as usize,
-        });
+        };
         let doors = web::Data::new(Doors {
             tokens,
             tickets: TicketBox::new(settings.auth.tickets),
@@ -118,8 +119,7 @@ impl Gateway {
                 voice_steps: settings.upstreams.voice_steps,
             },
             limits: limits(settings),
-            switchboard,
-            pool,
+            switchboard: Switchboard::new(seats, pool.clone()),
             connector: connector(settings)?,
             metrics,
             throttle: Throttle::new(
@@ -129,12 +129,12 @@ impl Gateway {
         let (server, address) = listen(settings, &doors, rehearsal.workers)?;
         keep_up(doors.clone());
         let close = settings.upstreams.close_timeout;
-        Ok(Self { address, doors, server, drain: settings.drain.deadline, close })
+        Ok(Self { address, doors, pool, server, drain: settings.drain.deadline, close })
     }
 
     /// Every slot and what it is doing; `None` if the pool is gone.
     pub async fn slots(&self) -> Option<Vec<SlotSnapshot>> {
-        self.doors.pool.send(Slots).await.ok()
+        self.doors.switchboard.slots().await
     }
 
     /// Calls in progress.
@@ -154,7 +154,7 @@ impl Gateway {
         self.await_acknowledgements().await;
         self.server.stop(false).await;
         // The pool may be gone already; then nothing is left to stop.
-        let _ = self.doors.pool.send(Stop).await;
+        let _ = self.pool.send(Stop).await;
         tracing::info!("stopped");
     }
 

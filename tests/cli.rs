@@ -120,20 +120,23 @@ fn speech() -> Vec<f32> {
     (0..48_000).map(sample).collect()
 }
 
+/// Every sixth sample is looked at, after averaging: 4 kHz holds what matters here.
+const COARSE: usize = 6;
+
 /// Where in `heard` the sound begins that is most like `said`, in samples, and how alike the two are there.
 fn find(said: &[f32], heard: &[f32]) -> (usize, f32) {
+    let coarse = |sound: &[f32]| -> Vec<f32> { sound.chunks(COARSE).map(|c| c.iter().sum::<f32>()).collect() };
+    let (said, heard) = (coarse(said), coarse(heard));
     let energy = |sound: &[f32]| sound.iter().map(|sample| sample * sample).sum::<f32>().sqrt().max(1e-6);
-    let whole = energy(said);
-    let mut best = (0, 0.0);
-    for shift in (0..heard.len().saturating_sub(said.len())).step_by(8) {
+    let whole = energy(&said);
+    let likeness = |shift: usize| {
         let window = &heard[shift..shift + said.len()];
         let product: f32 = said.iter().zip(window).map(|(a, b)| a * b).sum();
-        let likeness = product / (whole * energy(window));
-        if likeness > best.1 {
-            best = (shift, likeness);
-        }
-    }
-    best
+        product / (whole * energy(window))
+    };
+    let shifts = 0..heard.len().saturating_sub(said.len());
+    let best = shifts.map(|shift| (shift, likeness(shift))).max_by(|a, b| a.1.total_cmp(&b.1));
+    best.map_or((0, 0.0), |(shift, likeness)| (shift * COARSE, likeness))
 }
 
 /// A simulated server whose model takes no time, and its URL.
@@ -308,4 +311,108 @@ fn a_command_line_that_is_not_understood_is_told_from_a_failure() {
     assert_eq!((version.status, version.stdout.trim()), (Some(0), concat!("tandem ", env!("CARGO_PKG_VERSION"))));
     let ran = desk.run(&["simulate", "--fault", "explode"], &[]);
     assert!(ran.status == Some(2) && ran.stderr.contains("expected KIND[@WHEN]"), "{ran:?}");
+}
+
+/// A development server whose model takes no time, and its URL.
+fn serve(desk: &Desk, words: &[&str], environment: &[(&str, &str)]) -> (Running, String) {
+    let running = Running::start(desk.command(
+        &[&["serve", "--port", "0"], words].concat(),
+        &[&[("TANDEM__SIMULATOR__STEP_MS", "1"), ("TANDEM__SIMULATOR__VOICE_STEPS", "1")], environment].concat(),
+    ));
+    let line = running.line("\"url\":\"http://");
+    let event: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let url = event["url"].as_str().unwrap().to_owned();
+    (running, url)
+}
+
+#[test]
+fn serve_without_any_configuration_answers_a_call_from_the_same_directory() {
+    let desk = Desk::new();
+    wav::write(&desk.path("in.wav"), &speech()).unwrap();
+    let (server, url) = serve(&desk, &[], &[]);
+    assert!(url.starts_with("http://127.0.0.1:"), "only this machine is listened to: {url}");
+    server.line("Call it from another terminal");
+    let mode = |name: &str| fs::metadata(desk.path(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(".tandem"), mode(".tandem/dev.json"), mode(".tandem/secret")), (0o700, 0o600, 0o600));
+    for wire in ["native", "moshi"] {
+        let ran = desk.run(&["call", "in.wav", "--out", "out.wav", "--wire", wire, "--tail", "2", "--json"], &[]);
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        for key in ["setup_ms", "first_audio_ms", "sent_seconds", "received_seconds", "lost_packets", "transcript"] {
+            assert!(!report[key].is_null(), "{key}: {report}");
+        }
+        let heard = wav::read(&desk.path("out.wav")).unwrap();
+        let (shift, likeness) = find(&speech(), &heard);
+        assert!(likeness > 0.8 && (36_000..40_000).contains(&shift), "{wire}: {likeness} at {} ms", shift / 24);
+    }
+    assert_eq!(server.terminate(), Some(0));
+    assert!(!desk.path(".tandem/dev.json").exists(), "nobody is sent to a server that is gone");
+}
+
+#[test]
+fn a_server_that_is_told_to_stop_tells_its_callers_and_ends_by_itself() {
+    let desk = Desk::new();
+    wav::write(&desk.path("in.wav"), &speech().repeat(15)).unwrap();
+    let (server, _) = serve(&desk, &[], &[("TANDEM__DRAIN__DEADLINE_SECONDS", "1")]);
+    server.line("Call it from another terminal");
+    let mut call = Running::start(desk.command(&["call", "in.wav", "--out", "out.wav"], &[]));
+    call.line("the model listens");
+    assert_eq!(server.terminate(), Some(0));
+    call.line("the service is restarting");
+    assert_eq!(call.child.wait().unwrap().code(), Some(1));
+    assert!(desk.path("out.wav").exists());
+}
+
+#[test]
+fn nothing_private_reaches_the_log_of_a_whole_run_at_its_most_talkative() {
+    let desk = Desk::new();
+    wav::write(&desk.path("in.wav"), &speech()).unwrap();
+    let secret = "planted-secret-of-more-than-thirty-two-bytes";
+    let (_simulator, upstream) = simulator(&desk, &["--echo-delay-ms", "80"]);
+    let (server, url) = serve(
+        &desk,
+        &["--production", "--host", "127.0.0.1"],
+        &[
+            ("JWT_SECRET", secret),
+            ("PERSONAPLEX_SERVER_URL", &upstream),
+            ("TANDEM__DOORS__CALLER_PROMPTS", "always"),
+            ("TANDEM__LOGGING__LEVEL", "trace"),
+            ("RUST_LOG", "trace"),
+        ],
+    );
+    let token = desk.run(&["token", "--user", "planted-user"], &[("JWT_SECRET", secret)]).stdout.trim().to_owned();
+    for wire in ["native", "moshi"] {
+        let words = ["call", "in.wav", "--url", &url, "--token", &token, "--wire", wire, "--tail", "0.5", "--json"];
+        let ran = desk.run(&[&words[..], &["--prompt", "You know of Planted Diagnosis."]].concat(), &[]);
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        assert!(ran.stdout.contains("I hear you"), "the words were there to be leaked");
+    }
+    let refused = desk.run(&["call", "in.wav", "--url", &url, "--token", "planted.wrong.token"], &[]);
+    assert_eq!(refused.status, Some(1));
+    server.signal("TERM");
+    let mut log = String::new();
+    while let Ok(line) = server.lines.recv_timeout(DEADLINE) {
+        log.push_str(&line);
+        log.push('\n');
+    }
+    assert!(log.contains("session ended") && log.contains("\"user\":\"u_"), "{log}");
+    let signature = token.rsplit('.').next().unwrap();
+    for private in [secret, "planted", "Planted", "Diagnosis", signature, "I hear", "text_prompt", "eyJ"] {
+        assert!(!log.contains(private), "{private:?} is in the log:\n{log}");
+    }
+}
+
+#[test]
+fn a_server_that_others_can_reach_refuses_to_start_half_configured() {
+    let desk = Desk::new();
+    for words in [&["serve", "--production"][..], &["serve", "--host", "0.0.0.0"], &["--production"]] {
+        let ran = desk.run(words, &[]);
+        assert_eq!(ran.status, Some(1), "{ran:?}");
+        assert!(ran.stderr.contains("JWT_SECRET") && ran.stderr.contains("PERSONAPLEX_SERVER_URL"), "{ran:?}");
+    }
+    let (_server, url) = serve(&desk, &[], &[]);
+    let port = url.rsplit(':').next().unwrap();
+    let ran = desk.run(&["serve", "--port", port], &[]);
+    assert_eq!(ran.status, Some(1));
+    assert!(ran.stderr.contains("cannot be listened on") && ran.stderr.contains("PORT"), "{ran:?}");
 }

@@ -1,9 +1,8 @@
 //! From a request to a call's seat, slot and terms: everything that may refuse, before the upgrade.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix_web::HttpRequest;
-use tokio::time::timeout;
 
 use super::{
     doors::{Doors, Wishes},
@@ -12,7 +11,6 @@ use super::{
     query::{CallQuery, Door},
 };
 use crate::{
-    pool::{actor::Acquire, lease::Lease},
     protocol::moshi::ChatTarget,
     session::{
         leg::dialect::Dialect,
@@ -20,17 +18,12 @@ use crate::{
     },
 };
 
-/// The pool answers from memory: an answer that takes longer will not come.
-const POOL_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// A caller who may talk.
 pub struct Admitted {
     /// The wire and the audio format.
     pub dialect: Dialect,
-    /// The call's place on the switchboard.
+    /// The call's place on the switchboard, with its slot.
     pub seat: Seat,
-    /// The slot.
-    pub lease: Lease,
     /// Voice and prompt.
     pub target: Arc<ChatTarget>,
     /// The user, as logs may name them.
@@ -52,13 +45,8 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
         _ => wishes(doors, query, door)?,
     };
     let target = Arc::new(target(doors, wishes)?);
-    let seat = doors.switchboard.take_seat(&pseudonym)?;
-    let lease = timeout(POOL_TIMEOUT, doors.pool.send(Acquire { avoid: None }));
-    match lease.await {
-        Ok(Ok(Some(lease))) => Ok(Admitted { dialect, seat, lease, target, pseudonym }),
-        Ok(Ok(None)) => Err(Problem::NoCapacity.into()),
-        Ok(Err(_)) | Err(_) => Err(Problem::Internal.into()),
-    }
+    let seat = doors.switchboard.admit(&pseudonym).await?;
+    Ok(Admitted { dialect, seat, target, pseudonym })
 }
 
 /// What the query asks for, where callers may ask. The Moshi wire's own clients always send a prompt and a voice: there
@@ -81,9 +69,10 @@ pub fn target(doors: &Doors, wishes: Wishes) -> Result<ChatTarget, Problem> {
 impl From<NoSeat> for Refusal {
     fn from(no_seat: NoSeat) -> Self {
         match no_seat {
-            NoSeat::Full => Problem::NoCapacity.into(),
+            NoSeat::Full | NoSeat::NoSlot => Problem::NoCapacity.into(),
             NoSeat::UserBusy => Problem::TooManyCalls.into(),
             NoSeat::Draining => Problem::Draining.into(),
+            NoSeat::PoolLost => Problem::Internal.into(),
         }
     }
 }

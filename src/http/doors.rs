@@ -2,7 +2,6 @@
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use actix::Addr;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -11,9 +10,8 @@ use super::problem::{Problem, Refusal};
 use crate::{
     auth::{TicketBox, Tokens},
     metrics::Metrics,
-    pool::actor::PoolActor,
     protocol::moshi::{ChatTarget, Voice, prompt_steps},
-    session::{leg::connect::UpstreamConnector, machine::Limits, switchboard::Switchboard},
+    session::{leg::upstream::connect::UpstreamConnector, machine::Limits, switchboard::Switchboard},
 };
 
 /// Refusals a second that are told on an upgraded socket; the rest get their HTTP status alone.
@@ -89,8 +87,6 @@ pub struct Doors {
     pub limits: Limits,
     /// The live calls.
     pub switchboard: Arc<Switchboard>,
-    /// The slots.
-    pub pool: Addr<PoolActor>,
     /// Opens upstream sockets.
     pub connector: UpstreamConnector,
     /// Counts.

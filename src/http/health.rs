@@ -1,20 +1,13 @@
 //! For machines: is the process up, does it take calls, and what does it count.
 
-use std::time::Duration;
-
 use actix_web::{
     HttpResponse, ResponseError,
     http::header::{self, ContentType},
     web,
 };
 use serde_json::json;
-use tokio::time::timeout;
 
 use super::{doors::Doors, problem::Problem};
-use crate::pool::actor::Slots;
-
-/// The pool answers from memory: an answer that takes longer will not come.
-const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `GET /healthz`: the process turns its event loop.
 pub async fn healthz() -> HttpResponse {
@@ -24,10 +17,7 @@ pub async fn healthz() -> HttpResponse {
 /// `GET /readyz`: whether calls are taken. Busy or broken model servers are details: a 503 would keep callers away who
 /// could wait for them, or wake them.
 pub async fn readyz(doors: web::Data<Doors>) -> HttpResponse {
-    let slots = match timeout(POOL_TIMEOUT, doors.pool.send(Slots)).await {
-        Ok(Ok(slots)) => slots,
-        _ => return Problem::Internal.error_response(),
-    };
+    let Some(slots) = doors.switchboard.slots().await else { return Problem::Internal.error_response() };
     let draining = doors.switchboard.is_draining();
     let status = if draining { "draining" } else { "ready" };
     let body = json!({ "status": status, "sessions": doors.switchboard.active(), "slots": slots });

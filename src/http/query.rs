@@ -5,10 +5,7 @@ use std::fmt;
 use secrecy::SecretString;
 
 use super::{doors::Wishes, problem::Problem};
-use crate::{
-    audio::pcm::PCM_RATES_HZ,
-    session::leg::dialect::{AudioFormat, Dialect},
-};
+use crate::session::leg::dialect::{AudioFormat, Dialect};
 
 /// The rate of PCM callers who name none: the model's own.
 const DEFAULT_RATE_HZ: u32 = 24_000;
@@ -73,7 +70,7 @@ impl CallQuery {
             return Ok(Dialect::Moshi);
         }
         let format = match self.audio.as_deref().unwrap_or("pcm16") {
-            "pcm16" => AudioFormat::Pcm16(self.rate()?),
+            "pcm16" => self.pcm16()?,
             "opus" => AudioFormat::Opus,
             "ogg-opus" => AudioFormat::OggOpus,
             _ => return Err(Problem::UnknownFormat),
@@ -81,10 +78,9 @@ impl CallQuery {
         Ok(Dialect::Native(format))
     }
 
-    fn rate(&self) -> Result<u32, Problem> {
-        let Some(rate) = &self.rate else { return Ok(DEFAULT_RATE_HZ) };
-        let known = PCM_RATES_HZ.into_iter().find(|known| known.to_string() == *rate);
-        known.ok_or(Problem::UnknownRate)
+    fn pcm16(&self) -> Result<AudioFormat, Problem> {
+        let rate = self.rate.as_deref().map_or(Ok(DEFAULT_RATE_HZ), str::parse);
+        rate.ok().and_then(AudioFormat::pcm16).ok_or(Problem::UnknownRate)
     }
 
     /// The voice and prompt that are asked for; only prompts with some text count.

@@ -65,7 +65,7 @@ fn connect(
     payload: web::Payload,
     admitted: Admitted,
 ) -> Result<HttpResponse, Problem> {
-    let Admitted { dialect, seat, lease, target, pseudonym } = admitted;
+    let Admitted { dialect, seat, target, pseudonym } = admitted;
     let decoder = Decoder::new(dialect).map_err(|_| Problem::Internal)?;
     let encoder = Encoder::new(dialect, rand::random()).map_err(|_| Problem::Internal)?;
     let (response, socket, messages) =
@@ -80,10 +80,8 @@ fn connect(
         terms: Terms { session_id, audio: dialect.format().terms(), handshake: doors.handshake.limit(&target) },
         limits: doors.limits.clone(),
         seat,
-        lease,
         target,
         connector: doors.connector.clone(),
-        pool: doors.pool.clone(),
         metrics: doors.metrics.clone(),
         protocol: dialect.code(),
         span,

@@ -1,37 +1,29 @@
 //! One call's actor: it drives the machine and does what the machine decides.
 //!
-//! Every stream item, timer and answer goes through [`SessionActor::drive`]; nothing else touches the machine.
+//! Every stream item, timer and answer goes through `SessionActor::drive`; nothing else touches the machine.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, StreamHandler, WrapFuture,
 };
 use futures_util::Stream;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
     leg::{
         client::ClientHandle,
-        connect::UpstreamConnector,
-        upstream::{self, UpstreamHandle},
+        upstream::{self, UpstreamHandle, connect::UpstreamConnector},
     },
     machine::{ClientInput, Effect, Input, Limits, Machine, Note, Summary, Terms, UpstreamInput, millis},
     switchboard::{Control, Seat},
 };
 use crate::{
     metrics::{CallMetrics, Metrics},
-    pool::{
-        actor::{Acquire, PoolActor},
-        lease::Lease,
-        roster::UpstreamIndex,
-    },
+    pool::{lease::Lease, roster::UpstreamIndex},
     protocol::{ending::Ending, moshi::ChatTarget},
 };
-
-/// The pool answers from memory: an answer that takes longer will not come.
-const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Everything that one call needs from outside.
 pub struct Setup {
@@ -41,14 +33,10 @@ pub struct Setup {
     pub limits: Limits,
     /// Its place on the switchboard.
     pub seat: Seat,
-    /// The slot that admitted it.
-    pub lease: Lease,
     /// Voice and prompt.
     pub target: Arc<ChatTarget>,
     /// Opens upstream sockets.
     pub connector: UpstreamConnector,
-    /// Grants further slots.
-    pub pool: Addr<PoolActor>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// The wire's name in metrics and logs.
@@ -65,7 +53,6 @@ pub struct SessionActor {
     last_upstream: Option<(UpstreamIndex, String)>,
     target: Arc<ChatTarget>,
     connector: UpstreamConnector,
-    pool: Addr<PoolActor>,
     client: Option<ClientHandle>,
     upstream: Option<UpstreamHandle>,
     alarm: Option<(Instant, SpawnHandle)>,
@@ -78,18 +65,21 @@ pub struct SessionActor {
 
 impl SessionActor {
     /// Starts a call on the current thread over an upgraded socket.
-    pub fn start(setup: Setup, client: ClientHandle, heard: impl Stream<Item = ClientInput> + 'static) -> Addr<Self> {
+    pub fn start(
+        mut setup: Setup,
+        client: ClientHandle,
+        heard: impl Stream<Item = ClientInput> + 'static,
+    ) -> Addr<Self> {
         let now = Instant::now();
         Self::create(move |ctx| {
             ctx.add_stream(heard);
             Self {
                 machine: Machine::new(setup.terms, setup.limits, now.into_std()),
+                lease: setup.seat.take_lease(),
                 seat: setup.seat,
-                lease: Some(setup.lease),
                 last_upstream: None,
                 target: setup.target,
                 connector: setup.connector,
-                pool: setup.pool,
                 client: Some(client),
                 upstream: None,
                 alarm: None,
@@ -150,13 +140,10 @@ impl SessionActor {
             return;
         }
         let avoid = self.last_upstream.as_ref().map(|(index, _)| *index);
-        let ask = timeout(POOL_TIMEOUT, self.pool.send(Acquire { avoid }));
-        ctx.spawn(ask.into_actor(self).map(|answer, actor, ctx| match answer {
-            Ok(Ok(Some(lease))) => {
-                actor.lease = Some(lease);
-                actor.drive(Input::Leased, ctx);
-            }
-            _ => actor.drive(Input::NoSlot, ctx),
+        ctx.spawn(self.seat.acquire(avoid).into_actor(self).map(|lease, actor, ctx| {
+            let input = if lease.is_some() { Input::Leased } else { Input::NoSlot };
+            actor.lease = lease;
+            actor.drive(input, ctx);
         }));
     }
 

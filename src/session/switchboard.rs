@@ -8,15 +8,25 @@ use std::{
     time::Duration,
 };
 
-use actix::{Message, Recipient};
+use actix::{Addr, Message, Recipient};
 use dashmap::{DashMap, Entry};
 use tokio::{
     sync::Notify,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 use uuid::Uuid;
 
-use crate::protocol::ending::Ending;
+use crate::{
+    pool::{
+        actor::{Acquire, PoolActor, Slots},
+        lease::Lease,
+        roster::{SlotSnapshot, UpstreamIndex},
+    },
+    protocol::ending::Ending,
+};
+
+/// The pool answers from memory: an answer that takes longer will not come.
+const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What can be said to a live session from outside.
 #[derive(Clone, Copy, Debug)]
@@ -52,12 +62,19 @@ pub enum NoSeat {
     /// Tandem shuts down.
     #[error("the gateway is shutting down")]
     Draining,
+    /// Every model server is busy or out of use.
+    #[error("no slot is free")]
+    NoSlot,
+    /// The pool does not answer.
+    #[error("the pool does not answer")]
+    PoolLost,
 }
 
 /// The live sessions of this process.
 #[derive(Debug)]
 pub struct Switchboard {
     limits: SeatLimits,
+    pool: Addr<PoolActor>,
     taken: AtomicUsize,
     per_user: DashMap<String, usize>,
     reach: DashMap<Uuid, Recipient<Control>>,
@@ -66,10 +83,11 @@ pub struct Switchboard {
 }
 
 impl Switchboard {
-    /// An empty switchboard.
-    pub fn new(limits: SeatLimits) -> Arc<Self> {
+    /// An empty switchboard over this pool.
+    pub fn new(limits: SeatLimits, pool: Addr<PoolActor>) -> Arc<Self> {
         Arc::new(Self {
             limits,
+            pool,
             taken: AtomicUsize::new(0),
             per_user: DashMap::new(),
             reach: DashMap::new(),
@@ -78,8 +96,24 @@ impl Switchboard {
         })
     }
 
-    /// Takes a seat for one call of `user`, a pseudonym. The seat's drop gives it back.
-    pub fn take_seat(self: &Arc<Self>, user: &str) -> Result<Seat, NoSeat> {
+    /// Admits one call of `user`, a pseudonym: a seat, and a slot to sit on. The seat's drop gives both back.
+    pub async fn admit(self: &Arc<Self>, user: &str) -> Result<Seat, NoSeat> {
+        let mut seat = self.take_seat(user)?;
+        match timeout(POOL_TIMEOUT, self.pool.send(Acquire { avoid: None })).await {
+            Ok(Ok(Some(lease))) => seat.lease = Some(lease),
+            Ok(Ok(None)) => return Err(NoSeat::NoSlot),
+            Ok(Err(_)) | Err(_) => return Err(NoSeat::PoolLost),
+        }
+        Ok(seat)
+    }
+
+    /// Every slot and what it is doing; `None` if the pool does not answer.
+    pub async fn slots(&self) -> Option<Vec<SlotSnapshot>> {
+        timeout(POOL_TIMEOUT, self.pool.send(Slots)).await.ok()?.ok()
+    }
+
+    /// Takes a seat for one call of `user`. The seat's drop gives it back.
+    fn take_seat(self: &Arc<Self>, user: &str) -> Result<Seat, NoSeat> {
         let under = |taken: usize| (taken < self.limits.total).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, under).is_err() {
             return Err(NoSeat::Full);
@@ -89,7 +123,7 @@ impl Switchboard {
             return Err(NoSeat::UserBusy);
         }
         // From here on the drop of the seat undoes everything.
-        let seat = Seat { board: Arc::clone(self), id: Uuid::new_v4(), user: user.to_owned() };
+        let seat = Seat { board: Arc::clone(self), id: Uuid::new_v4(), user: user.to_owned(), lease: None };
         // Checked last: a drain that begins later finds the seat taken and waits for it.
         if self.is_draining() {
             return Err(NoSeat::Draining);
@@ -144,9 +178,21 @@ pub struct Seat {
     board: Arc<Switchboard>,
     id: Uuid,
     user: String,
+    lease: Option<Lease>,
 }
 
 impl Seat {
+    /// The slot that admitted the call, once.
+    pub fn take_lease(&mut self) -> Option<Lease> {
+        self.lease.take()
+    }
+
+    /// Asks the pool for another slot than `avoid`; `None` if there is none.
+    pub fn acquire(&self, avoid: Option<UpstreamIndex>) -> impl Future<Output = Option<Lease>> + use<> {
+        let ask = timeout(POOL_TIMEOUT, self.board.pool.send(Acquire { avoid }));
+        async move { ask.await.ok()?.ok()? }
+    }
+
     /// The session's id.
     pub fn id(&self) -> Uuid {
         self.id
@@ -177,14 +223,38 @@ impl Drop for Seat {
 
 #[cfg(test)]
 mod tests {
+    use actix::Actor;
+
     use super::*;
+    use crate::pool::{
+        actor::PoolObserver,
+        lease::Return,
+        roster::{Endpoint, Policy},
+    };
 
     fn board(total: usize, per_user: usize) -> Arc<Switchboard> {
-        Switchboard::new(SeatLimits { total, per_user })
+        struct Nobody;
+        impl PoolObserver for Nobody {
+            fn slots(&self, _: &[SlotSnapshot]) {}
+            fn returned(&self, _: Return) {}
+        }
+        let slot = Endpoint { tls: false, host: "h".into(), port: 1, path_prefix: String::new() };
+        let pool = PoolActor::new(vec![slot], Policy::default(), Box::new(Nobody)).start();
+        Switchboard::new(SeatLimits { total, per_user }, pool)
     }
 
-    #[test]
-    fn seats_are_bounded_and_come_back() {
+    #[actix::test]
+    async fn a_call_that_finds_no_slot_keeps_no_seat() {
+        let board = board(10, 10);
+        let mut first = board.admit("a").await.unwrap();
+        assert_eq!(board.admit("b").await.err(), Some(NoSeat::NoSlot));
+        assert_eq!(board.active(), 1);
+        assert!(first.take_lease().is_some() && first.take_lease().is_none());
+        assert!(board.admit("b").await.is_ok(), "the unused slot came back");
+    }
+
+    #[actix::test]
+    async fn seats_are_bounded_and_come_back() {
         let board = board(3, 2);
         let (a, b) = (board.take_seat("a").unwrap(), board.take_seat("a").unwrap());
         assert_eq!(board.take_seat("a").err(), Some(NoSeat::UserBusy));
@@ -197,8 +267,8 @@ mod tests {
         assert!(board.take_seat("a").is_ok());
     }
 
-    #[test]
-    fn a_race_for_one_users_seats_has_exactly_as_many_winners() {
+    #[actix::test]
+    async fn a_race_for_one_users_seats_has_exactly_as_many_winners() {
         let board = board(1000, 2);
         let held: Vec<_> = std::thread::scope(|scope| {
             let tries: Vec<_> = (0..16).map(|_| scope.spawn(|| board.take_seat("a").ok())).collect();
@@ -207,8 +277,9 @@ mod tests {
         assert_eq!((held.len(), board.active()), (2, 2));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[actix::test]
     async fn a_drain_refuses_newcomers_and_waits_for_the_last_call() {
+        tokio::time::pause();
         let board = board(10, 10);
         let seat = board.take_seat("a").unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -223,8 +294,9 @@ mod tests {
         assert!(Instant::now() < deadline, "nobody waits for an empty board");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[actix::test]
     async fn a_drain_ends_at_its_deadline() {
+        tokio::time::pause();
         let board = board(10, 10);
         let _seat = board.take_seat("a").unwrap();
         assert_eq!(board.drain(Instant::now() + Duration::from_secs(30), Duration::from_secs(1)).await, 1);

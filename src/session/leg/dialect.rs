@@ -6,7 +6,7 @@ use crate::{
     audio::{
         ogg::{OggDemuxer, OggError, OggItem, OggMuxer},
         packet::{OpusPacket, PacketError},
-        pcm::{PcmError, PcmReader, PcmWriter},
+        pcm::{PCM_RATES_HZ, PcmError, PcmReader, PcmWriter},
     },
     protocol::{
         ending::Ending,
@@ -28,6 +28,11 @@ pub enum AudioFormat {
 }
 
 impl AudioFormat {
+    /// PCM at this rate in Hz, if it is one of the usual ones.
+    pub fn pcm16(rate_hz: u32) -> Option<Self> {
+        PCM_RATES_HZ.contains(&rate_hz).then_some(Self::Pcm16(rate_hz))
+    }
+
     /// As `session.created` states it.
     pub fn terms(self) -> AudioTerms {
         let (format, sample_rate) = match self {

@@ -3,6 +3,9 @@
 //! **Invariant:** the task never drops a socket, not even a half-open one, before the server acknowledged its end:
 //! a request that is still under way counts as a socket. What is not acknowledged in time is quarantined and waited for.
 
+pub mod connect;
+mod pages;
+
 use std::{future::Future, pin::pin, time::Duration};
 
 use actix_codec::Framed;
@@ -26,7 +29,7 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{
+use self::{
     connect::UpstreamConnector,
     pages::{PageReader, PageWriter},
 };
