@@ -260,6 +260,19 @@ fn every_path_and_every_test_that_a_page_names_exists() {
 }
 
 #[test]
+fn every_number_that_the_code_cites_is_on_the_page_of_the_wire() {
+    let page = text("docs/protocol/personaplex.md");
+    let code = source("src/") + &source("tests/gateway/");
+    let cited = code.split("(personaplex.md ").skip(1).filter_map(|rest| rest.split_once(')'));
+    let numbers: BTreeSet<&str> = cited.flat_map(|(numbers, _)| numbers.split(" and ")).collect();
+    assert!(numbers.len() >= 5, "{numbers:?}");
+    for number in numbers {
+        let place = if number.contains('.') { format!("- {number}: ") } else { format!("\n{number}. **") };
+        assert!(page.contains(&place), "personaplex.md has no {number}");
+    }
+}
+
+#[test]
 fn every_link_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut dead = Vec::new();
