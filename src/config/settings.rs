@@ -96,7 +96,7 @@ impl ListenSettings {
 /// Who may call.
 #[derive(Clone, Debug)]
 pub struct AuthSettings {
-    /// The secret that signs tokens; none only in development on loopback, where one is made at the start.
+    /// The secret that signs tokens; none only in development on loopback, where one is kept in the state directory.
     pub jwt_secret: Option<SecretString>,
     /// What tokens must say.
     pub rules: TokenRules,
