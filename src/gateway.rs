@@ -60,9 +60,6 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The voice is none of the known ones.
-    #[error("persona.voice is none of the 18 known voices")]
-    Voice,
     /// The metrics' table is broken.
     #[error("metrics cannot be set up: {0}")]
     Metrics(String),
@@ -108,11 +105,9 @@ impl Gateway {
                 allowed_origins: settings.doors.allowed_origins.clone(),
                 caller_prompts: settings.doors.caller_prompts,
                 query_tokens: settings.doors.query_tokens,
+                metrics: settings.metrics.enabled,
             },
-            persona: Persona {
-                voice: settings.persona.voice.parse().map_err(|_| StartError::Voice)?,
-                prompt: settings.persona.prompt.clone(),
-            },
+            persona: Persona { voice: settings.persona.voice, prompt: settings.persona.prompt.clone() },
             handshake: HandshakeBudget {
                 base: settings.upstreams.handshake_base,
                 step: settings.upstreams.handshake_step,

@@ -154,7 +154,8 @@ fn every_address_is_in_the_table() {
     let told: BTreeSet<String> = rows(&client_page(), "Addresses").into_iter().map(|row| row[0].clone()).collect();
     let routes = text("src/http/mod.rs");
     let known = routes.lines().filter_map(|line| {
-        let (path, handler) = line.trim().strip_prefix(".route(\"")?.split_once("\", web::")?;
+        let (path, rest) = line.trim().strip_prefix(".service(")?.split_once('"')?.1.split_once('"')?;
+        let handler = rest.split_once(".route(web::")?.1;
         Some(format!("{} {path}", handler.split_once('(')?.0.to_uppercase()))
     });
     assert_eq!(told, known.collect());

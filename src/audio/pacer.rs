@@ -1,7 +1,7 @@
 //! The model's clock: what is fed to a model server, and when (pure).
 //!
-//! A server makes sound only as fast as it is fed, and never forgets a backlog (personaplex.md 2.6, 7.8). So its input is
-//! kept at real time, whatever the caller's network does:
+//! A server makes sound only as fast as it is fed (personaplex.md 2.6), and never forgets a backlog (personaplex.md 7.8).
+//! So its input is kept at real time, whatever the caller's network does:
 //!
 //! - Audio that arrives on time passes at once.
 //! - A gap longer than the jitter allowance is filled with packets that decode as fading concealment, marked synthetic,

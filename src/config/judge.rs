@@ -15,6 +15,7 @@ use super::settings::{
 use super::upstream_url::UpstreamUrl;
 use crate::auth::keys::{KeyError, check_strength};
 use crate::auth::{TicketLimits, TokenRules};
+use crate::protocol::moshi::Voice;
 
 /// The most bytes of a prompt once encoded for the query: servers take request lines of 8,190 bytes, and the rest of
 /// the line needs some.
@@ -154,11 +155,11 @@ impl Judge {
     }
 
     fn persona(&mut self, raw: &RawPersona) -> PersonaSettings {
-        let voice = raw.voice.strip_suffix(".pt").unwrap_or(&raw.voice);
-        if !is_voice(voice) {
+        let voice = raw.voice.parse().unwrap_or_else(|_| {
             let expected = "one of NATF0 to NATF3, NATM0 to NATM3, VARF0 to VARF4 and VARM0 to VARM4";
-            self.value("persona.voice", quoted(voice), expected);
-        }
+            self.value("persona.voice", quoted(&raw.voice), expected);
+            Voice::Natf0
+        });
         let prompt = raw.prompt.trim();
         let encoded_bytes: usize = form_urlencoded::byte_serialize(prompt.as_bytes()).map(str::len).sum();
         if prompt.is_empty() {
@@ -167,7 +168,7 @@ impl Judge {
             let shown = format!("{encoded_bytes} bytes long once encoded for a URL");
             self.value("persona.prompt", shown, format!("at most {MAX_ENCODED_PROMPT_BYTES}"));
         }
-        PersonaSettings { voice: voice.to_owned(), prompt: prompt.into() }
+        PersonaSettings { voice, prompt: prompt.into() }
     }
 
     fn upstreams(&mut self, raw: RawUpstreams) -> UpstreamSettings {
@@ -263,15 +264,5 @@ impl Judge {
             max_sessions_per_user: raw.max_sessions_per_user,
             attempts_per_minute_per_user: raw.attempts_per_minute_per_user,
         }
-    }
-}
-
-/// The 18 voices of PersonaPlex.
-fn is_voice(name: &str) -> bool {
-    let Some((kind, number)) = name.split_at_checked(4) else { return false };
-    match kind {
-        "NATF" | "NATM" => matches!(number, "0" | "1" | "2" | "3"),
-        "VARF" | "VARM" => matches!(number, "0" | "1" | "2" | "3" | "4"),
-        _ => false,
     }
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::upstream_url::UpstreamUrl;
 use crate::auth::{TicketLimits, TokenRules};
+use crate::protocol::moshi::Voice;
 
 /// How strict Tandem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -118,8 +119,8 @@ pub struct DoorSettings {
 /// Who the assistant is.
 #[derive(Clone, Debug)]
 pub struct PersonaSettings {
-    /// One of the 18 voices, for example `NATF0`.
-    pub voice: String,
+    /// The voice.
+    pub voice: Voice,
     /// Who the assistant is told to be; not empty.
     pub prompt: SecretString,
 }

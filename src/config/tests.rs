@@ -40,7 +40,7 @@ fn without_any_configuration_development_works_on_loopback_with_a_simulated_serv
     assert_eq!(settings.auth.rules, crate::auth::TokenRules::default());
     assert_eq!(settings.auth.tickets, crate::auth::TicketLimits::default());
     assert!(settings.doors.allowed_origins.is_empty() && settings.doors.caller_prompts && settings.doors.query_tokens);
-    assert_eq!(settings.persona.voice, "NATF0");
+    assert_eq!(settings.persona.voice.name(), "NATF0");
     assert!(settings.persona.prompt.expose_secret().ends_with('.'));
     assert_eq!(settings.upstreams.handshake_step, Duration::from_millis(182));
     assert_eq!(settings.session.max_duration, Duration::from_secs(1800));
@@ -198,7 +198,7 @@ fn long_prompts_are_measured_as_they_travel() {
     assert_eq!(prompt("  Be kind.\n").unwrap().persona.prompt.expose_secret(), "Be kind.");
     let long = flaws(prompt(&"é".repeat(1251)));
     assert!(long.len() == 1 && long[0].contains("is 7506 bytes long once encoded"), "{long:?}");
-    assert_eq!(with([("TANDEM__PERSONA__VOICE", "VARM4.pt")]).unwrap().persona.voice, "VARM4");
+    assert_eq!(with([("TANDEM__PERSONA__VOICE", "VARM4.pt")]).unwrap().persona.voice.name(), "VARM4");
 }
 
 #[test]

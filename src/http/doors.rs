@@ -42,6 +42,8 @@ pub struct DoorPolicy {
     pub caller_prompts: bool,
     /// Whether tokens are accepted in the query.
     pub query_tokens: bool,
+    /// Whether metrics are shown.
+    pub metrics: bool,
 }
 
 /// Who speaks when nobody chooses.

@@ -2,7 +2,7 @@
 
 use actix_web::{
     HttpResponse, ResponseError,
-    http::header::{self, ContentType},
+    http::header::{self, ContentType, HeaderValue},
     web,
 };
 use serde_json::json;
@@ -27,10 +27,20 @@ pub async fn readyz(doors: web::Data<Doors>) -> HttpResponse {
 
 /// `GET /metrics`: the Prometheus text format.
 pub async fn metrics(doors: web::Data<Doors>) -> HttpResponse {
+    if !doors.policy.metrics {
+        return Problem::UnknownRoute.error_response();
+    }
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(doors.metrics.render())
 }
 
 /// Everything else.
 pub async fn nothing_here() -> HttpResponse {
     Problem::UnknownRoute.error_response()
+}
+
+/// An address that exists, asked with a method that it does not take; `allow` names the one that it does.
+pub fn not_allowed(allow: &'static str) -> HttpResponse {
+    let mut response = Problem::MethodNotAllowed.error_response();
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    response
 }

@@ -10,17 +10,29 @@ pub mod refusal;
 pub mod tickets;
 pub mod voice;
 
-use actix_web::web::{self, ServiceConfig};
+use actix_web::{
+    Resource,
+    web::{self, ServiceConfig},
+};
 
 /// Every address that exists.
 pub fn routes(config: &mut ServiceConfig) {
     config
-        .route("/v1/voice", web::get().to(voice::native))
-        .route("/api/chat", web::get().to(voice::moshi))
-        .route("/t/{ticket}/api/chat", web::get().to(voice::moshi))
-        .route("/v1/tickets", web::post().to(tickets::mint))
-        .route("/healthz", web::get().to(health::healthz))
-        .route("/readyz", web::get().to(health::readyz))
-        .route("/metrics", web::get().to(health::metrics))
+        .service(get("/v1/voice").route(web::get().to(voice::native)))
+        .service(get("/api/chat").route(web::get().to(voice::moshi)))
+        .service(get("/t/{ticket}/api/chat").route(web::get().to(voice::moshi)))
+        .service(only("/v1/tickets", "POST").route(web::post().to(tickets::mint)))
+        .service(get("/healthz").route(web::get().to(health::healthz)))
+        .service(get("/readyz").route(web::get().to(health::readyz)))
+        .service(get("/metrics").route(web::get().to(health::metrics)))
         .default_service(web::to(health::nothing_here));
+}
+
+fn get(path: &str) -> Resource {
+    only(path, "GET")
+}
+
+/// A resource that names its one method to whoever tries another.
+fn only(path: &str, method: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move || async move { health::not_allowed(method) }))
 }

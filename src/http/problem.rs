@@ -102,9 +102,11 @@ problems! {
     /// The page is not one of ours.
     OriginNotAllowed => row("origin_not_allowed", 403, "Calls are not accepted from this origin; its operator can allow it in doors.allowed_origins."),
     /// Callers do not choose prompts or voices here.
-    PromptNotAllowed => row("prompt_not_allowed", 403, "Prompts and voices are not the caller's choice here; leave text_prompt and voice_prompt out."),
+    PromptNotAllowed => row("prompt_not_allowed", 403, "Prompts and voices are not the caller's choice here; leave voice and text_prompt out."),
     /// No such address.
     UnknownRoute => row("unknown_route", 404, "There is nothing at this address; docs/protocol/client.md lists the ones that exist."),
+    /// The address exists, but not for this method.
+    MethodNotAllowed => row("method_not_allowed", 405, "This address takes another method; the Allow header names it."),
     /// No such voice.
     UnknownVoice => row("unknown_voice", 404, "There is no such voice; there are NATF0 to NATF3, NATM0 to NATM3, VARF0 to VARF4 and VARM0 to VARM4."),
     /// The request cannot be read.

@@ -162,6 +162,34 @@ async fn an_ordinary_request_is_told_to_upgrade() {
 }
 
 #[actix_web::test]
+async fn metrics_are_shown_unless_they_are_switched_off() {
+    let house = House::new(quiet(), 1).await;
+    assert_eq!(get(&house, "/metrics").await.status, 200);
+    assert_eq!(get(&house, "/v1/tickets").await.status, 405);
+    assert_eq!(get(&house, "/healthz").await.body, b"ok\n");
+    let house = House::set(quiet(), 1, &[("TANDEM__METRICS__ENABLED", "false")]).await;
+    assert_eq!(get(&house, "/metrics").await.status, 404);
+}
+
+#[actix_web::test]
+async fn a_recorder_that_is_started_again_goes_on_talking() {
+    let house = House::new(quiet(), 1).await;
+    let mut socket = knock(&house, "/v1/voice?audio=ogg-opus", &[bearer(&house, "ann")]).await.socket();
+    event(&mut socket, "session.ready").await;
+    // As much at once as may wait for a server: what is more would be dropped as a backlog.
+    for serial in [1, 2] {
+        let mut muxer = OggMuxer::new(serial);
+        let mut pages: Vec<Bytes> = muxer.headers().into();
+        pages.extend((0..4).map(|_| muxer.page(&[OpusPacket::silence_80ms()])));
+        for page in pages {
+            socket.send(Message::binary(page)).await.unwrap();
+        }
+        let heard = u64::from(serial) * 4;
+        house.servers[0].wait_for(|calls| calls[0].frames_in == heard, PATIENCE).await.unwrap();
+    }
+}
+
+#[actix_web::test]
 async fn a_full_house_says_when_to_come_back() {
     let house = House::new(quiet(), 1).await;
     let mut first = knock(&house, "/v1/voice", &[bearer(&house, "ann")]).await.socket();

@@ -35,8 +35,8 @@ pub enum OggError {
     /// The header of the stream cannot be served.
     #[error(transparent)]
     Head(#[from] HeadError),
-    /// A second stream was begun in the same connection.
-    #[error("one Ogg stream a connection; another was begun")]
+    /// A second stream was begun in the same connection; it is read from now on.
+    #[error("one Ogg stream is expected; another was begun, which is read from now on")]
     Chained,
     /// The page belongs to a stream that was not begun here.
     #[error("one Ogg stream a connection; a page of another came")]
@@ -185,17 +185,26 @@ impl OggDemuxer {
             return Err(OggError::Checksum);
         }
         match self.serial {
-            None if page.has(FLAG_FIRST) => {
-                let first = page.pieces().next().filter(|piece| piece.ends).ok_or(HeadError::NotOpus)?;
-                self.ready.push_back(Ok(OggItem::Head(OpusHead::parse(first.bytes)?)));
-                self.serial = Some(page.header.serial);
-                Ok(())
-            }
+            None if page.has(FLAG_FIRST) => self.begin(page),
             None => Err(OggError::NoHead),
-            Some(_) if page.has(FLAG_FIRST) => Err(OggError::Chained),
+            Some(_) if page.has(FLAG_FIRST) => {
+                // Told, and then read on: a recorder that was stopped and started again begins a new stream.
+                self.ready.push_back(Err(OggError::Chained));
+                self.begin(page)
+            }
             Some(serial) if serial != page.header.serial => Err(OggError::UnknownSerial),
             Some(_) => Ok(()),
         }
+    }
+
+    /// Begins a stream with its first page. A page without a usable header leaves the one before in force.
+    fn begin(&mut self, page: &Page<'_>) -> Result<(), OggError> {
+        let first = page.pieces().next().filter(|piece| piece.ends).ok_or(HeadError::NotOpus)?;
+        self.ready.push_back(Ok(OggItem::Head(OpusHead::parse(first.bytes)?)));
+        self.serial = Some(page.header.serial);
+        self.unfinished = Unfinished::Nothing;
+        self.tags_may_come = true;
+        Ok(())
     }
 
     /// Makes sure that a packet goes on only in the page that follows, and only if both pages say so.
@@ -332,13 +341,25 @@ mod tests {
     }
 
     #[test]
-    fn a_second_stream_and_pages_of_another_are_passed_over() {
+    fn a_second_stream_is_told_and_read_and_pages_of_others_are_passed_over() {
+        let mut second = OggMuxer::new(8);
+        let ([head, tags], old) = (second.headers(), raw_page(0, 2, &[1], &[0xf8]));
+        let items = read(&[&head_page(), &old, &head, &tags, &second.page(&[OpusPacket::silence_80ms()]), &old]);
+        let new = audio(OpusPacket::silence_80ms().bytes());
+        let told = [HEAD, audio(&[0xf8]), Err(OggError::Chained), Ok(OggItem::Head(OpusHead::OURS)), Ok(OggItem::Tags)];
+        assert_eq!(items, [&told[..], &[new, Err(OggError::UnknownSerial)]].concat());
+    }
+
+    #[test]
+    fn a_second_stream_without_a_usable_header_changes_nothing() {
         let foreign = OggMuxer::new(8).page(&[OpusPacket::silence_20ms()]);
-        let again = OggMuxer::new(8).headers()[0].clone();
         let speech = raw_page(0, 2, &[1], &[0xf8]);
-        let items = read(&[&head_page(), &again, &foreign, &head_page(), &speech]);
-        let faults = [Err(OggError::Chained), Err(OggError::UnknownSerial), Err(OggError::Chained)];
-        assert_eq!(items, [&[HEAD], &faults[..], &[audio(&[0xf8])]].concat());
+        let broken = raw_page(FLAG_FIRST, 0, &[4], b"Nope");
+        let faults = [Err(OggError::Chained), Err(OggError::Head(HeadError::NotOpus)), Err(OggError::UnknownSerial)];
+        assert_eq!(
+            read(&[&head_page(), &broken, &foreign, &speech]),
+            [&[HEAD], &faults[..], &[audio(&[0xf8])]].concat()
+        );
     }
 
     #[test]

@@ -142,6 +142,8 @@ impl Decoder {
     fn audio(&mut self, bytes: Bytes) -> Vec<ClientInput> {
         match &mut self.reader {
             Reader::Pcm(reader) => match reader.push(&bytes) {
+                // Less than a packet's worth is a sign of life all the same.
+                Ok(packets) if packets.is_empty() => vec![ClientInput::Alive],
                 Ok(packets) => packets.into_iter().map(ClientInput::Audio).collect(),
                 Err(error) => vec![complaint("bad_audio", &error)],
             },

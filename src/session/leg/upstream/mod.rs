@@ -327,3 +327,39 @@ async fn write(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn continuation_frames_become_one_message_of_bounded_size() {
+        let mut message = BytesMut::new();
+        let mut add = |item| merge(&mut message, item);
+        assert!(matches!(add(Item::FirstBinary("ab".into())), Ok(None)));
+        assert!(matches!(add(Item::Continue("cd".into())), Ok(None)));
+        assert!(matches!(add(Item::Last("e".into())), Ok(Some(whole)) if whole == "abcde"));
+        assert!(matches!(add(Item::FirstBinary("lost".into())), Ok(None)));
+        assert!(matches!(add(Item::FirstText("x".into())), Ok(None)), "a new message forgets a torn one");
+        assert!(matches!(add(Item::Last("y".into())), Ok(Some(whole)) if whole == "xy"));
+        let piece = Bytes::from(vec![0; MAX_MESSAGE_BYTES / 2]);
+        assert!(matches!(add(Item::FirstBinary(piece.clone())), Ok(None)));
+        assert!(matches!(add(Item::Continue(piece)), Ok(None)));
+        assert!(add(Item::Continue("!".into())).is_err());
+    }
+
+    #[test]
+    fn only_an_end_by_the_peer_counts_as_one() {
+        let error = |kind| std::io::Error::from(kind);
+        assert!(is_peers_end(&error(std::io::ErrorKind::ConnectionReset)));
+        assert!(is_peers_end(&error(std::io::ErrorKind::BrokenPipe)));
+        assert!(!is_peers_end(&error(std::io::ErrorKind::TimedOut)), "nobody knows what a silent server holds");
+        let connect = |error| connect_failure(&WsClientError::SendRequest(SendRequestError::Connect(error)));
+        assert_eq!(connect(ConnectError::Timeout), (UpstreamEnd::ConnectFailed, true), "no request was sent");
+        assert_eq!(connect(ConnectError::Disconnected), (UpstreamEnd::HungUp, true));
+        let lost = SendRequestError::Response(ParseError::Io(error(std::io::ErrorKind::TimedOut)));
+        assert_eq!(connect_failure(&WsClientError::SendRequest(lost)), (UpstreamEnd::HungUp, false));
+        let nonsense = SendRequestError::Response(ParseError::Header);
+        assert_eq!(connect_failure(&WsClientError::SendRequest(nonsense)), (UpstreamEnd::Garbled, false));
+    }
+}
