@@ -103,6 +103,12 @@ const QUARANTINED: Series = series(
 );
 const FRAMES: Series =
     series("tandem_frames_total", Kind::Counter, &["direction"], "Opus packets passed on, up to models or down.");
+const FRAMES_SYNTHETIC: Series = series(
+    "tandem_frames_synthetic_total",
+    Kind::Counter,
+    &[],
+    "Opus packets of silence that went to models in place of caller audio that did not come.",
+);
 const FRAMES_DROPPED: Series =
     series("tandem_frames_dropped_total", Kind::Counter, &["direction", "reason"], "Opus packets dropped, and why.");
 const DRAINING: Series = series("tandem_draining", Kind::Gauge, &[], "1 while the process refuses new calls to end.");
@@ -124,6 +130,7 @@ pub const TABLE: &[Series] = &[
     UPSTREAM_HANDSHAKE,
     QUARANTINED,
     FRAMES,
+    FRAMES_SYNTHETIC,
     FRAMES_DROPPED,
     DRAINING,
     BUILD_INFO,
@@ -223,6 +230,7 @@ impl Metrics {
             active,
             frames_up: frames("up"),
             frames_down: frames("down"),
+            frames_synthetic: self.counter(&FRAMES_SYNTHETIC, &[]),
             duration: self.histogram(&SESSION_DURATION, &protocol),
             setup: self.histogram(&SESSION_SETUP, &protocol),
             first_audio: self.histogram(&FIRST_SOUND, &protocol),
@@ -264,6 +272,7 @@ pub struct CallMetrics {
     active: Gauge,
     frames_up: Counter,
     frames_down: Counter,
+    frames_synthetic: Counter,
     duration: Histogram,
     setup: Histogram,
     first_audio: Histogram,
@@ -279,6 +288,11 @@ impl CallMetrics {
     /// One packet went to the caller.
     pub fn frame_down(&self) {
         self.frames_down.increment(1);
+    }
+
+    /// One packet of silence went to the model.
+    pub fn frame_filled(&self) {
+        self.frames_synthetic.increment(1);
     }
 
     /// The model listens.

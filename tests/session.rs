@@ -17,6 +17,9 @@ use tandem::{
     },
 };
 
+#[path = "session/pace.rs"]
+mod pace;
+
 #[test]
 fn a_call_from_the_first_word_to_the_last() {
     let mut call = Call::new();
@@ -102,7 +105,6 @@ fn a_silent_caller_is_warned_then_ended_and_any_audio_takes_it_back() {
     call.stay(Duration::from_secs(89)).refuse("expiring");
     call.stay(Duration::from_secs(1)).expect("expiring Idle 30000");
     call.client(ClientInput::Audio(frame()));
-    call.up(UpstreamInput::Audio(frame()));
     call.stay(Duration::from_secs(89)).refuse("expiring").refuse("ended");
     call.stay(Duration::from_secs(1)).expect("expiring Idle 30000");
     call.stay(Duration::from_secs(30)).expect("ended idle_timeout");
@@ -129,16 +131,17 @@ fn a_caller_who_reads_nothing_is_too_slow() {
     let mut call = Call::talking();
     call.hold_client = true;
     let listen = |call: &mut Call| {
-        call.client(ClientInput::Alive).up(UpstreamInput::Audio(frame()));
+        call.client(ClientInput::Alive);
     };
     call.pass(120, FRAME, listen).refuse("CloseUpstream").expect("Dropped(Down, Backlog");
-    call.pass(10, FRAME, listen).expect("CloseUpstream");
+    call.pass(15, FRAME, listen).expect("CloseUpstream");
     call.advance(Duration::from_secs(2)).expect("Done(TooSlow)");
 }
 
 #[test]
 fn a_server_that_owes_sound_and_gives_none_is_given_up() {
     let mut call = Call::talking();
+    call.answers = false;
     let speak = |call: &mut Call| {
         call.client(ClientInput::Audio(frame()));
     };
@@ -147,9 +150,28 @@ fn a_server_that_owes_sound_and_gives_none_is_given_up() {
 }
 
 #[test]
+fn a_muted_caller_s_server_that_gives_no_sound_is_given_up_too() {
+    let mut call = Call::talking();
+    call.stay(Duration::from_secs(20)).expect("-> client audio").refuse("ended");
+    call.answers = false;
+    call.stay(Duration::from_secs(9)).refuse("ended");
+    call.stay(Duration::from_secs(2)).expect("ended upstream_lost").expect("CloseUpstream");
+}
+
+#[test]
+fn nothing_is_fed_to_a_server_after_the_end() {
+    let mut call = Call::talking();
+    call.hold_client = true;
+    call.stay(Duration::from_secs(3)).expect("-> upstream audio");
+    call.client(ClientInput::Event(ClientEvent::End {})).expect("CloseUpstream");
+    call.client(ClientInput::Audio(frame())).refuse("-> upstream audio");
+    call.advance(Duration::from_secs(1)).refuse("-> upstream audio").refuse("Done");
+}
+
+#[test]
 fn a_server_that_takes_nothing_gets_the_newest_audio_and_is_given_up() {
     let mut call = Call::talking();
-    call.hold_upstream = true;
+    (call.answers, call.hold_upstream) = (false, true);
     for _ in 0..10 {
         call.client(ClientInput::Audio(frame()));
     }
@@ -267,6 +289,9 @@ struct Call {
     hold_upstream: bool,
     client_held: usize,
     upstream_held: usize,
+    /// Whether the server gives 80 ms for every 80 ms that it is fed, at once.
+    answers: bool,
+    fed: Duration,
 }
 
 impl Call {
@@ -276,6 +301,7 @@ impl Call {
             session_id: "s".into(),
             audio: AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 },
             handshake: Duration::from_secs(20),
+            player_lead: None,
         };
         let now = Instant::now();
         let mut call = Call {
@@ -287,6 +313,8 @@ impl Call {
             hold_upstream: false,
             client_held: 0,
             upstream_held: 0,
+            answers: false,
+            fed: Duration::ZERO,
         };
         call.settle();
         call.expect("created").expect("Acquire { elsewhere: false }");
@@ -296,6 +324,7 @@ impl Call {
     fn talking() -> Call {
         let mut call = Call::new();
         call.input(Input::Leased).up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");
+        call.answers = true;
         call
     }
 
@@ -339,7 +368,7 @@ impl Call {
     /// Time passes in conversation.
     fn talk(&mut self, time: Duration) -> &mut Call {
         self.pass(time.as_secs(), Duration::from_secs(1), |call| {
-            call.client(ClientInput::Audio(frame())).up(UpstreamInput::Audio(frame()));
+            call.client(ClientInput::Audio(frame()));
         })
     }
 
@@ -377,7 +406,10 @@ impl Call {
                         self.upstream_held = 0;
                     }
                     Effect::SendClient(_) => self.client_held += 1,
-                    Effect::SendUpstream(_) => self.upstream_held += 1,
+                    Effect::SendUpstream(packet) => {
+                        self.upstream_held += 1;
+                        self.fed += packet.duration();
+                    }
                     _ => {}
                 }
                 self.effects.extend(line(effect));
@@ -389,6 +421,10 @@ impl Call {
             } else if self.upstream_held > 0 && !self.hold_upstream {
                 self.upstream_held -= 1;
                 self.machine.handle(Input::Upstream(self.attempt, UpstreamInput::Writable), self.now);
+            } else if self.answers && self.fed >= FRAME {
+                self.fed -= FRAME;
+                let answer = UpstreamInput::Audio(frame());
+                self.machine.handle(Input::Upstream(self.attempt, answer), self.now);
             } else {
                 return;
             }
@@ -449,7 +485,7 @@ fn line(effect: Effect) -> Option<String> {
             ServerEvent::Error(error) => format!("error {}", error.code),
             ServerEvent::Pong { .. } => "pong".into(),
         },
-        Effect::Note(Note::Passed(_)) => return None,
+        Effect::Note(Note::Passed(_) | Note::Filled) => return None,
         Effect::Note(Note::Ready { .. }) => "listening".into(),
         Effect::Note(note) => format!("{note:?}"),
         Effect::Done(summary) => format!("Done({:?})", summary.ending),

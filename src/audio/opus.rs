@@ -26,6 +26,9 @@ const COMPLEXITY: i32 = 5;
 /// The bytes that the codec may use for one packet; ours have some 70 (20 ms) to 280 (80 ms).
 const ENCODED_BYTES: usize = opus_pure::MAX_PACKET_BYTES;
 
+/// Packets of 20 ms, in samples of the 48 kHz Opus clock: what is shorter costs a server too much.
+const SHORT_SAMPLES: u32 = 960;
+
 /// The longest packet, 120 ms, in samples at [`CODEC_RATE_HZ`].
 const MAX_DECODED_SAMPLES: usize = 2_880;
 
@@ -88,6 +91,39 @@ impl OpusEncoder {
     fn encode_frame(&mut self, frame: &[f32]) -> Result<&[u8], CodecError> {
         let length = self.codec.encode(frame, FRAME_SAMPLES, &mut self.packet)?;
         Ok(self.packet.get(..length).unwrap_or_default())
+    }
+}
+
+/// Joins neighbours of one mode that are shorter than 20 ms; everything else stays as it is.
+///
+/// A server takes one packet in 1.15 ms, so that packets of 5 ms keep a model that needs 70 ms a step from ever
+/// catching up. The frames are not touched: what comes out decodes to the same samples. A joined packet lasts at most
+/// 120 ms.
+pub fn join_short(packets: &[OpusPacket]) -> Vec<OpusPacket> {
+    let is_short = |packet: &OpusPacket| packet.samples() < SHORT_SAMPLES;
+    let runs = packets.chunk_by(|a, b| is_short(a) && is_short(b) && a.toc() >> 2 == b.toc() >> 2);
+    let mut joined = Vec::with_capacity(packets.len());
+    for run in runs {
+        match run {
+            [packet] => joined.push(packet.clone()),
+            run => join_run(run, &mut joined),
+        }
+    }
+    joined
+}
+
+/// Packets of one mode into as few as the longest duration allows. What the codec refuses to join stays as it is.
+fn join_run(run: &[OpusPacket], joined: &mut Vec<OpusPacket>) {
+    let mut rest = run;
+    while !rest.is_empty() {
+        let mut whole = Repacketizer::new();
+        let taken = rest.iter().take_while(|packet| whole.cat(packet.bytes()).is_ok()).count().max(1);
+        let (these, after) = rest.split_at(taken);
+        match whole.out().map(|bytes| OpusPacket::parse(bytes.into())) {
+            Ok(Ok(packet)) => joined.push(packet),
+            _ => joined.extend_from_slice(these),
+        }
+        rest = after;
     }
 }
 

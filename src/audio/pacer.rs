@@ -65,6 +65,15 @@ pub enum Fed {
     Synthetic(OpusPacket),
 }
 
+impl Fed {
+    /// The packet, wherever it comes from.
+    pub fn packet(&self) -> &OpusPacket {
+        match self {
+            Self::Caller(packet) | Self::Synthetic(packet) => packet,
+        }
+    }
+}
+
 /// Audio that was dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Shed {
@@ -133,6 +142,11 @@ impl Pacer {
         if self.outstanding <= self.settings.outstanding_resume {
             self.recovering = false;
         }
+    }
+
+    /// So much of what was fed will never be answered: it was dropped on its way to the server.
+    pub fn lost(&mut self, duration: Duration) {
+        self.received(duration);
     }
 
     /// The next thing to feed now; to be asked until there is none.

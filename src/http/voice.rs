@@ -77,7 +77,12 @@ fn connect(
     let session_id = seat.id().to_string();
     let span = tracing::info_span!("session", session = session_id, user = pseudonym);
     let setup = Setup {
-        terms: Terms { session_id, audio: dialect.format().terms(), handshake: doors.handshake.limit(&target) },
+        terms: Terms {
+            session_id,
+            audio: dialect.format().terms(),
+            handshake: doors.handshake.limit(&target),
+            player_lead: dialect.player_lead(),
+        },
         limits: doors.limits.clone(),
         seat,
         target,

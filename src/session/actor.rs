@@ -174,6 +174,7 @@ impl SessionActor {
                 tracing::warn!(upstream = self.upstream_label(), result, "attempt on upstream failed");
             }
             Note::FirstAudio(since_start) => self.call.first_audio(since_start),
+            Note::Filled => self.call.frame_filled(),
             Note::Passed(super::machine::Direction::Up) => self.call.frame_up(),
             Note::Passed(super::machine::Direction::Down) => self.call.frame_down(),
             Note::Dropped(direction, reason, packets) => {

@@ -1,5 +1,7 @@
 //! How callers speak: our own wire and the Moshi wire, each converted here and nowhere else.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::{
@@ -67,6 +69,17 @@ impl Dialect {
         match self {
             Self::Native(format) => format,
             Self::Moshi => AudioFormat::OggOpus,
+        }
+    }
+
+    /// How far ahead of time the player of such callers may be given audio; without it, as it comes.
+    ///
+    /// The stock web client of the Moshi wire drops what it has beyond 240 ms: two packets of 80 ms leave it one to
+    /// spare. Our own wire asks clients to keep what they get.
+    pub fn player_lead(self) -> Option<Duration> {
+        match self {
+            Self::Native(_) => None,
+            Self::Moshi => Some(Duration::from_millis(160)),
         }
     }
 

@@ -13,6 +13,7 @@
 //! **Invariant (own leg):** what an upstream leg of an earlier attempt says is ignored.
 
 mod outbox;
+mod smoother;
 mod state;
 mod upstream;
 mod watch;
@@ -88,6 +89,8 @@ pub struct Terms {
     pub audio: AudioTerms,
     /// The longest that a model server may take from the connect to its handshake.
     pub handshake: Duration,
+    /// How far ahead of time the caller's player may be given audio; without it, as it comes.
+    pub player_lead: Option<Duration>,
 }
 
 /// Everything that can happen to a call.
@@ -227,7 +230,7 @@ impl Direction {
 pub enum DropReason {
     /// It came before the model listened.
     PreHandshake,
-    /// The queue to a leg was full.
+    /// It waited too long, or came too late to be said.
     Backlog,
 }
 
@@ -281,6 +284,8 @@ pub enum Note {
     FirstAudio(Duration),
     /// One packet passed.
     Passed(Direction),
+    /// One packet that the caller did not send went to the model, to fill a gap.
+    Filled,
     /// Packets were dropped.
     Dropped(Direction, DropReason, u64),
 }

@@ -24,6 +24,13 @@ pub struct Dropped {
     pub duration: Duration,
 }
 
+impl std::ops::AddAssign for Dropped {
+    fn add_assign(&mut self, more: Self) {
+        self.packets += more.packets;
+        self.duration += more.duration;
+    }
+}
+
 /// What waits for one leg. Audio has a bound in time and drops its oldest; everything else is kept in order.
 #[derive(Debug)]
 pub struct Outbox<T> {
@@ -66,15 +73,28 @@ impl<T> Outbox<T> {
         Ok(())
     }
 
-    /// The next message, if the leg has credit for it.
-    pub fn pop(&mut self) -> Option<T> {
+    /// The next message and how much audio it is, if the leg has credit for it.
+    ///
+    /// Audio longer than `room` stays, in order, and everything else passes it by.
+    pub fn pop(&mut self, room: Duration) -> Option<(T, Duration)> {
         if self.credit == 0 {
             return None;
         }
-        let (item, audio) = self.items.pop_front()?;
-        self.audio = self.audio.saturating_sub(audio.unwrap_or_default());
+        let held = self.next_audio().is_some_and(|duration| duration > room);
+        let next = if held { self.items.iter().position(|(_, audio)| audio.is_none())? } else { 0 };
+        let (item, audio) = self.items.remove(next)?;
+        let duration = audio.unwrap_or_default();
+        self.audio = self.audio.saturating_sub(duration);
         self.credit -= 1;
-        Some(item)
+        Some((item, duration))
+    }
+
+    /// The length of the oldest audio that waits for anything but the leg's credit.
+    pub fn next_audio(&self) -> Option<Duration> {
+        if self.credit == 0 {
+            return None;
+        }
+        self.items.iter().find_map(|(_, audio)| *audio)
     }
 
     /// The leg has written one message.
@@ -121,7 +141,7 @@ mod tests {
         let (mut outbox, now) = (Outbox::new(Duration::from_millis(bound_ms)), origin());
         for item in 0..LEG_CREDIT as u32 {
             outbox.push_audio(item, FRAME, now);
-            assert_eq!(outbox.pop(), Some(item));
+            assert_eq!(outbox.pop(Duration::MAX), Some((item, FRAME)));
         }
         (outbox, now)
     }
@@ -133,11 +153,22 @@ mod tests {
         outbox.push(99, now).unwrap();
         outbox.push_audio(11, FRAME, now);
         assert_eq!(outbox.push_audio(12, FRAME, now), Dropped { packets: 1, duration: FRAME }, "10 is dropped");
-        assert_eq!(outbox.pop(), None);
-        for expected in [99, 11, 12] {
+        assert_eq!(outbox.pop(Duration::MAX), None);
+        for expected in [(99, Duration::ZERO), (11, FRAME), (12, FRAME)] {
             outbox.writable(now);
-            assert_eq!(outbox.pop(), Some(expected));
+            assert_eq!(outbox.pop(Duration::MAX), Some(expected));
         }
+    }
+
+    #[test]
+    fn audio_without_room_stays_and_the_rest_passes_it_by() {
+        let (mut outbox, now) = (Outbox::new(FRAME * 10), origin());
+        outbox.push_audio(1, FRAME, now);
+        outbox.push(99, now).unwrap();
+        assert_eq!(outbox.next_audio(), Some(FRAME));
+        assert_eq!(outbox.pop(FRAME / 2), Some((99, Duration::ZERO)));
+        assert_eq!(outbox.pop(FRAME / 2), None);
+        assert_eq!(outbox.pop(FRAME), Some((1, FRAME)));
     }
 
     #[test]
@@ -149,7 +180,7 @@ mod tests {
         outbox.push_audio(11, FRAME, now + FRAME);
         assert_eq!(outbox.blocked_since(), Some(now), "more of the same is no progress");
         outbox.writable(now + FRAME);
-        assert_eq!(outbox.pop(), Some(10));
+        assert_eq!(outbox.pop(Duration::MAX), Some((10, FRAME)));
         assert_eq!(outbox.blocked_since(), None);
     }
 
@@ -165,7 +196,7 @@ mod tests {
     fn one_packet_longer_than_the_bound_still_passes() {
         let (mut outbox, now) = (Outbox::new(FRAME / 2), origin());
         assert_eq!(outbox.push_audio(1, FRAME, now), Dropped::default());
-        assert_eq!(outbox.pop(), Some(1));
+        assert_eq!(outbox.pop(Duration::MAX), Some((1, FRAME)));
         assert!(!outbox.is_flushed());
         outbox.writable(now);
         assert!(outbox.is_flushed());

@@ -7,10 +7,13 @@ use std::{
 
 use super::{
     ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Limits, Note, Outbox, Terms,
-    UpstreamInput, upstream::Upstream, watch::Watch,
+    UpstreamInput, smoother::Smoother, upstream::Upstream, watch::Watch,
 };
 use crate::{
-    audio::packet::OpusPacket,
+    audio::{
+        pacer::{Fed, Pacer},
+        packet::OpusPacket,
+    },
     protocol::{
         ending::Ending,
         native::{ClientEvent, EndReport, ErrorEvent, ExpiryReason, LimitTerms, ServerEvent},
@@ -56,7 +59,10 @@ pub struct Machine {
     pub(super) upstream: Upstream,
     pub(super) watch: Watch,
     pub(super) to_client: Outbox<ClientOutput>,
-    pub(super) to_upstream: Outbox<OpusPacket>,
+    pub(super) to_upstream: Outbox<Fed>,
+    /// The model's clock, from the moment at which it listens.
+    pub(super) pacer: Option<Pacer>,
+    pub(super) smoother: Smoother,
     pub(super) effects: VecDeque<Effect>,
     pub(super) transcript: Transcript,
     pub(super) totals: Totals,
@@ -82,6 +88,8 @@ impl Machine {
             watch: Watch::new(&limits, now),
             to_client: Outbox::new(limits.client_queue),
             to_upstream: Outbox::new(limits.upstream_queue),
+            pacer: None,
+            smoother: Smoother::new(terms.player_lead, now),
             effects: VecDeque::new(),
             transcript: Transcript::default(),
             totals: Totals::default(),
@@ -92,7 +100,7 @@ impl Machine {
         };
         machine.say(machine.created(), now);
         machine.effects.push_back(Effect::Acquire { elsewhere: false });
-        machine.pump();
+        machine.pump(now);
         machine
     }
 
@@ -111,7 +119,8 @@ impl Machine {
             Input::End(ending) => self.end(ending, now),
         }
         self.expire(now);
-        self.pump();
+        self.feed(now);
+        self.pump(now);
     }
 
     /// The next thing to do, until there is nothing.
@@ -175,13 +184,10 @@ impl Machine {
         self.watch.spoke(now);
         let duration = packet.duration();
         self.totals.audio_in += duration;
-        match self.phase {
-            Phase::Streaming => {
-                let dropped = self.to_upstream.push_audio(packet, duration, now);
-                self.note_dropped(Direction::Up, DropReason::Backlog, dropped);
-            }
+        match &mut self.pacer {
+            Some(pacer) => pacer.push(packet, now),
             // Flushed later it would be lasting delay, so it is dropped now.
-            _ => self.note_dropped(Direction::Up, DropReason::PreHandshake, Dropped { packets: 1, duration }),
+            None => self.note_dropped(Direction::Up, DropReason::PreHandshake, Dropped { packets: 1, duration }),
         }
     }
 
@@ -255,13 +261,14 @@ impl Machine {
     }
 
     /// Gives each leg what its credit allows, and closes what is finished.
-    fn pump(&mut self) {
+    fn pump(&mut self, now: Instant) {
         while self.client_open
-            && let Some(output) = self.to_client.pop()
+            && let Some((output, duration)) = self.to_client.pop(self.room_for_caller(now))
         {
+            self.smoother.left(duration, now);
             self.effects.push_back(Effect::SendClient(output));
         }
-        while let Some(packet) = self.next_for_upstream() {
+        while let Some(packet) = self.next_for_upstream(now) {
             self.effects.push_back(Effect::SendUpstream(packet));
         }
         if let Phase::Closing { ending, .. } = self.phase {
@@ -272,6 +279,11 @@ impl Machine {
                 self.effects.push_back(Effect::CloseClient(ending));
             }
         }
+    }
+
+    /// How much audio may leave for the caller now. A call that ends has no time left to spread it.
+    fn room_for_caller(&self, now: Instant) -> Duration {
+        if self.is_ending() { Duration::MAX } else { self.smoother.room(now) }
     }
 
     /// Lets go of both legs, whatever they are doing.

@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    ClientOutput, Direction, DropReason, Effect, Machine, Note, UpstreamEnd,
+    ClientOutput, Direction, DropReason, Dropped, Effect, Machine, Note, UpstreamEnd,
     state::{Phase, millis},
 };
 use crate::{
-    audio::packet::OpusPacket,
+    audio::{
+        pacer::{Fed, Pacer, PacerSettings},
+        packet::OpusPacket,
+    },
     protocol::{
         ending::Ending,
         moshi::TextPiece,
@@ -126,6 +129,7 @@ impl Machine {
         let Phase::Handshaking { .. } = self.phase else { return };
         self.phase = Phase::Streaming;
         self.upstream.ready = true;
+        self.pacer = Some(Pacer::new(PacerSettings::default(), now));
         self.watch.listening(now);
         let setup = now.saturating_duration_since(self.started);
         let handshake = now.saturating_duration_since(self.upstream.opened_at);
@@ -140,6 +144,9 @@ impl Machine {
         }
         let duration = packet.duration();
         self.upstream.receive(duration, now);
+        if let Some(pacer) = &mut self.pacer {
+            pacer.received(duration);
+        }
         if !std::mem::replace(&mut self.upstream.heard_audio, true) {
             let since_start = now.saturating_duration_since(self.started);
             self.effects.push_back(Effect::Note(Note::FirstAudio(since_start)));
@@ -160,13 +167,35 @@ impl Machine {
         }
     }
 
-    pub(super) fn next_for_upstream(&mut self) -> Option<OpusPacket> {
+    /// Turns the model's clock: what is due now, of the caller or in its place, waits for the leg.
+    pub(super) fn feed(&mut self, now: Instant) {
+        if self.phase != Phase::Streaming {
+            return;
+        }
+        let Some(pacer) = &mut self.pacer else { return };
+        let mut dropped = Dropped::default();
+        while let Some(fed) = pacer.poll(now) {
+            let duration = fed.packet().duration();
+            let pushed_out = self.to_upstream.push_audio(fed, duration, now);
+            pacer.lost(pushed_out.duration);
+            dropped += pushed_out;
+        }
+        let shed = pacer.take_shed();
+        dropped += Dropped { packets: shed.packets, duration: shed.duration };
+        self.note_dropped(Direction::Up, DropReason::Backlog, dropped);
+    }
+
+    pub(super) fn next_for_upstream(&mut self, now: Instant) -> Option<OpusPacket> {
         if self.phase != Phase::Streaming {
             return None;
         }
-        let packet = self.to_upstream.pop()?;
-        self.upstream.feed(packet.duration(), self.watch.last_input);
-        self.effects.push_back(Effect::Note(Note::Passed(Direction::Up)));
+        let (fed, duration) = self.to_upstream.pop(Duration::MAX)?;
+        self.upstream.feed(duration, now);
+        let (packet, note) = match fed {
+            Fed::Caller(packet) => (packet, Note::Passed(Direction::Up)),
+            Fed::Synthetic(packet) => (packet, Note::Filled),
+        };
+        self.effects.push_back(Effect::Note(note));
         Some(packet)
     }
 

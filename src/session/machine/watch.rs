@@ -6,9 +6,12 @@ use super::{
     ClientOutput, Limits, Machine,
     state::{Phase, millis},
 };
-use crate::protocol::{
-    ending::Ending,
-    native::{ExpiryReason, ServerEvent},
+use crate::{
+    audio::pacer::Pacer,
+    protocol::{
+        ending::Ending,
+        native::{ExpiryReason, ServerEvent},
+    },
 };
 
 /// When what last happened, and which warnings are out.
@@ -70,9 +73,18 @@ impl Machine {
             Phase::Closing { until, .. } => Some(until),
             Phase::Leasing | Phase::Handshaking { .. } | Phase::Streaming => {
                 let limits = self.limits_in_force().map(|(at, _)| at);
-                limits.chain(self.warnings().map(|(at, _)| at)).chain([self.watch.next_ping]).min()
+                let warnings = self.warnings().map(|(at, _)| at);
+                limits.chain(warnings).chain([self.watch.next_ping]).chain(self.next_audio()).min()
             }
         }
+    }
+
+    /// When audio moves next without further input: to the model, and to a caller whose player keeps little.
+    fn next_audio(&self) -> impl Iterator<Item = Instant> + use<> {
+        let now = self.watch.last_input;
+        let up = self.pacer.as_ref().and_then(Pacer::deadline);
+        let down = self.to_client.next_audio().and_then(|duration| self.smoother.leaves_at(duration, now));
+        up.into_iter().chain(down)
     }
 
     /// Acts on every limit that has passed.

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     audio::{
         ogg::{OggDemuxer, OggItem, OggMuxer},
+        opus::join_short,
         packet::OpusPacket,
     },
     protocol::moshi::Message,
@@ -51,7 +52,7 @@ impl PageReader {
     }
 }
 
-/// Writes our stream to a server: one page a model frame, which delays no model step.
+/// Writes our stream to a server: one page a model frame, which delays no model step, short packets joined.
 pub(super) struct PageWriter {
     muxer: OggMuxer,
     waiting: Vec<OpusPacket>,
@@ -73,7 +74,7 @@ impl PageWriter {
         if self.fed_samples / FRAME_SAMPLES == frame {
             return None;
         }
-        let page = self.muxer.page(&self.waiting);
+        let page = self.muxer.page(&join_short(&self.waiting));
         self.waiting.clear();
         if std::mem::replace(&mut self.begun, true) {
             return Some(page);

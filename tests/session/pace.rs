@@ -1,0 +1,396 @@
+//! Conversations in virtual time: what a listener feels when the caller's network or the model server misbehaves.
+
+use std::{collections::VecDeque, ops::Range, time::Duration, time::Instant};
+
+use bytes::Bytes;
+use tandem::{
+    audio::packet::OpusPacket,
+    protocol::{
+        moshi::TextPiece,
+        native::{AudioTerms, ServerEvent},
+    },
+    session::machine::{ClientInput, ClientOutput, Effect, Input, Limits, Machine, Note, Terms, UpstreamInput},
+};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const FRAME: Duration = Duration::from_millis(80);
+/// What the stock player of the Moshi wire keeps; the rest it drops.
+const PLAYER: Duration = Duration::from_millis(240);
+
+#[test]
+fn a_muted_caller_hears_the_assistant_to_the_end() {
+    let mut talk = Talk::with_step(40);
+    talk.speak(0..2, 20_000, |_, spoken| Some(spoken));
+    talk.speak(32..36, 20_000, |_, spoken| Some(spoken));
+    talk.run(36);
+    assert!(talk.heard.len() >= 36_000 / 80 - 3, "{} frames", talk.heard.len());
+    assert!(talk.longest_pause() <= 240 * MS, "{:?}", talk.longest_pause());
+    assert_eq!((talk.dropped, talk.synthetic >= 29 * SECOND), (0, true), "{:?}", talk.synthetic);
+    talk.is_live(0);
+    assert!(talk.feed_error <= 200 * MS, "{:?}", talk.feed_error);
+}
+
+#[test]
+fn a_caller_who_loses_one_packet_in_five_is_answered_in_time() {
+    let mut talk = Talk::with_step(40);
+    // A generator of its own, so that losses come in no rhythm.
+    talk.speak(0..60, 20_000, |n, spoken| (n.wrapping_mul(2_654_435_761) >> 7 & 0xff > 51).then_some(spoken));
+    talk.run(60);
+    talk.is_live(0);
+    assert!(talk.feed_error <= 200 * MS, "{:?}", talk.feed_error);
+    assert!(talk.dropped <= 20, "{} dropped", talk.dropped);
+}
+
+#[test]
+fn what_a_stalled_caller_said_is_not_replayed() {
+    let mut talk = Talk::with_step(40);
+    let stall = 5 * SECOND..7 * SECOND;
+    talk.speak(0..12, 20_000, |_, spoken| Some(if stall.contains(&spoken) { stall.end } else { spoken }));
+    talk.run(12);
+    assert!(talk.feed_error <= 200 * MS, "{:?}", talk.feed_error);
+    assert!(talk.dropped >= 85, "of 100 packets of the stall {} were dropped", talk.dropped);
+    talk.is_live(7_500);
+}
+
+#[test]
+fn a_stalled_server_is_live_again_at_once() {
+    let mut talk = Talk::with_step(40);
+    talk.stalled = 5 * SECOND..7 * SECOND;
+    talk.speak(0..12, 20_000, |_, spoken| Some(spoken));
+    talk.run(5);
+    assert!(talk.feed_error <= 200 * MS, "{:?}", talk.feed_error);
+    talk.run(8);
+    talk.watch_feed();
+    talk.run(12);
+    assert!(talk.feed_error <= 200 * MS, "{:?}", talk.feed_error);
+    talk.is_live(7_500);
+}
+
+#[test]
+fn a_stalled_server_with_a_muted_caller_is_live_again_at_once() {
+    let mut talk = Talk::with_step(40);
+    talk.stalled = 5 * SECOND..7 * SECOND;
+    talk.speak(0..2, 20_000, |_, spoken| Some(spoken));
+    talk.speak(9..12, 20_000, |_, spoken| Some(spoken));
+    talk.run(12);
+    talk.is_live(9_000);
+    assert!(talk.longest_pause() <= 2_300 * MS, "{:?}", talk.longest_pause());
+}
+
+#[test]
+fn a_server_at_nine_tenths_of_real_time_never_falls_far_behind() {
+    let mut talk = Talk::with_step(89);
+    talk.speak(0..70, 20_000, |_, spoken| Some(spoken));
+    talk.run(60);
+    assert!(talk.worst_lag(0) <= 600 * MS, "{:?}", talk.worst_lag(0));
+    assert!((200..400).contains(&talk.dropped), "a tenth of 3,000 packets, not {}", talk.dropped);
+    talk.step = 40 * MS;
+    talk.run(61);
+    talk.watch_feed();
+    talk.run(70);
+    assert!(talk.feed_error <= 200 * MS, "{:?}", talk.feed_error);
+    talk.is_live(61_000);
+}
+
+#[test]
+fn clocks_that_differ_by_500_ppm_add_up_to_nothing_in_an_hour() {
+    for period_us in [19_990, 20_010] {
+        let mut talk = Talk::with_step(40);
+        // Longer than the longest call: the limit is another script's.
+        talk.speak(0..1_790, period_us, |_, spoken| Some(spoken));
+        talk.run(1_790);
+        talk.is_live(0);
+        assert!(talk.feed_error <= 200 * MS, "{period_us} us: {:?}", talk.feed_error);
+    }
+}
+
+#[test]
+fn a_burst_of_the_server_does_not_overflow_a_small_player() {
+    for (lead, fits) in [(Some(160 * MS), true), (None, false)] {
+        let mut talk = Talk::new(lead, 5);
+        talk.stalled = 5 * SECOND..7 * SECOND;
+        talk.speak(0..12, 20_000, |_, spoken| Some(spoken));
+        talk.run(12);
+        assert_eq!(talk.fullest_player <= PLAYER, fits, "{lead:?}: {:?}", talk.fullest_player);
+        assert!(talk.frames.len() - talk.heard.len() <= 4, "{} of {}", talk.heard.len(), talk.frames.len());
+        talk.is_live(7_500);
+    }
+}
+
+#[test]
+fn words_do_not_wait_behind_smoothed_audio() {
+    let mut talk = Talk::new(Some(160 * MS), 5);
+    talk.stalled = 5 * SECOND..7 * SECOND;
+    talk.speak(0..12, 20_000, |_, spoken| Some(spoken));
+    talk.run(12);
+    assert_eq!((talk.words, talk.latest_word), (talk.frames.len(), Duration::ZERO));
+}
+
+#[test]
+fn a_goodbye_does_not_wait_behind_smoothed_audio() {
+    let mut talk = Talk::new(Some(160 * MS), 5);
+    talk.stalled = 5 * SECOND..7 * SECOND;
+    talk.speak(0..8, 20_000, |_, spoken| Some(spoken));
+    talk.until(7_040 * MS);
+    let (made, heard) = (talk.frames.len(), talk.heard.len());
+    assert!(heard < made, "nothing was held back");
+    talk.give(Input::Client(ClientInput::Event(tandem::protocol::native::ClientEvent::End {})));
+    assert_eq!((talk.heard.len(), talk.goodbye), (made, true));
+}
+
+/// What the model made of 80 ms of input: when it was done, and when the oldest word in it was spoken.
+struct Made {
+    spoken: Option<Duration>,
+}
+
+/// One conversation; all times count from the model's handshake.
+struct Talk {
+    machine: Machine,
+    start: Instant,
+    now: Duration,
+    next_sign: Duration,
+    /// What the caller says: when it arrives and when it was spoken.
+    speech: VecDeque<(Duration, Duration)>,
+    spoken: Vec<Duration>,
+    step: Duration,
+    stalled: Range<Duration>,
+    /// What the server has not worked on: when it was spoken, if the caller spoke it, and its length.
+    inside: VecDeque<(Option<Duration>, Duration)>,
+    done_at: Option<Duration>,
+    frames: Vec<Made>,
+    fed: Duration,
+    fed_from: (Duration, Duration),
+    feed_error: Duration,
+    synthetic: Duration,
+    dropped: u64,
+    /// When each frame left for the caller, and how old its oldest word was.
+    heard: Vec<(Duration, Option<Duration>)>,
+    player_ends: Duration,
+    fullest_player: Duration,
+    words: usize,
+    word_at: Duration,
+    latest_word: Duration,
+    goodbye: bool,
+}
+
+impl Talk {
+    fn with_step(step_ms: u32) -> Talk {
+        Talk::new(None, step_ms)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+    fn new(player_lead: Option<Duration>, step_ms: u32) -> Talk {
+        let audio = AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 };
+        let terms = Terms { session_id: "s".into(), audio, handshake: 20 * SECOND, player_lead };
+        let start = Instant::now();
+        let mut talk = Talk {
+            machine: Machine::new(terms, Limits::default(), start),
+            start,
+            now: Duration::ZERO,
+            next_sign: SECOND,
+            speech: VecDeque::new(),
+            spoken: Vec::new(),
+            step: step_ms * MS,
+            stalled: Duration::ZERO..Duration::ZERO,
+            inside: VecDeque::new(),
+            done_at: None,
+            frames: Vec::new(),
+            fed: Duration::ZERO,
+            fed_from: (Duration::ZERO, Duration::ZERO),
+            feed_error: Duration::ZERO,
+            synthetic: Duration::ZERO,
+            dropped: 0,
+            heard: Vec::new(),
+            player_ends: Duration::ZERO,
+            fullest_player: Duration::ZERO,
+            words: 0,
+            word_at: Duration::ZERO,
+            latest_word: Duration::ZERO,
+            goodbye: false,
+        };
+        for input in
+            [Input::Leased, Input::Upstream(1, UpstreamInput::Opened), Input::Upstream(1, UpstreamInput::Ready)]
+        {
+            talk.give(input);
+        }
+        talk
+    }
+
+    /// The caller speaks from one second to another, in packets of 20 ms by a clock of its own; `network` says when
+    /// each arrives.
+    fn speak(&mut self, seconds: Range<u64>, period_us: u64, network: impl Fn(u64, Duration) -> Option<Duration>) {
+        let begin = Duration::from_secs(seconds.start);
+        for n in 0.. {
+            let spoken = begin + Duration::from_micros(n * period_us);
+            if spoken >= Duration::from_secs(seconds.end) {
+                return;
+            }
+            self.speech.extend(network(n, spoken).map(|arrives| (arrives, spoken)));
+        }
+    }
+
+    fn run(&mut self, to_second: u64) {
+        self.until(Duration::from_secs(to_second));
+    }
+
+    /// Lets time pass from event to event.
+    fn until(&mut self, end: Duration) {
+        loop {
+            let arrives = self.speech.front().map(|(arrives, _)| *arrives);
+            let deadline = self.machine.deadline().map(|at| at.saturating_duration_since(self.start));
+            let next = [arrives, deadline, self.done_at, Some(self.next_sign)].into_iter().flatten().min();
+            let next = next.filter(|next| *next <= end).unwrap_or(end);
+            self.now = next.max(self.now);
+            self.note_feed();
+            if arrives == Some(next) {
+                let (_, spoken) = self.speech.pop_front().unwrap();
+                let packet = self.caller_packet(spoken);
+                self.give(Input::Client(ClientInput::Audio(packet)));
+            } else if self.done_at == Some(next) {
+                self.done_at = None;
+                self.answer();
+            } else if self.next_sign == next {
+                self.next_sign += SECOND;
+                self.give(Input::Client(ClientInput::Alive));
+            } else {
+                self.give(Input::Tick);
+                if next == end {
+                    break;
+                }
+            }
+            assert!(!self.machine.is_closed(), "the call ended at {:?}", self.now);
+        }
+    }
+
+    /// 20 ms of the caller that can be told from others.
+    fn caller_packet(&mut self, spoken: Duration) -> OpusPacket {
+        let number = self.spoken.len() as u32;
+        self.spoken.push(spoken);
+        OpusPacket::parse(Bytes::from([&[0x48][..], &number.to_be_bytes()].concat())).unwrap()
+    }
+
+    /// The server has worked on the oldest 80 ms: a word, then the sound.
+    fn answer(&mut self) {
+        let (mut left, mut oldest) = (FRAME, None);
+        while !left.is_zero() {
+            let (spoken, length) = self.inside.front_mut().unwrap();
+            let taken = left.min(*length);
+            oldest = oldest.or(*spoken);
+            *length -= taken;
+            left -= taken;
+            if length.is_zero() {
+                self.inside.pop_front();
+            }
+        }
+        let number = self.frames.len() as u32;
+        self.frames.push(Made { spoken: oldest });
+        self.word_at = self.now;
+        self.give(Input::Upstream(1, UpstreamInput::Text(TextPiece::new(" word"))));
+        let frame = OpusPacket::parse(Bytes::from([&[0x4b, 4][..], &number.to_be_bytes()].concat())).unwrap();
+        self.give(Input::Upstream(1, UpstreamInput::Audio(frame)));
+        self.work();
+    }
+
+    fn work(&mut self) {
+        let waiting: Duration = self.inside.iter().map(|(_, length)| *length).sum();
+        if self.done_at.is_none() && waiting >= FRAME {
+            let begins = if self.stalled.contains(&self.now) { self.stalled.end } else { self.now };
+            self.done_at = Some(begins + self.step);
+        }
+    }
+
+    /// One input, and everything that follows from it; the legs write at once.
+    fn give(&mut self, input: Input) {
+        self.machine.handle(input, self.start + self.now);
+        while let Some(effect) = self.machine.poll_effect() {
+            let written = match effect {
+                Effect::SendUpstream(packet) => {
+                    self.take(&packet);
+                    Some(Input::Upstream(1, UpstreamInput::Writable))
+                }
+                Effect::SendClient(output) => {
+                    self.hear(output);
+                    Some(Input::Client(ClientInput::Writable))
+                }
+                Effect::Note(Note::Dropped(.., packets)) => {
+                    self.dropped += packets;
+                    None
+                }
+                _ => None,
+            };
+            if let Some(written) = written {
+                // What was decided before stands in front of what follows from the write.
+                self.machine.handle(written, self.start + self.now);
+            }
+        }
+        self.note_feed();
+        self.work();
+    }
+
+    fn take(&mut self, packet: &OpusPacket) {
+        let spoken = match packet.bytes()[..] {
+            [0x48, a, b, c, d] => Some(self.spoken[u32::from_be_bytes([a, b, c, d]) as usize]),
+            _ => None,
+        };
+        if spoken.is_none() {
+            self.synthetic += packet.duration();
+        }
+        self.fed += packet.duration();
+        self.inside.push_back((spoken, packet.duration()));
+    }
+
+    fn hear(&mut self, output: ClientOutput) {
+        match output {
+            ClientOutput::Audio(packet) => {
+                let bytes = packet.bytes();
+                let number = u32::from_be_bytes([bytes[2], bytes[3], bytes[4], bytes[5]]) as usize;
+                assert_eq!(number, self.heard.len(), "in order and without a gap");
+                self.heard.push((self.now, self.frames[number].spoken.map(|spoken| self.now - spoken)));
+                self.player_ends = self.player_ends.max(self.now) + FRAME;
+                self.fullest_player = self.fullest_player.max(self.player_ends - self.now);
+            }
+            ClientOutput::Event(ServerEvent::Transcript(_)) => {
+                self.words += 1;
+                self.latest_word = self.latest_word.max(self.now - self.word_at);
+            }
+            ClientOutput::Event(ServerEvent::Ended(_)) => self.goodbye = true,
+            ClientOutput::Event(_) | ClientOutput::Ping => {}
+        }
+    }
+
+    /// From now on it is measured how far the fed audio is from real time.
+    fn watch_feed(&mut self) {
+        self.fed_from = (self.fed, self.now);
+        self.feed_error = Duration::ZERO;
+    }
+
+    fn note_feed(&mut self) {
+        let (fed, since) = self.fed_from;
+        self.feed_error = self.feed_error.max((self.fed - fed).abs_diff(self.now - since));
+    }
+
+    /// From here on the answer comes in less than half a second, counted from the oldest word in it.
+    #[track_caller]
+    fn is_live(&self, from_ms: u32) {
+        let lag = self.worst_lag(from_ms);
+        eprintln!(
+            "lag {lag:?} feed {:?} pause {:?} synth {:?} dropped {} player {:?}",
+            self.feed_error,
+            self.longest_pause(),
+            self.synthetic,
+            self.dropped,
+            self.fullest_player
+        );
+        assert!(!lag.is_zero() && lag <= 500 * MS, "{lag:?}");
+    }
+
+    fn worst_lag(&self, from_ms: u32) -> Duration {
+        let later = self.heard.iter().filter(|(at, _)| *at >= from_ms * MS);
+        later.filter_map(|(_, lag)| *lag).max().unwrap_or_default()
+    }
+
+    fn longest_pause(&self) -> Duration {
+        self.heard.windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap_or_default()
+    }
+}
