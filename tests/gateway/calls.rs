@@ -6,7 +6,7 @@ use tandem::{
     pool::roster::SlotState,
     protocol::ending::Ending,
     sim::{
-        caller::{self, Audio, Behaviour, CallEvent, CallReport, HangUp, Pace, Wire},
+        caller::{self, Audio, Behaviour, CallEvent, CallReport, HangUp, Wire},
         upstream::{self, Answer},
     },
 };
@@ -18,17 +18,17 @@ use crate::{
 };
 
 const PCM: Wire = Wire::Native(Audio::Pcm16 { rate_hz: 24_000 });
-const ECHO: Duration = Duration::from_millis(800);
+const ECHO: Duration = Duration::from_millis(400);
 
 fn parrot() -> upstream::Settings {
     upstream::Settings { answer: Answer::Echo { delay: ECHO }, ..upstream::Settings::instant() }
 }
 
-/// Speaks for a few seconds and checks that the same voice comes back after the simulator's delay.
+/// Speaks for two seconds and checks that the same voice comes back after the simulator's delay.
 async fn the_voice_comes_back(wire: Wire) -> CallReport {
     let house = House::new(parrot(), 1).await;
     let mut settings = house.caller("ann", wire);
-    settings.source = speech()[..4 * 24_000].into();
+    settings.source = speech()[..2 * 24_000].into();
     settings.hang_up = HangUp::AfterSource { tail: ECHO * 2 };
     let said = settings.source.clone();
     let report = caller::call(settings).await;
@@ -82,6 +82,27 @@ async fn the_callers_voice_comes_back_on_the_moshi_wire() {
 }
 
 #[actix_web::test]
+async fn a_muted_caller_hears_the_rest_of_the_answer() {
+    let delay = Duration::from_millis(1_200);
+    let house =
+        House::new(upstream::Settings { answer: Answer::Echo { delay }, ..upstream::Settings::instant() }, 1).await;
+    let mut settings = house.caller("ann", PCM);
+    let spoken = Duration::from_secs(1);
+    settings.source = speech()[..24_000].into();
+    settings.behaviour = Behaviour::MuteAfter(spoken);
+    settings.hang_up = HangUp::After(spoken + delay + Duration::from_millis(400));
+    let said = settings.source.clone();
+    let report = caller::call(settings).await;
+    assert!(report.went_well(), "{report:?}");
+    assert!(report.sent_seconds < 1.1, "muted before the answer began: {report:?}");
+    assert!(report.received_seconds > 2.2, "the answer came whole: {report:?}");
+    let (found, like) = delay_of(&said, &report.audio, delay * 2);
+    assert!(like > 0.8 && found.abs_diff(delay) < Duration::from_millis(150), "likeness {like} at {found:?}");
+    assert!(house.metric("tandem_frames_synthetic_total").unwrap() > 10.0);
+    house.settle().await;
+}
+
+#[actix_web::test]
 async fn tls_to_a_self_signed_server_on_this_machine_needs_no_configuration() {
     let house = House::new(upstream::Settings { tls: true, ..quiet() }, 1).await;
     let report = caller::call(house.caller("ann", PCM)).await;
@@ -121,7 +142,6 @@ async fn a_caller_who_goes_quiet_is_warned_and_let_go() {
     .await;
     let (events, mut heard) = mpsc::channel(64);
     let mut settings = house.caller("ann", PCM);
-    settings.pace = Pace::RealTime;
     settings.behaviour = Behaviour::MuteAfter(Duration::from_millis(200));
     settings.hang_up = HangUp::WhenTold;
     settings.events = Some(events);
@@ -180,7 +200,6 @@ async fn a_caller_who_answers_no_ping_but_talks_is_alive() {
     .await;
     let mut settings = house.caller("ann", PCM);
     settings.behaviour = Behaviour::NoPongs;
-    settings.pace = Pace::RealTime;
     settings.hang_up = HangUp::After(Duration::from_millis(1500));
     let report = caller::call(settings).await;
     assert_eq!(report.ending, Some(Ending::ClientLeft), "{report:?}");

@@ -10,7 +10,7 @@ use tandem::{
     http::identity::unix_now_seconds,
     pool::roster::{SlotSnapshot, SlotState},
     sim::{
-        caller::{CallerSettings, Credential, HangUp, Pace, Wire},
+        caller::{CallerSettings, Credential, HangUp, Wire},
         upstream::{self, Answer, CallLog, Simulator},
         wav,
     },
@@ -78,12 +78,11 @@ impl House {
             .unwrap()
     }
 
-    /// A polite caller who says nothing for a moment, four times as fast as people do.
+    /// A polite caller who says nothing for a moment.
     pub fn caller(&self, user: &str, wire: Wire) -> CallerSettings {
         CallerSettings {
             wire,
             credential: Credential::Bearer(self.token(user)),
-            pace: Pace::Times(4.0),
             hang_up: HangUp::AfterSource { tail: Duration::from_millis(400) },
             ..CallerSettings::new(self.url())
         }

@@ -123,6 +123,17 @@ mod tests {
     }
 
     #[test]
+    fn short_packets_are_one_packet_a_page() {
+        let mut pages = PageWriter::new(7);
+        let five = || OpusPacket::parse(Bytes::from_static(&[0xe8, 1, 2])).unwrap();
+        let pushed: Vec<Option<Bytes>> = (0..32).map(|_| pages.push(five())).collect();
+        let ends: Vec<usize> = (0..32).filter(|n| pushed[*n].is_some()).collect();
+        assert_eq!(ends, [15, 31], "every 80 ms");
+        let stream: Vec<u8> = pushed.into_iter().flatten().flatten().collect();
+        assert_eq!(packets(&stream.into()), 2);
+    }
+
+    #[test]
     fn a_long_packet_is_a_page_of_its_own() {
         let mut pages = PageWriter::new(7);
         let page = pages.push(OpusPacket::silence_80ms()).unwrap();
