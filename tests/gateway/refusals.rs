@@ -9,7 +9,10 @@ use serde_json::Value;
 use tandem::{
     audio::{ogg::OggMuxer, packet::OpusPacket},
     protocol::native::SUBPROTOCOL,
-    sim::caller::{self, Address, HangUp, HttpAnswer, Trust, Wire},
+    sim::{
+        caller::{self, Address, HangUp, HttpAnswer, Trust, Wire},
+        upstream::{self, Fault, Faults},
+    },
 };
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
@@ -322,7 +325,9 @@ async fn sound_faster_than_speech_is_refused() {
 
 #[actix_web::test]
 async fn the_stock_client_hears_nothing_before_the_handshake_and_never_ten_seconds_of_nothing() {
-    let house = House::set(quiet(), 1, &[("TANDEM__SESSION__PING_INTERVAL_MS", "200")]).await;
+    let mute = Faults::always(Fault::Hang { after: Duration::ZERO });
+    let server = upstream::Settings { faults: mute, ..quiet() };
+    let house = House::set(server, 1, &[("TANDEM__SESSION__PING_INTERVAL_MS", "200")]).await;
     let mut socket =
         knock(&house, "/api/chat?voice_prompt=NATF1.pt&text_prompt=Hi.", &[bearer(&house, "ann")]).await.socket();
     let mut kinds = Vec::new();

@@ -53,14 +53,24 @@ impl<T> Outbox<T> {
         self.audio += duration;
         let mut dropped = Dropped::default();
         while self.audio > self.audio_bound && self.items.len() > 1 {
-            let Some(oldest) = self.items.iter().position(|(_, audio)| audio.is_some()) else { break };
-            let Some((_, Some(length))) = self.items.remove(oldest) else { break };
-            self.audio = self.audio.saturating_sub(length);
-            dropped.packets += 1;
-            dropped.duration += length;
+            let oldest = self.drop_oldest_audio();
+            if oldest.packets == 0 {
+                break;
+            }
+            dropped += oldest;
         }
         self.note_blocked(now);
         dropped
+    }
+
+    /// Drops the audio that has waited longest, if any waits.
+    pub fn drop_oldest_audio(&mut self) -> Dropped {
+        let oldest = self.items.iter().position(|(_, audio)| audio.is_some());
+        let Some((_, Some(duration))) = oldest.and_then(|oldest| self.items.remove(oldest)) else {
+            return Dropped::default();
+        };
+        self.audio = self.audio.saturating_sub(duration);
+        Dropped { packets: 1, duration }
     }
 
     /// Adds what may not be dropped.

@@ -21,6 +21,9 @@ use crate::{
 /// One model frame: the server gives this much sound for this much input (personaplex.md 2.6).
 const FRAME: Duration = Duration::from_millis(80);
 
+/// After so long without a word the assistant is silent: its words come ahead of their sound.
+const SILENT_AFTER: Duration = Duration::from_secs(2);
+
 /// What is known of the attempts and of the server that is being talked to.
 #[derive(Debug)]
 pub(super) struct Upstream {
@@ -37,6 +40,7 @@ pub(super) struct Upstream {
     fed: Duration,
     received: Duration,
     owing_since: Option<Instant>,
+    said_at: Instant,
 }
 
 impl Upstream {
@@ -55,6 +59,7 @@ impl Upstream {
             fed: Duration::ZERO,
             received: Duration::ZERO,
             owing_since: None,
+            said_at: now,
         }
     }
 
@@ -153,14 +158,27 @@ impl Machine {
         }
         self.totals.audio_out += duration;
         self.effects.push_back(Effect::Note(Note::Passed(Direction::Down)));
-        let dropped = self.to_client.push_audio(ClientOutput::Audio(packet), duration, now);
+        let mut dropped = self.shorten_silence(now);
+        dropped += self.to_client.push_audio(ClientOutput::Audio(packet), duration, now);
         self.note_dropped(Direction::Down, DropReason::Backlog, dropped);
+    }
+
+    /// What a burst left waiting would be delay for the rest of the call: it is given up where nobody speaks.
+    fn shorten_silence(&mut self, now: Instant) -> Dropped {
+        let silent = now.saturating_duration_since(self.upstream.said_at) >= SILENT_AFTER;
+        match self.to_client.next_audio() {
+            Some(duration) if silent && self.smoother.leaves_at(duration, now).is_some() => {
+                self.to_client.drop_oldest_audio()
+            }
+            _ => Dropped::default(),
+        }
     }
 
     pub(super) fn assistant_text(&mut self, piece: TextPiece, now: Instant) {
         if self.phase != Phase::Streaming {
             return;
         }
+        self.upstream.said_at = now;
         if let Some(text) = self.transcript.push(&piece.expose()) {
             let audio_ms = millis(self.upstream.received);
             self.say(ServerEvent::Transcript(TranscriptDelta { text, audio_ms }), now);
