@@ -2,6 +2,7 @@
 //!
 //! The codec is [`pure`], or the machine's libopus with the feature `libopus`; the types have the same methods.
 
+pub mod halver;
 #[cfg(feature = "libopus")]
 pub mod libopus;
 pub mod pure;
@@ -25,15 +26,12 @@ const BITRATE_BPS: i32 = 32_000;
 /// How hard the encoder works, of 0 to 10.
 ///
 /// Measured on speech, CPU ms for a second of sound and signal to noise: 0: 2.8 ms, 9.9 dB; 3: 4.7 ms, 10.1 dB;
-/// 5: 6.5 ms, 10.6 dB; 7: 8.7 ms, 10.7 dB; 10: 10.2 ms, 10.7 dB. Decoding takes 1.1 ms. From 7 on the encoder also
+/// 5: 6.5 ms, 10.6 dB; 7: 8.7 ms, 10.7 dB; 10: 10.2 ms, 10.7 dB. Decoding takes 1.3 ms. From 7 on the encoder also
 /// changes its mode with the sound, and frames of different modes do not fit one packet.
 const COMPLEXITY: i32 = 5;
 
 /// The bytes that the codec may use for one packet; ours have some 70 (20 ms) to 280 (80 ms).
 const ENCODED_BYTES: usize = opus_pure::MAX_PACKET_BYTES;
-
-/// The longest packet, 120 ms, in samples at [`CODEC_RATE_HZ`].
-const MAX_DECODED_SAMPLES: usize = 2_880;
 
 /// Why the codec did not do its work.
 #[derive(Debug, thiserror::Error)]

@@ -6,10 +6,12 @@ use bytes::Bytes;
 use opus::{Application, Bandwidth, Bitrate, Channels, Decoder, Encoder, ErrorCode, Repacketizer, Signal};
 
 use super::{
-    BITRATE_BPS, CODEC_RATE_HZ, COMPLEXITY, CodecError, ENCODED_BYTES, FRAME_SAMPLES, MAX_DECODED_SAMPLES,
-    check_length, within_full_scale,
+    BITRATE_BPS, CODEC_RATE_HZ, COMPLEXITY, CodecError, ENCODED_BYTES, FRAME_SAMPLES, check_length, within_full_scale,
 };
 use crate::audio::packet::{OpusPacket, PacketError};
+
+/// The longest packet, 120 ms, in samples at [`CODEC_RATE_HZ`].
+const MAX_DECODED_SAMPLES: usize = 2_880;
 
 /// Makes Opus packets for speech: variable rate around 28 kbit/s, 6.5 ms of look-ahead.
 pub struct OpusEncoder {
