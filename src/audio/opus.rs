@@ -1,11 +1,18 @@
 //! Opus packets from and to sound at the model's rate, 24 kHz mono.
+//!
+//! The codec is [`pure`], or the machine's libopus with the feature `libopus`; the types have the same methods.
 
-use std::fmt;
+pub mod halver;
+#[cfg(feature = "libopus")]
+pub mod libopus;
+pub mod pure;
 
-use bytes::Bytes;
-use opus_pure::{Application, Bandwidth, Repacketizer, Signal};
+#[cfg(feature = "libopus")]
+pub use libopus::{OpusDecoder, OpusEncoder};
+#[cfg(not(feature = "libopus"))]
+pub use pure::{OpusDecoder, OpusEncoder};
 
-use super::packet::{OpusPacket, PacketError};
+use super::packet::PacketError;
 
 /// Samples a second of the sound on this side of the codec: the rate of the model.
 pub const CODEC_RATE_HZ: u32 = 24_000;
@@ -19,15 +26,12 @@ const BITRATE_BPS: i32 = 32_000;
 /// How hard the encoder works, of 0 to 10.
 ///
 /// Measured on speech, CPU ms for a second of sound and signal to noise: 0: 2.8 ms, 9.9 dB; 3: 4.7 ms, 10.1 dB;
-/// 5: 6.5 ms, 10.6 dB; 7: 8.7 ms, 10.7 dB; 10: 10.2 ms, 10.7 dB. Decoding takes 1.1 ms. From 7 on the encoder also
+/// 5: 6.5 ms, 10.6 dB; 7: 8.7 ms, 10.7 dB; 10: 10.2 ms, 10.7 dB. Decoding takes 1.3 ms. From 7 on the encoder also
 /// changes its mode with the sound, and frames of different modes do not fit one packet.
 const COMPLEXITY: i32 = 5;
 
 /// The bytes that the codec may use for one packet; ours have some 70 (20 ms) to 280 (80 ms).
 const ENCODED_BYTES: usize = opus_pure::MAX_PACKET_BYTES;
-
-/// The longest packet, 120 ms, in samples at [`CODEC_RATE_HZ`].
-const MAX_DECODED_SAMPLES: usize = 2_880;
 
 /// Why the codec did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -44,85 +48,20 @@ pub enum CodecError {
     /// The codec itself says what is wrong.
     #[error("the Opus codec failed: {0}")]
     Codec(#[from] opus_pure::Error),
+    /// The C library says what is wrong.
+    #[cfg(feature = "libopus")]
+    #[error("libopus failed: {0}")]
+    Libopus(#[from] ::opus::Error),
 }
 
-/// Makes Opus packets for speech: variable rate around 28 kbit/s, 6.5 ms of look-ahead.
-pub struct OpusEncoder {
-    // Boxed: its state is larger than a moved value should be.
-    codec: Box<opus_pure::OpusEncoder>,
-    packet: Vec<u8>,
+fn check_length(pcm_24k_mono: &[f32]) -> Result<(), CodecError> {
+    let samples = pcm_24k_mono.len();
+    let whole = (1..=4).any(|frames| samples == frames * FRAME_SAMPLES);
+    if whole { Ok(()) } else { Err(CodecError::Length(samples)) }
 }
 
-impl OpusEncoder {
-    /// An encoder at the beginning of a stream.
-    pub fn new() -> Result<OpusEncoder, CodecError> {
-        let mut codec = Box::new(opus_pure::OpusEncoder::new(CODEC_RATE_HZ as i32, 1, Application::Voip)?);
-        codec.bitrate_bps = BITRATE_BPS;
-        codec.complexity = COMPLEXITY;
-        // Speech at this rate in this band is always one mode, so that frames can share a packet.
-        codec.signal_type = Some(Signal::Voice);
-        codec.force_bandwidth = Some(Bandwidth::Superwideband);
-        Ok(OpusEncoder { codec, packet: vec![0; ENCODED_BYTES] })
-    }
-
-    /// Makes one packet of 20, 40, 60 or 80 ms of sound, in samples from -1 to 1.
-    ///
-    /// Longer packets hold frames of 20 ms, as those of a model server do. The frames are encoded one by one: given
-    /// 40 ms or more at once, the codec was seen to make loud noise in places.
-    pub fn encode(&mut self, pcm_24k_mono: &[f32]) -> Result<OpusPacket, CodecError> {
-        let samples = pcm_24k_mono.len();
-        if !(1..=4).any(|frames| samples == frames * FRAME_SAMPLES) {
-            return Err(CodecError::Length(samples));
-        }
-        if samples == FRAME_SAMPLES {
-            let frame = self.encode_frame(pcm_24k_mono)?;
-            return Ok(OpusPacket::parse(Bytes::copy_from_slice(frame))?);
-        }
-        let mut packet = Repacketizer::new();
-        for frame in pcm_24k_mono.chunks_exact(FRAME_SAMPLES) {
-            packet.cat(self.encode_frame(frame)?).map_err(|_| CodecError::MixedModes)?;
-        }
-        Ok(OpusPacket::parse(packet.out()?.into())?)
-    }
-
-    fn encode_frame(&mut self, frame: &[f32]) -> Result<&[u8], CodecError> {
-        let length = self.codec.encode(frame, FRAME_SAMPLES, &mut self.packet)?;
-        Ok(self.packet.get(..length).unwrap_or_default())
-    }
-}
-
-impl fmt::Debug for OpusEncoder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpusEncoder").finish_non_exhaustive()
-    }
-}
-
-/// Turns Opus packets of any mode, length and channel count into sound.
-pub struct OpusDecoder {
-    codec: Box<opus_pure::OpusDecoder>,
-    pcm: Vec<f32>,
-}
-
-impl OpusDecoder {
-    /// A decoder at the beginning of a stream.
-    pub fn new() -> Result<OpusDecoder, CodecError> {
-        let codec = Box::new(opus_pure::OpusDecoder::new(CODEC_RATE_HZ as i32, 1)?);
-        Ok(OpusDecoder { codec, pcm: vec![0.0; MAX_DECODED_SAMPLES] })
-    }
-
-    /// The sound of one packet: 24 kHz mono, samples from -1 to 1, as many as the packet's duration says.
-    ///
-    /// Two channels are mixed down. Noise that passes for a packet decodes to peaks far beyond full scale; they are
-    /// cut off here, so that what follows may rely on the range.
-    pub fn decode(&mut self, packet: &OpusPacket) -> Result<Vec<f32>, CodecError> {
-        let decoded = self.codec.decode(packet.bytes(), MAX_DECODED_SAMPLES, &mut self.pcm)?;
-        let sound = self.pcm.iter().take(decoded);
-        Ok(sound.map(|&sample| if sample.is_nan() { 0.0 } else { sample.clamp(-1.0, 1.0) }).collect())
-    }
-}
-
-impl fmt::Debug for OpusDecoder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpusDecoder").finish_non_exhaustive()
-    }
+/// The decoded samples from -1 to 1, whatever the codec made of noise.
+fn within_full_scale(pcm: &[f32], decoded: usize) -> Vec<f32> {
+    let sound = pcm.iter().take(decoded);
+    sound.map(|&sample| if sample.is_nan() { 0.0 } else { sample.clamp(-1.0, 1.0) }).collect()
 }
