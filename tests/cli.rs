@@ -294,7 +294,8 @@ fn a_check_finds_out_which_servers_are_up_and_leaves_their_prompts_alone() {
     let desk = Desk::new();
     let (plain, plain_url) = simulator(&desk, &[]);
     let (_tls, tls_url) = simulator(&desk, &["--tls"]);
-    let wrong = plain_url.replace("ws://", "wss://");
+    let (_other, other_url) = simulator(&desk, &[]);
+    let wrong = other_url.replace("ws://", "wss://");
     let secret = "not-to-be-shown-not-to-be-shown-at-all";
     let urls = format!("{plain_url},{tls_url},{wrong},ws://127.0.0.1:9");
     let ran = desk.run(&["check"], &[("PERSONAPLEX_SERVER_URL", &urls), ("JWT_SECRET", secret)]);

@@ -102,7 +102,10 @@ mod tests {
     fn weak_secrets_are_told_apart() {
         assert_eq!(check_strength(&"".into()), Err(KeyError::Empty));
         assert_eq!(check_strength(&"x".repeat(31).into()), Err(KeyError::TooShort { bytes: 31 }));
-        assert_eq!(check_strength(&"x".repeat(32).into()), Ok(()));
+        assert_eq!(check_strength(&"abcdefgh".repeat(4).into()), Ok(()));
+        for plain in [" ".repeat(40), "x".repeat(32), "abcdefg".repeat(9)] {
+            assert_eq!(check_strength(&plain.into()), Err(KeyError::TooPlain));
+        }
         assert_eq!(SigningKey::new(&"".into()).err(), Some(KeyError::Empty));
         assert_eq!(format!("{:?}", SigningKey::new(&"hush".into()).unwrap()), "SigningKey(..)");
     }
