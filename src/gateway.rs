@@ -1,16 +1,21 @@
 //! The one place that knows everything: it plugs configuration, pool, sessions and doors together, and stops them.
 
-use std::{net::SocketAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    num::NonZeroU32,
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::{Actor, Addr};
-use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use actix_web::{App, HttpServer, dev::ServerHandle, http::KeepAlive, web};
 use secrecy::SecretString;
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{net::TcpStream, time::Instant};
 
 use crate::{
     auth::{KeyError, SigningKey, TicketBox, Tokens},
-    config::Settings,
+    config::{Settings, UpstreamUrl},
     http::{
         self,
         doors::{DoorPolicy, Doors, HandshakeBudget, Persona, Throttle},
@@ -40,6 +45,8 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// After our close frame: the time in which a caller's last words are read, so that no reset overtakes ours. Callers wait
 /// for it, because a WebSocket's server hangs up first (RFC 6455, 7.1.1).
 const LINGER: Duration = Duration::from_millis(500);
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
 /// Connections that one worker thread holds; calls have a limit of their own.
 const CONNECTIONS_PER_WORKER: usize = 4096;
 
@@ -89,10 +96,20 @@ pub struct Gateway {
 impl Gateway {
     /// Starts everything on the current actix system. `secret` is used where the settings have none.
     pub fn start(settings: &Settings, secret: &SecretString, rehearsal: Rehearsal) -> Result<Self, StartError> {
+        // What may fail comes first: a pool that has begun is not taken down again.
+        let address = settings.listen.address();
+        let failed = |error| StartError::Listen { address, error };
+        let listener = bind(address).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let connector = connector(settings)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
         let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
         let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
-        let upstreams = settings.upstreams.urls.iter().map(endpoint).collect();
+        let upstreams: Vec<Endpoint> =
+            settings.upstreams.urls.iter().enumerate().map(|(index, url)| endpoint(index, url)).collect();
+        for upstream in &upstreams {
+            tracing::info!(upstream = upstream.name, address = upstream.address(), tls = upstream.tls, "model server");
+        }
         let pool = PoolActor::new(upstreams, rehearsal.policy, Box::new(Observer(Arc::clone(&metrics)))).start();
         let seats = SeatLimits {
             total: settings.session.max_sessions as usize,
@@ -115,13 +132,13 @@ impl Gateway {
             },
             limits: limits(settings),
             switchboard: Switchboard::new(seats, pool.clone()),
-            connector: connector(settings)?,
+            connector,
             metrics,
             throttle: Throttle::new(
                 NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN),
             ),
         });
-        let (server, address) = listen(settings, &doors, rehearsal.workers)?;
+        let server = serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
         let close = settings.upstreams.close_timeout;
         Ok(Self { address, doors, pool, server, drain: settings.drain.deadline, close })
@@ -137,8 +154,9 @@ impl Gateway {
         self.doors.switchboard.active()
     }
 
-    /// Refuses new calls, lets the live ones end or reach the deadline, and closes everything in order.
-    pub async fn stop(self) {
+    /// Refuses new calls, lets the live ones end or reach the deadline, and closes everything in order. Gives the number
+    /// of calls that had to be cut off.
+    pub async fn stop(&self) -> usize {
         self.doors.metrics.draining();
         let (deadline, calls) = (Instant::now() + self.drain, self.sessions());
         tracing::info!(calls, deadline_seconds = self.drain.as_secs(), "draining");
@@ -151,6 +169,13 @@ impl Gateway {
         // The pool may be gone already; then nothing is left to stop.
         let _ = self.pool.send(Stop).await;
         tracing::info!("stopped");
+        left
+    }
+
+    /// Ends every call now, as a shutdown that cannot wait does; [`Gateway::stop`] then has nothing left to wait for.
+    pub fn hurry(&self) {
+        tracing::warn!(calls = self.sessions(), "told twice to stop: calls are ended now");
+        self.doors.switchboard.end_all(Ending::Drained);
     }
 
     /// The legs close by themselves; a process that ends before the servers said so would leave them in doubt.
@@ -167,8 +192,9 @@ impl Gateway {
     }
 }
 
-fn endpoint(url: &crate::config::UpstreamUrl) -> Endpoint {
-    Endpoint { tls: url.tls, host: url.host.clone(), port: url.port, path_prefix: url.prefix.clone() }
+fn endpoint(index: usize, url: &UpstreamUrl) -> Endpoint {
+    let name = (index + 1).to_string();
+    Endpoint { name, tls: url.tls, host: url.host.clone(), port: url.port, path_prefix: url.prefix.clone() }
 }
 
 fn connector(settings: &Settings) -> Result<UpstreamConnector, TlsError> {
@@ -197,16 +223,22 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-/// Binds and runs the HTTP server. No access log: request lines hold tickets.
-fn listen(
-    settings: &Settings,
-    doors: &web::Data<Doors>,
-    workers: usize,
-) -> Result<(ServerHandle, SocketAddr), StartError> {
-    let address = settings.listen.address();
+/// Takes the port, before anything that would have to be taken down again.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Runs the HTTP server. No access log: request lines hold tickets.
+fn serve(listener: TcpListener, doors: &web::Data<Doors>, workers: usize) -> std::io::Result<ServerHandle> {
     let doors = doors.clone();
     let mut server = HttpServer::new(move || App::new().app_data(doors.clone()).configure(http::routes))
         .disable_signals()
+        // A second request on a connection has no deadline for its head; so there is none.
+        .keep_alive(KeepAlive::Disabled)
         .max_connections(CONNECTIONS_PER_WORKER)
         .client_request_timeout(Duration::from_secs(5))
         .client_disconnect_timeout(LINGER)
@@ -219,12 +251,10 @@ fn listen(
     if workers > 0 {
         server = server.workers(workers);
     }
-    let server = server.bind(address).map_err(|error| StartError::Listen { address, error })?;
-    let bound = server.addrs().first().copied().unwrap_or(address);
-    let server = server.run();
+    let server = server.listen(listener)?.run();
     let handle = server.handle();
     actix_rt::spawn(server);
-    Ok((handle, bound))
+    Ok(handle)
 }
 
 /// Sound must leave at once, and what a caller does not read must be noticed while it is still fresh.
@@ -262,5 +292,18 @@ impl PoolObserver for Observer {
         if let Return::Quarantined(reason) = what {
             self.0.quarantined(reason.code());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Environment};
+
+    #[test]
+    fn the_written_defaults_are_those_of_the_machine_and_free_a_slot_in_time() {
+        let limits = limits(&config::load(None, &Environment::new()).unwrap());
+        assert_eq!(limits, Limits::default());
+        assert!(limits.lost_after + limits.ping_interval <= Duration::from_secs(20));
     }
 }

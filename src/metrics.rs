@@ -7,6 +7,8 @@ use std::{borrow::Cow, fmt, time::Duration};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
+use crate::protocol::ending::Ending;
+
 /// What a series counts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -136,6 +138,9 @@ pub const TABLE: &[Series] = &[
     BUILD_INFO,
 ];
 
+/// The client wires.
+const PROTOCOLS: [&str; 2] = ["native", "moshi"];
+
 static METADATA: Metadata<'static> = Metadata::new("tandem", Level::INFO, None);
 
 /// A label's value, from a closed set.
@@ -174,7 +179,32 @@ impl Metrics {
         let metrics = Self { handle: recorder.handle(), recorder };
         metrics.gauge(&BUILD_INFO, &[env!("CARGO_PKG_VERSION").into()]).set(1.0);
         metrics.gauge(&DRAINING, &[]).set(0.0);
+        metrics.begin_at_zero();
         Ok(metrics)
+    }
+
+    /// Exports closed sets of labels from the start: a rate needs the zero before the first event.
+    fn begin_at_zero(&self) {
+        for protocol in PROTOCOLS {
+            let protocol = || Value::from(protocol);
+            self.gauge(&SESSIONS_ACTIVE, &[protocol()]).set(0.0);
+            self.counter(&SESSIONS_STARTED, &[protocol()]).increment(0);
+            for ending in Ending::ALL {
+                self.counter(&SESSIONS_ENDED, &[protocol(), ending.code().into()]).increment(0);
+            }
+        }
+        for direction in ["up", "down"] {
+            self.counter(&FRAMES, &[direction.into()]).increment(0);
+            for reason in ["pre_handshake", "backlog"] {
+                self.counter(&FRAMES_DROPPED, &[direction.into(), reason.into()]).increment(0);
+            }
+        }
+        for (row, result) in [(&ADMISSION, "immediate"), (&AUTH, "ok")] {
+            self.counter(row, &[result.into(), "ok".into()]).increment(0);
+        }
+        for state in ["free", "leased", "quarantined"] {
+            self.slots(state, 0);
+        }
     }
 
     /// The exposition text, format 0.0.4.
@@ -335,6 +365,7 @@ mod tests {
     #[test]
     fn a_call_leaves_its_traces() {
         let metrics = Metrics::new().unwrap();
+        assert!(metrics.render().contains("tandem_sessions_ended_total{protocol=\"moshi\",reason=\"client_lost\"} 0"));
         let call = metrics.call("native");
         call.frame_up();
         call.ready(Duration::from_millis(700), Duration::from_millis(600));

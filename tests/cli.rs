@@ -281,11 +281,21 @@ fn a_check_tells_all_problems_at_once() {
 }
 
 #[test]
+fn a_check_tries_out_the_files_that_serve_would_use() {
+    let desk = Desk::new();
+    for (name, value) in [("TANDEM__UPSTREAMS__CA_FILE", "/nope.pem"), ("TANDEM__STATE__DIR", "/proc/x")] {
+        let ran = desk.run(&["check", "--offline"], &[(name, value)]);
+        assert!(ran.status == Some(1) && ran.stderr.contains(value), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_check_finds_out_which_servers_are_up_and_leaves_their_prompts_alone() {
     let desk = Desk::new();
     let (plain, plain_url) = simulator(&desk, &[]);
     let (_tls, tls_url) = simulator(&desk, &["--tls"]);
-    let wrong = plain_url.replace("ws://", "wss://");
+    let (_other, other_url) = simulator(&desk, &[]);
+    let wrong = other_url.replace("ws://", "wss://");
     let secret = "not-to-be-shown-not-to-be-shown-at-all";
     let urls = format!("{plain_url},{tls_url},{wrong},ws://127.0.0.1:9");
     let ran = desk.run(&["check"], &[("PERSONAPLEX_SERVER_URL", &urls), ("JWT_SECRET", secret)]);
@@ -412,7 +422,11 @@ fn a_server_that_others_can_reach_refuses_to_start_half_configured() {
     }
     let (_server, url) = serve(&desk, &[], &[]);
     let port = url.rsplit(':').next().unwrap();
-    let ran = desk.run(&["serve", "--port", port], &[]);
+    let ran = desk.run(&["serve", "--port", port], &[("TANDEM__STATE__DIR", "elsewhere")]);
     assert_eq!(ran.status, Some(1));
     assert!(ran.stderr.contains("cannot be listened on") && ran.stderr.contains("PORT"), "{ran:?}");
+    assert!(!ran.stderr.contains("ERROR"), "no alarm beside the sentence: {ran:?}");
+    let ran = desk.run(&["serve", "--port", "0"], &[]);
+    assert!(ran.status == Some(1) && ran.stderr.contains("another tandem serves from .tandem"), "{ran:?}");
+    assert!(desk.path(".tandem/dev.json").exists(), "the first one is still found");
 }

@@ -249,6 +249,8 @@ proptest! {
             call.play(event);
             for effect in &call.effects {
                 prop_assert!(!closed_before, "after the end: {effect}");
+                let event = effect.starts_with("error") || effect.starts_with("pong") || effect.starts_with("expiring");
+                prop_assert!(ended == 0 || !event, "{effect} after the last word");
                 ended += i32::from(effect.starts_with("ended"));
                 done += i32::from(effect.starts_with("Done"));
                 asked += i32::from(effect.starts_with("Acquire"));

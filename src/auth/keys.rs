@@ -1,5 +1,6 @@
 //! The secrets that sign tokens: how they are made, judged and held.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use base64::Engine as _;
@@ -9,6 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 /// The shortest signing secret outside development, in bytes: as long as an HS256 signature (RFC 7518, section 3.2).
 pub const MIN_SECRET_BYTES: usize = 32;
+
+/// Different bytes that a secret must have at least: 32 random ones have 30 on average.
+const MIN_DISTINCT_BYTES: usize = 8;
 
 /// Random bytes in a secret or a ticket: 256 bits.
 pub(super) const RANDOM_BYTES: usize = 32;
@@ -25,6 +29,9 @@ pub enum KeyError {
         /// How long it is.
         bytes: usize,
     },
+    /// The secret is long, but made of next to nothing.
+    #[error("the signing secret has fewer than {MIN_DISTINCT_BYTES} different characters; use a random one")]
+    TooPlain,
     /// The token could not be signed.
     #[error("the token could not be signed with this secret")]
     Signing,
@@ -42,12 +49,15 @@ pub(super) fn random_bytes() -> [u8; RANDOM_BYTES] {
     bytes
 }
 
-/// Judges a secret by the rule for production: at least [`MIN_SECRET_BYTES`] bytes.
+/// Judges a secret by the rule for production: at least [`MIN_SECRET_BYTES`] bytes, and not all alike.
 pub fn check_strength(secret: &SecretString) -> Result<(), KeyError> {
     match secret.expose_secret().len() {
         0 => Err(KeyError::Empty),
         bytes if bytes < MIN_SECRET_BYTES => Err(KeyError::TooShort { bytes }),
-        _ => Ok(()),
+        _ => {
+            let different: HashSet<u8> = secret.expose_secret().bytes().collect();
+            if different.len() < MIN_DISTINCT_BYTES { Err(KeyError::TooPlain) } else { Ok(()) }
+        }
     }
 }
 
@@ -92,7 +102,10 @@ mod tests {
     fn weak_secrets_are_told_apart() {
         assert_eq!(check_strength(&"".into()), Err(KeyError::Empty));
         assert_eq!(check_strength(&"x".repeat(31).into()), Err(KeyError::TooShort { bytes: 31 }));
-        assert_eq!(check_strength(&"x".repeat(32).into()), Ok(()));
+        assert_eq!(check_strength(&"abcdefgh".repeat(4).into()), Ok(()));
+        for plain in [" ".repeat(40), "x".repeat(32), "abcdefg".repeat(9)] {
+            assert_eq!(check_strength(&plain.into()), Err(KeyError::TooPlain));
+        }
         assert_eq!(SigningKey::new(&"".into()).err(), Some(KeyError::Empty));
         assert_eq!(format!("{:?}", SigningKey::new(&"hush".into()).unwrap()), "SigningKey(..)");
     }

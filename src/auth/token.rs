@@ -159,6 +159,11 @@ impl Tokens {
         }
     }
 
+    /// Whether the token that `identity` was verified by would be refused as expired now.
+    pub fn has_expired(&self, identity: &Identity, now_unix_s: u64) -> bool {
+        now_unix_s >= identity.expires_at_unix_s.saturating_add(self.rules.leeway.as_secs())
+    }
+
     /// Signs a token for `user` that these rules accept from `now_unix_s` on, for `ttl`.
     pub fn mint(&self, user: &UserId, ttl: Duration, now_unix_s: u64) -> Result<SecretString, KeyError> {
         let mut claims = json!({

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
 use crate::protocol::native::ExpiryReason;
@@ -39,7 +39,7 @@ pub(super) struct CallArguments {
     url: Option<String>,
     /// The caller's token; better given in the variable TANDEM_TOKEN.
     #[arg(long)]
-    token: Option<String>,
+    token: Option<SecretString>,
     /// The wire: Tandem's own, or PersonaPlex's (which model servers speak, too).
     #[arg(long, value_enum, default_value_t = WireFlag::Native)]
     wire: WireFlag,
@@ -54,7 +54,7 @@ pub(super) struct CallArguments {
     voice: Option<String>,
     /// What the assistant is told to be.
     #[arg(long)]
-    prompt: Option<String>,
+    prompt: Option<SecretString>,
     /// The silence after the file before hanging up.
     #[arg(long, value_name = "SECONDS", default_value_t = 3.0, value_parser = seconds)]
     tail: f64,
@@ -147,7 +147,8 @@ fn settings(
     state_directory: &Path,
     token_variable: Option<String>,
 ) -> Result<CallerSettings, String> {
-    let token = arguments.token.clone().or(token_variable).filter(|token| !token.is_empty()).map(SecretString::from);
+    let token = arguments.token.clone().or(token_variable.map(SecretString::from));
+    let token = token.filter(|token| !token.expose_secret().is_empty());
     let (url, token) = match (&arguments.url, token) {
         (Some(url), token) => (url.clone(), token),
         (None, token) => {
@@ -165,7 +166,7 @@ fn settings(
     settings.credential = token.map_or(Credential::None, Credential::Bearer);
     settings.trust = if arguments.insecure { Trust::Any } else { Trust::System };
     settings.voice = arguments.voice.clone();
-    settings.text_prompt = arguments.prompt.clone().map(SecretString::from);
+    settings.text_prompt = arguments.prompt.clone();
     settings.hang_up = HangUp::AfterSource { tail: Duration::from_secs_f64(arguments.tail) };
     Ok(settings)
 }

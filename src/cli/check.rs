@@ -7,8 +7,10 @@ use clap::Args;
 use futures_util::future::join_all;
 
 use crate::config::{self, Settings, UpstreamUrl};
+use crate::session::leg::upstream::connect::{ConnectTimeouts, TlsTrust, UpstreamConnector};
 use crate::sim::caller::{Address, CallerError, HttpAnswer, Trust, http_get};
 
+use super::state_lock::{StateLock, StateLockError};
 use super::{ConfigArguments, terminal};
 
 /// The longest wait for each of connecting, TLS and the answer; a busy model server answers late.
@@ -28,6 +30,7 @@ pub(super) struct CheckArguments {
 pub(super) async fn check(arguments: &CheckArguments) -> Result<ExitCode, String> {
     let settings = arguments.config.load(&config::process_environment())?;
     show(&settings);
+    try_out(&settings)?;
     if arguments.offline || settings.upstreams.urls.is_empty() {
         if settings.upstreams.urls.is_empty() {
             terminal::say("\nNo model servers are set (PERSONAPLEX_SERVER_URL); simulated ones take the calls.");
@@ -49,6 +52,19 @@ pub(super) async fn check(arguments: &CheckArguments) -> Result<ExitCode, String
         0 => Ok(ExitCode::SUCCESS),
         down => Err(format!("{down} of {} model servers cannot take calls", findings.len())),
     }
+}
+
+/// Does what `serve` would do with files, so that it fails here first.
+fn try_out(settings: &Settings) -> Result<(), String> {
+    let trust = TlsTrust { ca_file: settings.upstreams.ca_file.clone(), insecure: settings.upstreams.insecure_tls };
+    let connector = UpstreamConnector::new(&trust, ConnectTimeouts::default()).err().map(|error| error.to_string());
+    let state = match StateLock::take(&settings.state.dir) {
+        // A server that runs here has tried it out already.
+        Ok(_) | Err(StateLockError::Taken { .. }) => None,
+        Err(error) => Some(error.to_string()),
+    };
+    let problems: Vec<String> = connector.into_iter().chain(state).collect();
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("\ntandem: ")) }
 }
 
 fn show(settings: &Settings) {

@@ -11,6 +11,7 @@ mod private_file;
 mod serve;
 mod simulate;
 mod simulators;
+mod state_lock;
 mod stop;
 mod terminal;
 mod token;

@@ -14,6 +14,7 @@ use crate::http::identity::unix_now_seconds;
 use crate::telemetry;
 
 use super::simulators::Simulators;
+use super::state_lock::StateLock;
 use super::{ConfigArguments, DevState, StopSignals, terminal};
 
 /// How long the token lives that a development server hands out.
@@ -61,6 +62,8 @@ pub(super) fn serve(arguments: &ServeArguments) -> Result<ExitCode, String> {
 /// Serves with these settings until a signal, or until something that cannot be lived without is gone.
 fn run(mut settings: Settings) -> Result<ExitCode, String> {
     telemetry::start(log_format(settings.logging.format), log_level(settings.logging.level));
+    // Held until the end: two processes would not know of each other's calls.
+    let _lock = StateLock::take(&settings.state.dir).map_err(|error| error.to_string())?;
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     let simulators = match settings.simulator.enabled {
         true => Some(Simulators::start(&settings.simulator)?),
@@ -84,15 +87,20 @@ fn run(mut settings: Settings) -> Result<ExitCode, String> {
     Ok(ExitCode::from(u8::try_from(stopped?).unwrap_or(1)))
 }
 
-/// Ends in order at the first signal, and at once at the second.
+/// Ends in order at the first signal, and hurries at the second. The status is 1 if calls were cut off without a word.
 async fn stop_when_told(gateway: Gateway, mut signals: StopSignals) {
     signals.next().await;
-    tokio::select! {
-        () = gateway.stop() => {}
-        () = signals.next() => tracing::warn!("told twice to stop: calls are cut off"),
-    }
+    let stopping = gateway.stop();
+    tokio::pin!(stopping);
+    let cut_off = tokio::select! {
+        cut_off = &mut stopping => cut_off,
+        () = signals.next() => {
+            gateway.hurry();
+            stopping.await
+        }
+    };
     if let Some(system) = actix_rt::System::try_current() {
-        system.stop();
+        system.stop_with_code(i32::from(cut_off > 0));
     }
 }
 

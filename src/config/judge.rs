@@ -177,7 +177,7 @@ impl Judge {
             let which = format!("wrong in its part {}", at + 1);
             match written.trim().parse::<UpstreamUrl>() {
                 // Two names for one server would let two calls meet on it.
-                Ok(url) if urls.contains(&url) => {
+                Ok(url) if urls.iter().any(|known: &UpstreamUrl| known.identity() == url.identity()) => {
                     self.value("upstreams.urls", format!("{which} ({url} again)"), "every server once");
                 }
                 Ok(url) => urls.push(url),

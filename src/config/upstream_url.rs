@@ -76,8 +76,23 @@ fn is_path_byte(byte: u8) -> bool {
 impl UpstreamUrl {
     /// Whether the server is on this machine, where nobody listens in between.
     pub fn is_loopback(&self) -> bool {
-        let bare = self.host.trim_start_matches('[').trim_end_matches(']');
+        let bare = self.host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
         bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+impl UpstreamUrl {
+    /// What makes it the same server as another: whatever name of this machine it has, and with TLS or without.
+    ///
+    /// Names that only the network knows to be one server are not recognised.
+    pub fn identity(&self) -> (String, u16, &str) {
+        let bare = self.host.trim_matches(['[', ']']).trim_end_matches('.');
+        let host = match bare.parse::<IpAddr>() {
+            _ if self.is_loopback() => "loopback".to_owned(),
+            Ok(address) => address.to_canonical().to_string(),
+            Err(_) => bare.to_owned(),
+        };
+        (host, self.port, &self.prefix)
     }
 }
 
@@ -107,6 +122,27 @@ mod tests {
         ];
         for (written, expected) in table {
             assert_eq!(written.parse::<UpstreamUrl>().map(|url| url.to_string()), Ok(expected.to_owned()), "{written}");
+        }
+    }
+
+    #[test]
+    fn one_server_has_one_identity_however_it_is_written() {
+        let same = |a: &str, b: &str| {
+            a.parse::<UpstreamUrl>().unwrap().identity() == b.parse::<UpstreamUrl>().unwrap().identity()
+        };
+        for (a, b) in [
+            ("ws://127.0.0.1:1", "ws://localhost:1"),
+            ("ws://127.0.0.1:1", "wss://127.0.0.1:1"),
+            ("ws://[::1]:1", "ws://[0:0:0:0:0:0:0:1]:1"),
+            ("ws://[::1]:1", "ws://127.0.0.1:1"),
+            ("ws://localhost.:1", "ws://localhost:1"),
+            ("ws://h.example:1", "ws://H.example.:1/api/chat"),
+            ("ws://10.0.0.1:1", "ws://[::ffff:10.0.0.1]:1"),
+        ] {
+            assert!(same(a, b), "{a} {b}");
+        }
+        for (a, b) in [("ws://h:1", "ws://h:2"), ("ws://h:1", "ws://i:1"), ("ws://h:1/a", "ws://h:1/b")] {
+            assert!(!same(a, b), "{a} {b}");
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_web::HttpRequest;
+use actix_web::{HttpMessage, HttpRequest, http::header};
 
 use super::{
     doors::{Doors, Wishes},
@@ -34,6 +34,10 @@ pub struct Admitted {
 pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door: Door) -> Result<Admitted, Refusal> {
     if actix_http::ws::verify_handshake(request.head()).is_err() {
         return Err(Problem::UpgradeRequired.into());
+    }
+    // The server below would take what follows for a body, and hear none of it.
+    if request.headers().contains_key(header::CONTENT_LENGTH) || request.chunked().unwrap_or(true) {
+        return Err(Problem::BadRequest.into());
     }
     identity::check_origin(doors, request)?;
     let dialect = query.dialect(door)?;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Refusals a second that are told on an upgraded socket; the rest get their HTTP status alone.
-const SOCKET_REFUSALS_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
+const SOCKET_REFUSALS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
 /// The voice and prompt that a caller asked for.
 #[derive(Clone, Debug, Default)]

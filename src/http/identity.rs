@@ -30,6 +30,9 @@ pub fn caller(doors: &Doors, request: &HttpRequest, query: &CallQuery) -> Result
         let redeemed = doors.tickets.redeem(ticket.expose_secret(), doors.now());
         doors.metrics.auth(redeemed.as_ref().err().map(|error| error.label()));
         let redeemed = redeemed?;
+        if doors.tokens.has_expired(&redeemed.identity, unix_now_seconds()) {
+            return Err(Problem::TokenExpired);
+        }
         return Ok((redeemed.identity, Some(redeemed.terms)));
     }
     match &query.token {

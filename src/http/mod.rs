@@ -22,8 +22,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(get("/api/chat").route(web::get().to(voice::moshi)))
         .service(get("/t/{ticket}/api/chat").route(web::get().to(voice::moshi)))
         .service(only("/v1/tickets", "POST").route(web::post().to(tickets::mint)))
-        .service(get("/healthz").route(web::get().to(health::healthz)))
-        .service(get("/readyz").route(web::get().to(health::readyz)))
+        .service(get("/healthz").route(web::get().to(health::healthz)).route(web::head().to(health::healthz)))
+        .service(get("/readyz").route(web::get().to(health::readyz)).route(web::head().to(health::readyz)))
         .service(get("/metrics").route(web::get().to(health::metrics)))
         .default_service(web::to(health::nothing_here));
 }

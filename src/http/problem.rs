@@ -119,6 +119,8 @@ problems! {
     BadPrompt => row("bad_prompt", 400, "The prompt must have some text and fit into one request line; shorten it or leave it out."),
     /// The body is too long.
     BodyTooLarge => row("body_too_large", 413, "The request's body is too long; send at most 4096 bytes."),
+    /// The body does not come.
+    BodyTimeout => row("body_timeout", 408, "The request's body did not come within 5 seconds; send it at once."),
     /// An ordinary request where a WebSocket is expected.
     UpgradeRequired => row("upgrade_required", 426, "This address speaks WebSocket; open it with a WebSocket client.").close_code(4400),
     /// The user has as many calls as one may have.

@@ -1,8 +1,11 @@
 //! `POST /v1/tickets`: a one-use ticket for clients that can only open a URL.
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 
 use super::{
     admission,
@@ -13,6 +16,9 @@ use super::{
 
 /// The longest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 4096;
+
+/// How long the body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a ticket is to be bound to. Every field is optional, as is the body.
 #[derive(Default, Deserialize)]
@@ -46,9 +52,10 @@ async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> 
     if doors.switchboard.is_draining() {
         return Err(Problem::Draining.into());
     }
-    let body = match payload.to_bytes_limited(MAX_BODY_BYTES).await {
-        Ok(read) => read.map_err(|_| Problem::BadRequest)?,
-        Err(_) => return Err(Problem::BodyTooLarge.into()),
+    let body = match timeout(BODY_TIMEOUT, payload.to_bytes_limited(MAX_BODY_BYTES)).await {
+        Ok(Ok(read)) => read.map_err(|_| Problem::BadRequest)?,
+        Ok(Err(_)) => return Err(Problem::BodyTooLarge.into()),
+        Err(_) => return Err(Problem::BodyTimeout.into()),
     };
     let wishes = wishes(doors, &body)?;
     // What could never become a call is refused now, not when the ticket is used.

@@ -102,7 +102,7 @@ impl Handler<GiveBack> for PoolActor {
         };
         if changed {
             if let (Return::Quarantined(reason), Some(endpoint)) = (what, self.roster.endpoint(grant)) {
-                tracing::warn!(upstream = endpoint.label(), reason = reason.code(), "slot quarantined");
+                tracing::warn!(upstream = endpoint.name, reason = reason.code(), "slot quarantined");
             }
             self.observer.returned(what);
             self.observe();
@@ -157,7 +157,7 @@ mod tests {
 
     fn pool(count: u16) -> Addr<PoolActor> {
         let upstreams = (1..=count)
-            .map(|port| Endpoint { tls: false, host: "h".into(), port, path_prefix: String::new() })
+            .map(|port| Endpoint { name: "1".into(), tls: false, host: "h".into(), port, path_prefix: String::new() })
             .collect();
         PoolActor::new(upstreams, Policy::default(), Box::new(Nobody)).start()
     }

@@ -108,7 +108,7 @@ mod tests {
 
     fn told(by: impl FnOnce(Lease)) -> Vec<Return> {
         let desk = Arc::new(Notebook::default());
-        let endpoint = Endpoint { tls: false, host: "h".into(), port: 1, path_prefix: String::new() };
+        let endpoint = Endpoint { name: "1".into(), tls: false, host: "h".into(), port: 1, path_prefix: String::new() };
         by(Lease::new(Grant { upstream: 0, generation: 1 }, endpoint, desk.clone()));
         desk.0.lock().unwrap().clone()
     }

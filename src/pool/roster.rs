@@ -20,6 +20,9 @@ pub type UpstreamIndex = usize;
 /// Where a model server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
+    /// What it is called in metrics and readiness, which strangers may read: whoever knows the address of a stock server
+    /// can open a second socket to it.
+    pub name: String,
     /// Whether TLS is spoken (`wss`).
     pub tls: bool,
     /// Host name or address, IPv6 in brackets.
@@ -31,8 +34,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// `host:port`, the name of the upstream in metrics and logs.
-    pub fn label(&self) -> String {
+    /// `host:port`, for the log.
+    pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 }
@@ -118,7 +121,7 @@ pub struct Roster {
 /// A slot as others may see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SlotSnapshot {
-    /// `host:port`.
+    /// The upstream's name.
     pub upstream: String,
     /// What it is doing.
     pub state: SlotState,
@@ -176,7 +179,7 @@ impl Roster {
 
     /// Every slot and what it is doing.
     pub fn snapshot(&self) -> Vec<SlotSnapshot> {
-        self.slots.iter().map(|slot| SlotSnapshot { upstream: slot.endpoint.label(), state: slot.state }).collect()
+        self.slots.iter().map(|slot| SlotSnapshot { upstream: slot.endpoint.name.clone(), state: slot.state }).collect()
     }
 
     fn current(&mut self, grant: Grant) -> Option<&mut Slot> {
@@ -194,7 +197,7 @@ mod tests {
 
     fn roster(count: u16) -> Roster {
         let endpoints = (0..count)
-            .map(|n| Endpoint { tls: false, host: "h".into(), port: n, path_prefix: String::new() })
+            .map(|n| Endpoint { name: "1".into(), tls: false, host: "h".into(), port: n, path_prefix: String::new() })
             .collect();
         Roster::new(endpoints, Policy::default())
     }

@@ -153,9 +153,9 @@ impl SessionActor {
             ctx.notify(Control::End(Ending::Internal));
             return;
         };
-        let label = lease.endpoint().label();
-        tracing::debug!(attempt, upstream = label, "opening upstream leg");
-        self.last_upstream = Some((lease.upstream(), label));
+        let name = lease.endpoint().name.clone();
+        tracing::debug!(attempt, upstream = name, "opening upstream leg");
+        self.last_upstream = Some((lease.upstream(), name));
         let (handle, heard) = upstream::open(&self.connector, lease, &self.target);
         self.upstream = Some(handle);
         ctx.add_stream(tokio_stream::StreamExt::map(heard, move |input| FromUpstream(attempt, input)));
@@ -171,7 +171,7 @@ impl SessionActor {
             Note::AttemptFailed(end) => {
                 let result = end.map_or("handshake_timeout", super::machine::UpstreamEnd::code);
                 self.count_attempt(result);
-                tracing::warn!(upstream = self.upstream_label(), result, "attempt on upstream failed");
+                tracing::warn!(upstream = self.upstream_name(), result, "attempt on upstream failed");
             }
             Note::FirstAudio(since_start) => self.call.first_audio(since_start),
             Note::Filled => self.call.frame_filled(),
@@ -184,11 +184,11 @@ impl SessionActor {
     }
 
     fn count_attempt(&self, result: &'static str) {
-        self.metrics.attempt(self.upstream_label().to_owned(), result);
+        self.metrics.attempt(self.upstream_name().to_owned(), result);
     }
 
-    fn upstream_label(&self) -> &str {
-        self.last_upstream.as_ref().map_or("none", |(_, label)| label)
+    fn upstream_name(&self) -> &str {
+        self.last_upstream.as_ref().map_or("none", |(_, name)| name)
     }
 
     fn done(&mut self, summary: &Summary, ctx: &mut Context<Self>) {
@@ -198,7 +198,7 @@ impl SessionActor {
             ending = summary.ending.code(),
             duration_ms = millis(summary.duration),
             attempts = summary.attempts,
-            upstream = self.upstream_label(),
+            upstream = self.upstream_name(),
             "session ended"
         );
         if let Some(leg) = self.client.take() {

@@ -154,6 +154,14 @@ impl Switchboard {
         self.reach.get(&session).is_some_and(|recipient| recipient.try_send(control).is_ok())
     }
 
+    /// Ends every call now.
+    pub fn end_all(&self, ending: Ending) {
+        for session in &self.reach {
+            // A full mailbox belongs to a session that is busy ending.
+            let _ = session.try_send(Control::End(ending));
+        }
+    }
+
     /// Refuses new calls, tells the live ones, and waits until they are over or `deadline` and `grace` have passed.
     /// Gives the number of calls that are left.
     pub async fn drain(&self, deadline: Instant, grace: Duration) -> usize {
@@ -238,7 +246,7 @@ mod tests {
             fn slots(&self, _: &[SlotSnapshot]) {}
             fn returned(&self, _: Return) {}
         }
-        let slot = Endpoint { tls: false, host: "h".into(), port: 1, path_prefix: String::new() };
+        let slot = Endpoint { name: "1".into(), tls: false, host: "h".into(), port: 1, path_prefix: String::new() };
         let pool = PoolActor::new(vec![slot], Policy::default(), Box::new(Nobody)).start();
         Switchboard::new(SeatLimits { total, per_user }, pool)
     }

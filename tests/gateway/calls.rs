@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use crate::{
     echo::delay_of,
     house::{House, PATIENCE, quiet, speech},
+    refusals::{bearer, get, knock},
 };
 
 const PCM: Wire = Wire::Native(Audio::Pcm16 { rate_hz: 24_000 });
@@ -216,9 +217,21 @@ async fn a_shutdown_tells_the_caller_and_waits_for_the_servers() {
         let call = actix_web::rt::spawn(caller::call(settings));
         let ready = async { while !matches!(heard.recv().await, Some(CallEvent::Ready) | None) {} };
         tokio::time::timeout(PATIENCE, ready).await.unwrap();
-        let House { gateway, servers } = house;
-        gateway.stop().await;
-        let log = servers[0].log();
+        let stopping = house.gateway.stop();
+        let looking = async {
+            if wire == Wire::Moshi {
+                return;
+            }
+            let warned = async { while !matches!(heard.recv().await, Some(CallEvent::Expiring { .. }) | None) {} };
+            tokio::time::timeout(PATIENCE, warned).await.unwrap();
+            assert_eq!(get(&house, "/readyz").await.status, 503);
+            assert_eq!(get(&house, "/healthz").await.status, 200);
+            let refused = knock(&house, "/v1/voice", &[bearer(&house, "bob")]).await.refusal();
+            assert_eq!(refused, (503, "drained".to_owned()));
+        };
+        let (cut_off, ()) = tokio::join!(stopping, looking);
+        assert_eq!(cut_off, 0);
+        let log = house.servers[0].log();
         assert!(log.iter().all(|call| call.end.is_some()), "the server's socket was closed before the end: {log:?}");
         let report = call.await.unwrap();
         assert_eq!((report.ending, report.close_code), (Some(Ending::Drained), code), "{report:?}");

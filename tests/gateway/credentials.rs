@@ -149,7 +149,29 @@ async fn a_ticket_opens_one_call_in_any_of_its_places() {
     }
     for call in house.log() {
         assert_eq!(call.voice_asked.as_deref(), Some("NATM1.pt"), "the settings are bound to the ticket");
+        assert_eq!(call.prompt_asked.as_ref().map(|prompt| prompt.expose()), Some("You are Bo."));
     }
+}
+
+#[actix_web::test]
+async fn a_ticket_counts_as_its_users_call() {
+    let house = House::set(quiet(), 4, &[("TANDEM__SESSION__MAX_SESSIONS_PER_USER", "1")]).await;
+    let (first, second) = (ticket(&house, "").await, ticket(&house, "").await);
+    let mut open = knock(&house, first["voice_path"].as_str().unwrap(), &[]).await.socket();
+    event(&mut open, "session.ready").await;
+    let refused = knock(&house, second["voice_path"].as_str().unwrap(), &[]).await.refusal();
+    assert_eq!(refused, (429, "too_many_calls".to_owned()), "both are ann's");
+}
+
+#[actix_web::test]
+async fn a_ticket_does_not_outlive_the_token_it_was_minted_for() {
+    let house = House::new(quiet(), 1).await;
+    let doors = &house.gateway.doors;
+    let mut ann = doors.tokens.verify(house.token("ann").expose_secret(), unix_now_seconds()).unwrap();
+    ann.expires_at_unix_s = unix_now_seconds() - 31;
+    let ticket = doors.tickets.mint(ann, Wishes::default(), doors.now()).unwrap();
+    let late = knock(&house, &format!("/v1/voice?ticket={}", ticket.expose_secret()), &[]).await.refusal();
+    assert_eq!(late, (401, "token_expired".to_owned()), "the leeway is 30 s");
 }
 
 #[actix_web::test]

@@ -63,6 +63,7 @@ async fn persist(house: &House, n: usize) -> CallReport {
         again.tick().await;
         let mut settings = house.caller(&format!("user {n}"), Wire::Native(Audio::Opus));
         settings.text_prompt = Some(SecretString::from(mine(n)));
+        settings.voice = Some(VOICES[n % VOICES.len()].into());
         settings.hearing = Hearing::Count;
         settings.hang_up = HangUp::After(Duration::from_millis(20 + (n % 5) as u64 * 10));
         if n.is_multiple_of(20) {
@@ -75,6 +76,9 @@ async fn persist(house: &House, n: usize) -> CallReport {
     }
     panic!("caller {n} was never answered");
 }
+
+/// Neighbours have different voices.
+const VOICES: [&str; 5] = ["NATF0.pt", "NATM1.pt", "VARF2.pt", "VARM4.pt", "NATF3.pt"];
 
 fn mine(n: usize) -> String {
     format!("Only caller {n} may hear this.")

@@ -12,6 +12,8 @@ use tandem::{
     },
 };
 
+use tokio_tungstenite::tungstenite::Message;
+
 use crate::house::{House, quiet};
 
 const PCM: Wire = Wire::Native(Audio::Pcm16 { rate_hz: 24_000 });
@@ -88,6 +90,19 @@ async fn what_the_caller_sends_of_the_bad_queries_never_reaches_a_server() {
     assert!(log.iter().all(|call| !call.prompt_asked.as_ref().unwrap().expose().trim().is_empty()));
     assert_eq!(log[2].voice_given.as_deref(), Some("NATM2.pt"));
     assert!(log[2].prompt_given.as_ref().unwrap().expose().contains("You are Bo."));
+    // Whatever else stock clients and curious ones send is left out: any seed at all would end the call (4).
+    for odd in ["seed=5", "seed=", "seed=-1&text_temperature=1&audio_topk=2&email=a%40b&pad_mult=0"] {
+        let ann = crate::refusals::bearer(&house, "ann");
+        let mut socket = crate::refusals::knock(&house, &format!("/api/chat?{odd}"), &[ann]).await.socket();
+        match crate::refusals::next(&mut socket).await {
+            Some(Message::Binary(bytes)) => assert_eq!(bytes[0], 0, "{odd}: the handshake"),
+            other => panic!("{odd}: {other:?}"),
+        }
+        drop(socket);
+        house.settle().await;
+    }
+    assert_eq!(house.log().len(), 6);
+    assert!(house.log().iter().all(|call| call.query_keys.len() == 2));
     // Unknown voices and paths are refused at the door, with a list of what exists.
     for voice in ["NATF9", "../voices/NATM1.pt", "/etc/passwd"] {
         let report = call(&house, |settings| settings.voice = Some(voice.into())).await;
@@ -95,7 +110,7 @@ async fn what_the_caller_sends_of_the_bad_queries_never_reaches_a_server() {
         assert_eq!((error.status, error.code.as_str()), (Some(404), "unknown_voice"));
         assert!(error.message.contains("NATF0"));
     }
-    assert_eq!(house.log().len(), 3, "nothing more reached the server");
+    assert_eq!(house.log().len(), 6, "nothing more reached the server");
 }
 
 #[actix_web::test]
@@ -104,7 +119,7 @@ async fn a_server_that_refuses_connections_is_told_within_its_deadline() {
     let begun = now();
     let report = call(&house, |_| {}).await;
     assert_eq!(report.ending, Some(Ending::UpstreamLost), "{report:?}");
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(house.settle().await.iter().all(|slot| slot.state == SlotState::Free));
 }
 
@@ -114,7 +129,7 @@ async fn a_server_that_never_gets_ready_is_a_handshake_timeout() {
     let begun = now();
     let report = call(&house, |_| {}).await;
     assert_eq!((report.ending, report.close_code), (Some(Ending::HandshakeTimeout), Some(4463)), "{report:?}");
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert!(house.settle().await.iter().all(|slot| slot.state == SlotState::Free), "both servers acknowledged");
 }
 

@@ -32,6 +32,18 @@ pub fn quiet() -> upstream::Settings {
     upstream::Settings { answer: Answer::Silence, ..upstream::Settings::instant() }
 }
 
+/// A gateway in development over these servers, with variables of the environment on top.
+pub fn gateway_over(urls: &str, variables: &[(&str, &str)], rehearsal: Rehearsal) -> Gateway {
+    let mut environment = BTreeMap::from([
+        ("PERSONAPLEX_SERVER_URL".to_owned(), urls.to_owned()),
+        ("PORT".to_owned(), "0".to_owned()),
+        ("JWT_SECRET".to_owned(), SECRET.to_owned()),
+    ]);
+    environment.extend(variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+    let settings = config::load(None, &environment).unwrap();
+    Gateway::start(&settings, &SecretString::from(SECRET), Rehearsal { workers: 2, ..rehearsal }).unwrap()
+}
+
 impl House {
     /// One gateway in development with `count` servers like this one.
     pub async fn new(server: upstream::Settings, count: usize) -> House {
@@ -54,15 +66,7 @@ impl House {
             servers.push(Simulator::start(server.clone()).await.unwrap());
         }
         let urls: Vec<String> = servers.iter().map(Simulator::url).collect();
-        let mut environment = BTreeMap::from([
-            ("PERSONAPLEX_SERVER_URL".to_owned(), urls.join(",")),
-            ("PORT".to_owned(), "0".to_owned()),
-            ("JWT_SECRET".to_owned(), SECRET.to_owned()),
-        ]);
-        environment.extend(variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        let settings = config::load(None, &environment).unwrap();
-        let gateway =
-            Gateway::start(&settings, &SecretString::from(SECRET), Rehearsal { workers: 1, ..rehearsal }).unwrap();
+        let gateway = gateway_over(&urls.join(","), variables, rehearsal);
         House { gateway, servers }
     }
 

@@ -7,4 +7,5 @@ mod echo;
 mod exclusivity;
 mod failures;
 mod house;
+mod odd_servers;
 mod refusals;

@@ -14,7 +14,7 @@ use tandem::{
         upstream::{self, Fault, Faults},
     },
 };
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message, client::IntoClientRequest, http::HeaderMap, protocol::CloseFrame},
@@ -75,7 +75,7 @@ pub fn bearer(house: &House, user: &str) -> (&'static str, String) {
     ("authorization", format!("Bearer {}", house.token(user).expose_secret()))
 }
 
-async fn get(house: &House, path: &str) -> HttpAnswer {
+pub async fn get(house: &House, path: &str) -> HttpAnswer {
     let address = Address::parse(&house.url()).unwrap();
     caller::http_get(&address, path, &Trust::System, PATIENCE).await.unwrap()
 }
@@ -259,11 +259,13 @@ async fn a_browser_is_told_the_refusal_on_the_socket() {
     }
     assert_eq!(u16::from(close(&mut socket).await.code), 4401);
     // Too many of them get the plain status: sockets are not free.
-    let mut refused = 0;
-    for _ in 0..60 {
-        refused += usize::from(matches!(knock(&house, "/v1/voice?errors=socket", &[]).await, Answer::Refused(401, ..)));
-    }
-    assert!(refused > 0, "nobody was refused plainly");
+    let until_plain = async {
+        while !matches!(
+            futures_util::future::join_all((0..40).map(|_| knock(&house, "/v1/voice?errors=socket", &[]))).await,
+            answers if answers.iter().any(|answer| matches!(answer, Answer::Refused(401, ..)))
+        ) {}
+    };
+    tokio::time::timeout(PATIENCE, until_plain).await.expect("nobody was refused plainly");
     assert!(house.log().is_empty());
 }
 
@@ -302,6 +304,51 @@ async fn a_message_that_is_too_long_ends_the_call_with_a_reason() {
     event(&mut socket, "session.ready").await;
     socket.send(Message::binary(vec![0; 70_000])).await.unwrap();
     assert_eq!(event(&mut socket, "error").await["code"], "bad_frame");
+    assert_eq!(event(&mut socket, "session.ended").await["ending"], "bad_input");
+}
+
+#[actix_web::test]
+async fn a_broken_frame_is_told_once_and_the_end_comes_at_once() {
+    let house = House::new(quiet(), 1).await;
+    for broken in [&b"\x82\x01a"[..], b"\xc2\x81\0\0\0\0a", b"\x83\x81\0\0\0\0a"] {
+        let mut socket = knock(&house, "/v1/voice", &[bearer(&house, "ann")]).await.socket();
+        event(&mut socket, "session.ready").await;
+        let MaybeTlsStream::Plain(stream) = socket.get_mut() else { panic!("plain TCP") };
+        stream.write_all(broken).await.unwrap();
+        let mut events = Vec::new();
+        while let Some(message) = next(&mut socket).await {
+            if let Message::Text(text) = message {
+                let event: Value = serde_json::from_str(&text).unwrap();
+                events.push(event["type"].as_str().unwrap().to_owned());
+            }
+        }
+        assert_eq!(events, ["error", "session.ended"], "{broken:?}");
+        house.settle().await;
+    }
+}
+
+#[actix_web::test]
+async fn an_upgrade_with_a_body_is_refused() {
+    let house = House::new(quiet(), 1).await;
+    let answer = knock(&house, "/v1/voice", &[bearer(&house, "ann"), ("content-length", "10".to_owned())]).await;
+    assert_eq!(answer.refusal(), (400, "bad_request".to_owned()));
+}
+
+#[actix_web::test]
+async fn tiny_packets_in_large_messages_are_sound_faster_than_speech_too() {
+    let house = House::new(quiet(), 1).await;
+    let mut socket = knock(&house, "/v1/voice?audio=ogg-opus", &[bearer(&house, "ann")]).await.socket();
+    event(&mut socket, "session.ready").await;
+    let mut muxer = OggMuxer::new(7);
+    let mut pages: Vec<Bytes> = muxer.headers().into();
+    let minute: Vec<OpusPacket> = (0..200).map(|_| OpusPacket::silence_20ms()).collect();
+    pages.extend((0..100).map(|_| muxer.page(&minute)));
+    for page in pages {
+        if socket.send(Message::binary(page)).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(event(&mut socket, "error").await["code"], "too_fast");
     assert_eq!(event(&mut socket, "session.ended").await["ending"], "bad_input");
 }
 

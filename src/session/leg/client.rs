@@ -21,6 +21,8 @@ pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;
 
 /// Messages a second that no honest caller exceeds: the shortest Opus packets are 2.5 ms.
 const MESSAGES_PER_SECOND: u32 = 500;
+/// Sound a second, in milliseconds: twice real time.
+const SOUND_MS_PER_SECOND: u32 = 2_000;
 /// A caller may catch up on so many seconds at once after its network stalled.
 const BURST_SECONDS: u32 = 5;
 
@@ -82,6 +84,7 @@ pub fn open(
 struct Pace {
     messages: DefaultDirectRateLimiter,
     bytes: DefaultDirectRateLimiter,
+    sound_ms: DefaultDirectRateLimiter,
 }
 
 impl Pace {
@@ -91,7 +94,27 @@ impl Pace {
             let burst = rate.saturating_mul(NonZeroU32::new(BURST_SECONDS).unwrap_or(NonZeroU32::MIN));
             RateLimiter::direct(Quota::per_second(rate).allow_burst(burst))
         };
-        Self { messages: limiter(MESSAGES_PER_SECOND), bytes: limiter(max_bytes_per_second.saturating_mul(2)) }
+        Self {
+            messages: limiter(MESSAGES_PER_SECOND),
+            bytes: limiter(max_bytes_per_second.saturating_mul(2)),
+            sound_ms: limiter(SOUND_MS_PER_SECOND),
+        }
+    }
+
+    /// Passes sound on as far as it comes at twice real time at most, whatever the size of its packets.
+    fn sound(&self, mut inputs: Vec<ClientInput>) -> Vec<ClientInput> {
+        let too_much = inputs.iter().position(|input| match input {
+            ClientInput::Audio(packet) => {
+                let ms = u32::try_from(packet.duration().as_millis()).ok().and_then(NonZeroU32::new);
+                !matches!(self.sound_ms.check_n(ms.unwrap_or(NonZeroU32::MIN)), Ok(Ok(())))
+            }
+            _ => false,
+        });
+        if let Some(first) = too_much {
+            inputs.truncate(first);
+            inputs.push(too_fast());
+        }
+        inputs
     }
 
     fn allows(&self, bytes: usize) -> bool {
@@ -106,7 +129,12 @@ fn listen(
     pace: Pace,
     pongs: mpsc::Sender<Bytes>,
 ) -> impl Stream<Item = ClientInput> {
-    let heard = messages.flat_map(move |message| {
+    // After an error nothing is a frame any more: actix-ws would give the same error for ever.
+    let until_broken = messages.scan(false, |broken, message| {
+        let go_on = !std::mem::replace(broken, message.is_err());
+        std::future::ready(go_on.then_some(message))
+    });
+    let heard = until_broken.flat_map(move |message| {
         let inputs = match message {
             Ok(AggregatedMessage::Text(text)) if pace.allows(text.len()) => {
                 decoder.decode(Incoming::Text(text.to_string()))
@@ -117,12 +145,12 @@ fn listen(
                 let _ = pongs.try_send(payload);
                 vec![ClientInput::Alive]
             }
-            Ok(AggregatedMessage::Ping(_)) => vec![too_fast()],
-            Ok(AggregatedMessage::Pong(_)) => vec![ClientInput::Alive],
+            Ok(AggregatedMessage::Pong(payload)) if pace.allows(payload.len()) => vec![ClientInput::Alive],
+            Ok(AggregatedMessage::Ping(_) | AggregatedMessage::Pong(_)) => vec![too_fast()],
             Ok(AggregatedMessage::Close(_)) => vec![ClientInput::Closed { clean: true }],
             Err(error) => vec![broken(&error)],
         };
-        stream::iter(inputs)
+        stream::iter(pace.sound(inputs))
     });
     heard.chain(stream::once(async { ClientInput::Closed { clean: false } }))
 }

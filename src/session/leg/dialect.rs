@@ -1,6 +1,6 @@
 //! How callers speak: our own wire and the Moshi wire, each converted here and nowhere else.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
@@ -92,8 +92,7 @@ impl Dialect {
     }
 }
 
-/// One message of a caller's socket, reduced to what a dialect looks at.
-#[derive(Debug)]
+/// One message of a caller's socket, reduced to what a dialect looks at. It does not print what it says.
 pub enum Incoming {
     /// A text frame.
     Text(String),
@@ -101,8 +100,17 @@ pub enum Incoming {
     Binary(Bytes),
 }
 
-/// One message for a caller's socket.
-#[derive(Debug, PartialEq, Eq)]
+impl fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Binary(bytes) => write!(f, "Binary({} bytes)", bytes.len()),
+        }
+    }
+}
+
+/// One message for a caller's socket. It does not print what it says.
+#[derive(PartialEq, Eq)]
 pub enum Outgoing {
     /// A text frame.
     Text(String),
@@ -110,6 +118,16 @@ pub enum Outgoing {
     Binary(Bytes),
     /// A WebSocket ping.
     Ping,
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Binary(bytes) => write!(f, "Binary({} bytes)", bytes.len()),
+            Self::Ping => f.write_str("Ping"),
+        }
+    }
 }
 
 enum Reader {
@@ -244,6 +262,8 @@ impl Encoder {
                 std::iter::once(moshi(Message::Handshake(Bytes::new()))).chain(headers).collect()
             }
             ServerEvent::Transcript(delta) => vec![moshi(Message::Text(TextPiece::new(&delta.text)))],
+            // Before the handshake the stock client has to hear nothing; what ends the call is told all the same.
+            ServerEvent::Error(_) if !self.ready => Vec::new(),
             ServerEvent::Error(error) => vec![moshi(Message::Error(TextPiece::new(&error.message)))],
             ServerEvent::Ended(report) if report.ending != Ending::ClientLeft => {
                 vec![moshi(Message::Error(TextPiece::new(&report.message)))]

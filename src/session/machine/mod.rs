@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// The limits of a call. All durations are wall-clock time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// The longest call, from the upgrade on.
     pub max_duration: Duration,

@@ -207,7 +207,8 @@ impl Machine {
 
     /// Queues an event for the caller. A queue full of events is a caller who does not read.
     pub(super) fn say(&mut self, event: ServerEvent, now: Instant) {
-        if self.client_open && self.to_client.push(ClientOutput::Event(event), now).is_err() {
+        // `session.ended` is the last word.
+        if self.client_open && !self.is_ending() && self.to_client.push(ClientOutput::Event(event), now).is_err() {
             self.end(Ending::TooSlow, now);
         }
     }

@@ -1,6 +1,6 @@
 //! How a socket to a model server is opened: TCP, TLS, and awc with its traps closed.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{cell::RefCell, path::Path, rc::Rc, sync::Arc, time::Duration};
 
 use actix_http::Uri;
 use actix_service::ServiceExt;
@@ -88,13 +88,17 @@ impl UpstreamConnector {
         Ok(Self { verified: Arc::new(verified), unverified: Arc::new(unverified), insecure: trust.insecure, timeouts })
     }
 
-    /// An awc client for this endpoint, for use on the current thread.
-    pub fn client(&self, endpoint: &Endpoint) -> awc::Client {
-        let tcp = TcpConnector::new(Resolver::default()).service().map(|connection: Connection<Uri, TcpStream>| {
-            tune(connection.io_ref());
-            connection
-        });
-        let tls = if self.insecure || is_loopback(&endpoint.host) { &self.unverified } else { &self.verified };
+    /// An awc client for one connection to this endpoint, for use on the current thread, and the connection's [`Tap`].
+    pub(super) fn client(&self, endpoint: &Endpoint) -> (awc::Client, Tap) {
+        let tap = Tap::default();
+        let handle = tap.clone();
+        let tcp =
+            TcpConnector::new(Resolver::default()).service().map(move |connection: Connection<Uri, TcpStream>| {
+                tune(connection.io_ref());
+                handle.hold(connection.io_ref());
+                connection
+            });
+        let tls = self.tls_for(&endpoint.host);
         let connector = awc::Connector::new()
             .connector(tcp)
             // A WebSocket keeps its permit: the default limit of 100 would cap the calls.
@@ -103,7 +107,29 @@ impl UpstreamConnector {
             .handshake_timeout(self.timeouts.connect)
             .rustls_0_23(Arc::clone(tls));
         // The leg has its own deadlines and must never drop a request half way.
-        awc::Client::builder().connector(connector).disable_timeout().disable_redirects().finish()
+        (awc::Client::builder().connector(connector).disable_timeout().disable_redirects().finish(), tap)
+    }
+
+    /// A self-signed certificate is good enough on this machine, and everywhere only if that was asked for.
+    fn tls_for(&self, host: &str) -> &Arc<ClientConfig> {
+        if self.insecure || is_loopback(host) { &self.unverified } else { &self.verified }
+    }
+}
+
+/// A second handle on a leg's TCP connection: whatever awc drops, the connection lives until its end is acknowledged.
+#[derive(Clone, Default)]
+pub(super) struct Tap(Rc<RefCell<Option<std::net::TcpStream>>>);
+
+impl Tap {
+    fn hold(&self, stream: &TcpStream) {
+        let copy = SockRef::from(stream).try_clone().map(Into::into);
+        // Without descriptors to spare there is no second handle; the leg then counts the end as unknown.
+        *self.0.borrow_mut() = copy.ok();
+    }
+
+    /// The connection, if one was made.
+    pub(super) fn take(&self) -> Option<std::net::TcpStream> {
+        self.0.borrow_mut().take()
     }
 }
 
@@ -184,6 +210,19 @@ mod tests {
         for host in ["localhost.example", "10.0.0.1", "[::2]", "127.0.0.1.example", ""] {
             assert!(!is_loopback(host), "{host}");
         }
+    }
+
+    #[test]
+    fn certificates_are_verified_everywhere_but_on_this_machine() {
+        let with = |insecure| {
+            UpstreamConnector::new(&TlsTrust { ca_file: None, insecure }, ConnectTimeouts::default()).unwrap()
+        };
+        let (careful, careless) = (with(false), with(true));
+        for host in ["model.example", "10.0.0.1", "localhost.example"] {
+            assert!(Arc::ptr_eq(careful.tls_for(host), &careful.verified), "{host}");
+            assert!(Arc::ptr_eq(careless.tls_for(host), &careless.unverified), "{host}");
+        }
+        assert!(Arc::ptr_eq(careful.tls_for("127.0.0.1"), &careful.unverified));
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! The socket to the model server, in a task of its own that holds the lease until the server has let go.
 //!
-//! **Invariant:** the task never drops a socket, not even a half-open one, before the server acknowledged its end:
-//! a request that is still under way counts as a socket. What is not acknowledged in time is quarantined and waited for.
+//! **Invariant:** the lease is closed only by the server's close frame, FIN or RST, or when no connection was made. The
+//! task holds a second handle on the connection, so that nothing closes it unacknowledged: not a request that is given
+//! up half way, nor an answer that is no WebSocket. What is not acknowledged in time is quarantined and waited for.
 
 pub mod connect;
 mod pages;
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::{
+    future::Future,
+    io::{Error as IoError, ErrorKind},
+    time::Duration,
+};
 
 use actix_codec::Framed;
 use actix_http::{
@@ -20,17 +25,20 @@ use awc::{
 use bytes::{Bytes, BytesMut};
 use futures_util::{
     SinkExt, Stream, StreamExt,
-    stream::{SplitSink, SplitStream},
+    stream::{self, SplitSink, SplitStream},
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
     sync::{mpsc, oneshot},
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
+use tracing::Instrument;
 
 use self::{
-    connect::UpstreamConnector,
+    connect::{Tap, UpstreamConnector},
     pages::{PageReader, PageWriter},
 };
 use crate::{
@@ -81,12 +89,13 @@ pub fn open(
         endpoint.path_prefix,
         target.expose()
     ));
-    let client = connector.client(endpoint);
-    let leg = Leg { lease, events, close: close_rx, connector: connector.clone() };
-    actix_rt::spawn(
-        leg.run(packets_rx, async move { client.ws(url.expose_secret()).connect().await.map(|(_, framed)| framed) }),
-    );
-    (UpstreamHandle { packets, _close: close }, ReceiverStream::new(events_rx))
+    let (client, tap) = connector.client(endpoint);
+    let leg = Leg { lease, events, close: close_rx, connector: connector.clone(), tap };
+    let connect = async move { client.ws(url.expose_secret()).connect().await.map(|(_, framed)| framed) };
+    actix_rt::spawn(leg.run(packets_rx, connect).in_current_span());
+    // The last word of a task that died without one; after another end it is ignored.
+    let died = stream::once(async { UpstreamInput::Ended(UpstreamEnd::HungUp) });
+    (UpstreamHandle { packets, _close: close }, ReceiverStream::new(events_rx).chain(died))
 }
 
 struct Leg {
@@ -94,6 +103,7 @@ struct Leg {
     events: mpsc::Sender<UpstreamInput>,
     close: oneshot::Receiver<()>,
     connector: UpstreamConnector,
+    tap: Tap,
 }
 
 impl Leg {
@@ -103,28 +113,31 @@ impl Leg {
         connect: impl Future<Output = Result<Socket, WsClientError>>,
     ) {
         let timeouts = self.connector.timeouts;
-        let mut connect = pin!(connect);
         self.lease.opening();
         let opened = tokio::select! {
-            opened = &mut connect => opened,
-            _ = &mut self.close => return abandon(self.lease, connect, timeouts.close).await,
+            opened = connect => opened,
+            _ = &mut self.close => return hang_up(self.lease, &self.tap, timeouts.close).await,
             () = tokio::time::sleep(timeouts.connect * 2 + timeouts.upgrade) => {
                 self.tell(UpstreamInput::Ended(UpstreamEnd::UpgradeTimeout)).await;
-                return abandon(self.lease, connect, Duration::ZERO).await;
+                return hang_up(self.lease, &self.tap, timeouts.close).await;
             }
         };
         match opened {
             Ok(socket) => self.converse(socket, packets).await,
             Err(error) => {
                 let (end, gone) = connect_failure(&error);
-                tracing::debug!(upstream = self.lease.endpoint().label(), end = end.code(), "no upstream connection");
-                if gone {
-                    self.lease.close();
-                } else {
-                    self.lease.quarantine(QuarantineReason::NoUpgradeReply);
+                tracing::debug!(upstream = self.lease.endpoint().name, end = end.code(), "no upstream connection");
+                let (lease, tap, events) = (self.lease, self.tap, self.events);
+                match gone {
+                    // The slot is settled first: whoever hears of the end may ask for it again.
+                    Gone::Yes => lease.close(),
+                    Gone::Unknown => drop(vanished(lease)),
+                    Gone::No => {
+                        let _ = events.send(UpstreamInput::Ended(end)).await;
+                        return hang_up(lease, &tap, timeouts.close).await;
+                    }
                 }
-                // The slot is settled first: whoever hears of the end may ask for it again.
-                let _ = self.events.send(UpstreamInput::Ended(end)).await;
+                let _ = events.send(UpstreamInput::Ended(end)).await;
             }
         }
     }
@@ -135,118 +148,161 @@ impl Leg {
 
     async fn converse(mut self, socket: Socket, mut packets: mpsc::Receiver<OpusPacket>) {
         self.tell(UpstreamInput::Opened).await;
-        let close_timeout = self.connector.timeouts.close;
+        let patience = self.connector.timeouts.close;
         let (mut sink, mut source) = socket.split();
         let (pongs, mut pongs_rx) = mpsc::channel(1);
         let ended = tokio::select! {
             ended = read(&mut source, &self.events, &pongs) => Some(ended),
-            () = write(&mut sink, &mut packets, &mut pongs_rx, &self.events) => None,
+            broken = write(&mut sink, &mut packets, &mut pongs_rx, &self.events) => {
+                broken.map(|error| Ended { how: UpstreamEnd::HungUp, gone: judge(&error) })
+            }
             _ = &mut self.close => None,
         };
-        match ended {
-            Some(Ended { how, acknowledged: true }) => {
+        let Some(Ended { how, gone }) = ended else {
+            return say_goodbye(self.lease, sink, source, &self.tap, patience).await;
+        };
+        match gone {
+            Gone::Yes => {
                 // Answers a close frame; a dead socket just fails here.
-                let _ = timeout(close_timeout, sink.send(WsMessage::Close(None))).await;
-                let _ = timeout(close_timeout, sink.close()).await;
+                let _ = timeout(patience, sink.send(WsMessage::Close(None))).await;
                 self.lease.close();
                 let _ = self.events.send(UpstreamInput::Ended(how)).await;
             }
-            Some(Ended { how, acknowledged: false }) => {
-                self.tell(UpstreamInput::Ended(how)).await;
-                say_goodbye(self.lease, sink, source, close_timeout).await;
+            Gone::Unknown => {
+                drop(vanished(self.lease));
+                let _ = self.events.send(UpstreamInput::Ended(how)).await;
             }
-            None => say_goodbye(self.lease, sink, source, close_timeout).await,
+            Gone::No => {
+                self.tell(UpstreamInput::Ended(how)).await;
+                drop((sink, source));
+                hang_up(self.lease, &self.tap, patience).await;
+            }
         }
     }
 }
 
-/// Whether a failed connect leaves nothing of ours at the server, and how to tell it.
-fn connect_failure(error: &WsClientError) -> (UpstreamEnd, bool) {
+/// Whether a server has let go of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    /// Its close frame, FIN or RST came, or there never was a connection.
+    Yes,
+    /// The network gave up: nobody knows what the server holds.
+    Unknown,
+    /// It is there, and says what we do not understand.
+    No,
+}
+
+/// What an error of the connection says about the server. Only what its own kernel must have sent counts as its end.
+fn judge_io(error: &IoError) -> Gone {
+    match error.kind() {
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => Gone::Yes,
+        // Broken frames, and broken TLS records.
+        ErrorKind::InvalidData => Gone::No,
+        _ => Gone::Unknown,
+    }
+}
+
+fn judge(error: &ProtocolError) -> Gone {
+    match error {
+        ProtocolError::Io(error) => judge_io(error),
+        _ => Gone::No,
+    }
+}
+
+/// What a failed connect was, and whether the server has let go of it.
+fn connect_failure(error: &WsClientError) -> (UpstreamEnd, Gone) {
     match error {
         // The stream ended after the request: the server let go (actix-http reports the end this way).
         WsClientError::SendRequest(SendRequestError::Connect(ConnectError::Disconnected)) => {
-            (UpstreamEnd::HungUp, true)
+            (UpstreamEnd::HungUp, Gone::Yes)
         }
-        WsClientError::SendRequest(SendRequestError::Connect(_)) => (UpstreamEnd::ConnectFailed, true),
+        // No connection, or one on which TLS failed: no request was sent, and the server sees a FIN or nothing.
+        WsClientError::SendRequest(SendRequestError::Connect(_)) => (UpstreamEnd::ConnectFailed, Gone::Yes),
         // The connection broke while the request was written or its answer awaited.
         WsClientError::SendRequest(SendRequestError::Send(io) | SendRequestError::Response(ParseError::Io(io))) => {
-            (UpstreamEnd::HungUp, is_peers_end(io))
+            (UpstreamEnd::HungUp, judge_io(io))
         }
-        // A whole answer that is not 101: the handler never ran (personaplex.md 9.1).
-        WsClientError::InvalidResponseStatus(_) => (UpstreamEnd::UpgradeRefused, true),
-        _ => (UpstreamEnd::Garbled, false),
+        WsClientError::InvalidResponseStatus(_) => (UpstreamEnd::UpgradeRefused, Gone::No),
+        _ => (UpstreamEnd::Garbled, Gone::No),
     }
 }
 
-/// Whether an error means that the peer's kernel ended the connection; a time-out means that nobody knows.
-fn is_peers_end(error: &std::io::Error) -> bool {
-    !matches!(error.kind(), std::io::ErrorKind::TimedOut | std::io::ErrorKind::HostUnreachable)
-}
-
-/// Nobody wants this connection any more, but its request is under way: waits for what becomes of it.
-async fn abandon(
-    mut lease: Lease,
-    mut connect: std::pin::Pin<&mut impl Future<Output = Result<Socket, WsClientError>>>,
-    patience: Duration,
-) {
-    let result = match timeout(patience, &mut connect).await {
-        Ok(result) => result,
-        Err(_) => {
-            lease.quarantine(QuarantineReason::NoUpgradeReply);
-            connect.await
-        }
-    };
-    match result {
-        Ok(socket) => {
-            let (sink, source) = socket.split();
-            say_goodbye(lease, sink, source, patience).await;
-        }
-        Err(error) if connect_failure(&error).1 => lease.close(),
-        Err(_) => lease.quarantine(QuarantineReason::NoUpgradeReply),
-    }
+/// The network gave up; a socket that has said so says nothing true afterwards, so it is not asked again.
+fn vanished(mut lease: Lease) -> Lease {
+    lease.quarantine(QuarantineReason::Vanished);
+    lease
 }
 
 /// Closes in order and keeps the lease until the server has let go, for as long as that takes.
-async fn say_goodbye(mut lease: Lease, mut sink: Sink, mut source: Source, patience: Duration) {
+async fn say_goodbye(mut lease: Lease, mut sink: Sink, mut source: Source, tap: &Tap, patience: Duration) {
     let in_order = async {
-        let _ = sink.send(WsMessage::Close(Some(actix_http::ws::CloseCode::Normal.into()))).await;
-        drain(&mut source).await
-    };
-    let acknowledged = match timeout(patience, in_order).await {
-        Ok(acknowledged) => acknowledged,
-        Err(_) => {
-            lease.quarantine(QuarantineReason::NoCloseReply);
-            // A FIN that reaches the server frees it even if it reads no frames (personaplex.md 8.1).
-            let _ = timeout(patience, sink.close()).await;
-            drain(&mut source).await
+        match sink.send(WsMessage::Close(Some(actix_http::ws::CloseCode::Normal.into()))).await {
+            Ok(()) => drain(&mut source).await,
+            Err(error) => judge(&error),
         }
     };
-    if acknowledged {
-        lease.close();
-    } else {
-        lease.quarantine(QuarantineReason::Vanished);
+    match timeout(patience, in_order).await {
+        Ok(Gone::Yes) => return lease.close(),
+        Ok(Gone::Unknown) => return drop(vanished(lease)),
+        Ok(Gone::No) => {}
+        Err(_) => lease.quarantine(QuarantineReason::NoCloseReply),
+    }
+    drop((sink, source));
+    hang_up(lease, tap, patience).await;
+}
+
+/// Reads and forgets until the server's end, or until what comes is no frame: then nothing after it is one.
+async fn drain(source: &mut Source) -> Gone {
+    loop {
+        match source.next().await {
+            None | Some(Ok(Frame::Close(_))) => return Gone::Yes,
+            Some(Err(error)) => return judge(&error),
+            Some(Ok(_)) => {}
+        }
     }
 }
 
-/// Reads and forgets until the server's end; says whether the server let go.
-async fn drain(source: &mut Source) -> bool {
-    loop {
-        match source.next().await {
-            None | Some(Ok(Frame::Close(_))) => return true,
-            Some(Err(ProtocolError::Io(error))) => return is_peers_end(&error),
-            Some(Ok(_) | Err(_)) => {}
+/// Ends the connection below WebSocket: a FIN that reaches the server frees it even if it reads no frames
+/// (personaplex.md 8.1). Then waits for the server's own end, for as long as that takes.
+async fn hang_up(mut lease: Lease, tap: &Tap, patience: Duration) {
+    let Some(connection) = tap.take() else {
+        // No connection was made, so that nothing was sent.
+        return lease.close();
+    };
+    let Ok(mut connection) = TcpStream::from_std(connection) else {
+        return drop(vanished(lease));
+    };
+    let _ = timeout(patience, connection.shutdown()).await;
+    let gone = match timeout(patience, raw_end(&mut connection)).await {
+        Ok(gone) => gone,
+        Err(_) => {
+            lease.quarantine(QuarantineReason::NoCloseReply);
+            raw_end(&mut connection).await
         }
+    };
+    if gone == Gone::Yes {
+        lease.close();
+    } else {
+        drop(vanished(lease));
+    }
+}
+
+/// Bytes that are read from a server that goes on talking after our FIN.
+const MAX_LAST_WORDS_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Reads and forgets bytes until the server's FIN or RST.
+async fn raw_end(connection: &mut TcpStream) -> Gone {
+    match tokio::io::copy(&mut connection.take(MAX_LAST_WORDS_BYTES), &mut tokio::io::sink()).await {
+        Ok(bytes) if bytes < MAX_LAST_WORDS_BYTES => Gone::Yes,
+        Ok(_) => Gone::Unknown,
+        Err(error) => judge_io(&error),
     }
 }
 
 /// How reading came to its end.
 struct Ended {
     how: UpstreamEnd,
-    acknowledged: bool,
-}
-
-impl Ended {
-    const GARBLED: Self = Self { how: UpstreamEnd::Garbled, acknowledged: false };
+    gone: Gone,
 }
 
 async fn read(source: &mut Source, events: &mpsc::Sender<UpstreamInput>, pongs: &mpsc::Sender<Bytes>) -> Ended {
@@ -254,16 +310,17 @@ async fn read(source: &mut Source, events: &mpsc::Sender<UpstreamInput>, pongs: 
     let mut pages = PageReader::default();
     loop {
         let whole = match source.next().await {
-            None => return Ended { how: UpstreamEnd::HungUp, acknowledged: true },
-            Some(Err(ProtocolError::Io(error))) => {
-                return Ended { how: UpstreamEnd::HungUp, acknowledged: is_peers_end(&error) };
+            None => return Ended { how: UpstreamEnd::HungUp, gone: Gone::Yes },
+            Some(Err(error)) => {
+                let gone = judge(&error);
+                let how = if gone == Gone::No { UpstreamEnd::Garbled } else { UpstreamEnd::HungUp };
+                return Ended { how, gone };
             }
-            Some(Err(_)) => return Ended::GARBLED,
-            Some(Ok(Frame::Close(_))) => return Ended { how: UpstreamEnd::Closed, acknowledged: true },
+            Some(Ok(Frame::Close(_))) => return Ended { how: UpstreamEnd::Closed, gone: Gone::Yes },
             Some(Ok(Frame::Binary(bytes))) => Some(bytes),
             Some(Ok(Frame::Continuation(item))) => match merge(&mut message, item) {
                 Ok(whole) => whole,
-                Err(TooLong) => return Ended::GARBLED,
+                Err(TooLong) => return Ended { how: UpstreamEnd::Garbled, gone: Gone::No },
             },
             Some(Ok(Frame::Ping(payload))) => {
                 // A second ping before the first is answered needs no answer of its own (RFC 6455 5.5.3).
@@ -301,19 +358,19 @@ fn merge(message: &mut BytesMut, item: Item) -> Result<Option<Bytes>, TooLong> {
     Ok(last.then(|| message.split().freeze()))
 }
 
-/// Writes until nobody hands packets over, or the socket breaks: then the reader tells how.
+/// Writes until nobody hands packets over, or until the socket breaks: then it gives the error, which no reader sees again.
 async fn write(
     sink: &mut Sink,
     packets: &mut mpsc::Receiver<OpusPacket>,
     pongs: &mut mpsc::Receiver<Bytes>,
     events: &mpsc::Sender<UpstreamInput>,
-) {
+) -> Option<ProtocolError> {
     let mut pages = PageWriter::new(rand::random());
     loop {
         let sent = tokio::select! {
             Some(payload) = pongs.recv() => sink.send(WsMessage::Pong(payload)).await,
             packet = packets.recv() => {
-                let Some(packet) = packet else { return };
+                let packet = packet?;
                 let sent = match pages.push(packet) {
                     Some(page) => sink.send(WsMessage::Binary(Message::Audio(page).encode())).await,
                     None => Ok(()),
@@ -322,8 +379,8 @@ async fn write(
                 sent
             }
         };
-        if sent.is_err() {
-            return std::future::pending().await;
+        if let Err(error) = sent {
+            return Some(error);
         }
     }
 }
@@ -349,17 +406,22 @@ mod tests {
     }
 
     #[test]
-    fn only_an_end_by_the_peer_counts_as_one() {
-        let error = |kind| std::io::Error::from(kind);
-        assert!(is_peers_end(&error(std::io::ErrorKind::ConnectionReset)));
-        assert!(is_peers_end(&error(std::io::ErrorKind::BrokenPipe)));
-        assert!(!is_peers_end(&error(std::io::ErrorKind::TimedOut)), "nobody knows what a silent server holds");
+    fn only_what_the_peers_kernel_sent_counts_as_its_end() {
+        let error = |kind| IoError::from(kind);
+        for kind in [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::UnexpectedEof] {
+            assert_eq!(judge_io(&error(kind)), Gone::Yes, "{kind:?}");
+        }
+        for kind in [ErrorKind::TimedOut, ErrorKind::HostUnreachable, ErrorKind::ConnectionRefused, ErrorKind::Other] {
+            assert_eq!(judge_io(&error(kind)), Gone::Unknown, "{kind:?}: nobody knows what the server holds");
+        }
+        assert_eq!(judge(&ProtocolError::Io(error(ErrorKind::InvalidData))), Gone::No, "reserved bits, broken TLS");
+        assert_eq!(judge(&ProtocolError::BadOpCode), Gone::No);
         let connect = |error| connect_failure(&WsClientError::SendRequest(SendRequestError::Connect(error)));
-        assert_eq!(connect(ConnectError::Timeout), (UpstreamEnd::ConnectFailed, true), "no request was sent");
-        assert_eq!(connect(ConnectError::Disconnected), (UpstreamEnd::HungUp, true));
-        let lost = SendRequestError::Response(ParseError::Io(error(std::io::ErrorKind::TimedOut)));
-        assert_eq!(connect_failure(&WsClientError::SendRequest(lost)), (UpstreamEnd::HungUp, false));
+        assert_eq!(connect(ConnectError::Timeout), (UpstreamEnd::ConnectFailed, Gone::Yes), "no request was sent");
+        assert_eq!(connect(ConnectError::Disconnected), (UpstreamEnd::HungUp, Gone::Yes));
+        let lost = SendRequestError::Response(ParseError::Io(error(ErrorKind::TimedOut)));
+        assert_eq!(connect_failure(&WsClientError::SendRequest(lost)), (UpstreamEnd::HungUp, Gone::Unknown));
         let nonsense = SendRequestError::Response(ParseError::Header);
-        assert_eq!(connect_failure(&WsClientError::SendRequest(nonsense)), (UpstreamEnd::Garbled, false));
+        assert_eq!(connect_failure(&WsClientError::SendRequest(nonsense)), (UpstreamEnd::Garbled, Gone::No));
     }
 }

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     audio::{
         ogg::{OggDemuxer, OggItem, OggMuxer},
-        opus::join_short,
+        opus::joiner::join_short,
         packet::OpusPacket,
     },
     protocol::moshi::Message,
