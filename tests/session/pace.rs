@@ -79,6 +79,19 @@ fn a_stalled_server_with_a_muted_caller_is_live_again_at_once() {
 }
 
 #[test]
+fn what_a_stuck_socket_pushed_out_is_not_waited_for() {
+    let limits = Limits { upstream_queue: FRAME, ..Limits::default() };
+    let mut talk = Talk::within(limits, None, 40);
+    talk.stuck = 5 * SECOND..7 * SECOND;
+    talk.speak(0..12, 20_000, |_, spoken| Some(spoken));
+    talk.run(8);
+    talk.watch_feed();
+    talk.run(12);
+    assert!(talk.feed_error <= 200 * MS, "{:?}", talk.feed_error);
+    talk.is_live(7_500);
+}
+
+#[test]
 fn a_server_at_nine_tenths_of_real_time_never_falls_far_behind() {
     let mut talk = Talk::with_step(89);
     talk.speak(0..70, 20_000, |_, spoken| Some(spoken));
@@ -169,6 +182,9 @@ struct Talk {
     spoken: Vec<Duration>,
     step: Duration,
     stalled: Range<Duration>,
+    /// When the socket to the server takes nothing, and what the leg holds then.
+    stuck: Range<Duration>,
+    unwritten: u32,
     /// What the server has not worked on: when it was spoken, if the caller spoke it, and its length.
     inside: VecDeque<(Option<Duration>, Duration)>,
     done_at: Option<Duration>,
@@ -196,12 +212,16 @@ impl Talk {
         Talk::new(None, step_ms)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
     fn new(player_lead: Option<Duration>, step_ms: u32) -> Talk {
+        Talk::within(Limits::default(), player_lead, step_ms)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+    fn within(limits: Limits, player_lead: Option<Duration>, step_ms: u32) -> Talk {
         let audio = AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 };
         let terms = Terms { session_id: "s".into(), audio, handshake: 20 * SECOND, player_lead };
         let start = Instant::now();
-        let limits = Limits { max_duration: 7_200 * SECOND, ..Limits::default() };
+        let limits = Limits { max_duration: 7_200 * SECOND, ..limits };
         let mut talk = Talk {
             machine: Machine::new(terms, limits, start),
             start,
@@ -211,6 +231,8 @@ impl Talk {
             spoken: Vec::new(),
             step: step_ms * MS,
             stalled: Duration::ZERO..Duration::ZERO,
+            stuck: Duration::ZERO..Duration::ZERO,
+            unwritten: 0,
             inside: VecDeque::new(),
             done_at: None,
             frames: Vec::new(),
@@ -260,7 +282,8 @@ impl Talk {
         loop {
             let arrives = self.speech.front().map(|(arrives, _)| *arrives);
             let deadline = self.machine.deadline().map(|at| at.saturating_duration_since(self.start));
-            let next = [arrives, deadline, self.done_at, Some(self.next_sign)].into_iter().flatten().min();
+            let unstuck = (self.unwritten > 0).then_some(self.stuck.end);
+            let next = [arrives, deadline, self.done_at, unstuck, Some(self.next_sign)].into_iter().flatten().min();
             let next = next.filter(|next| *next <= end).unwrap_or(end);
             self.now = next.max(self.now);
             self.note_feed();
@@ -271,6 +294,9 @@ impl Talk {
             } else if self.done_at == Some(next) {
                 self.done_at = None;
                 self.answer();
+            } else if unstuck == Some(next) {
+                self.unwritten -= 1;
+                self.give(Input::Upstream(1, UpstreamInput::Writable));
             } else if self.next_sign == next {
                 self.next_sign += SECOND;
                 self.give(Input::Client(ClientInput::Alive));
@@ -328,6 +354,11 @@ impl Talk {
         self.machine.handle(input, self.start + self.now);
         while let Some(effect) = self.machine.poll_effect() {
             let written = match effect {
+                Effect::SendUpstream(packet) if self.stuck.contains(&self.now) => {
+                    self.take(&packet);
+                    self.unwritten += 1;
+                    None
+                }
                 Effect::SendUpstream(packet) => {
                     self.take(&packet);
                     Some(Input::Upstream(1, UpstreamInput::Writable))
