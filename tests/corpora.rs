@@ -1,6 +1,11 @@
 //! Every input that a fuzz target found worth keeping, checked again; fuzz/README.md says how more are found.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and names its input"
+)]
 
 #[path = "../fuzz/src/lib.rs"]
 mod checks;
