@@ -44,6 +44,7 @@ impl CallQuery {
     /// Takes a raw query string apart.
     pub fn parse(raw: &str) -> Self {
         let mut query = Self::default();
+        let mut errors = None;
         for (key, value) in form_urlencoded::parse(raw.as_bytes()) {
             if value.is_empty() {
                 continue;
@@ -57,10 +58,11 @@ impl CallQuery {
                 "rate" => set(&mut query.rate, text),
                 "voice" | "voice_prompt" => set(&mut query.voice, text),
                 "text_prompt" => set(&mut query.prompt, || text().into()),
-                "errors" => query.errors_on_socket = value == "socket",
+                "errors" => set(&mut errors, text),
                 _ => {}
             }
         }
+        query.errors_on_socket = errors.as_deref() == Some("socket");
         query
     }
 
@@ -117,13 +119,21 @@ mod tests {
     }
 
     #[test]
+    fn the_first_of_several_wins() {
+        for (raw, expected) in [("errors=socket", true), ("errors=&errors=socket", true), ("errors=no", false)] {
+            assert_eq!(CallQuery::parse(raw).errors_on_socket, expected, "{raw}");
+            assert_eq!(CallQuery::parse(&format!("{raw}&errors=socket&errors=x")).errors_on_socket, expected, "{raw}");
+        }
+        let twice = CallQuery::parse("voice=NATF0.pt&voice=NATM0");
+        assert_eq!(twice.wishes().unwrap().voice.unwrap().name(), "NATF0");
+    }
+
+    #[test]
     fn a_hostile_query_is_only_a_query() {
         for raw in ["&&&", "=", "%", "%zz=%00", "voice=../voices/NATM1.pt", "seed=5&text_prompt="] {
             let query = CallQuery::parse(raw);
             assert!(query.wishes().is_err() == raw.starts_with("voice"), "{raw}");
             assert!(!format!("{query:?}").contains("voices"));
         }
-        let twice = CallQuery::parse("voice=NATF0.pt&voice=NATM0");
-        assert_eq!(twice.wishes().unwrap().voice.unwrap().name(), "NATF0");
     }
 }
