@@ -29,7 +29,6 @@ use crate::{
     protocol::ending::Ending,
     session::{
         leg::upstream::connect::{ConnectTimeouts, TlsError, TlsTrust, UpstreamConnector},
-        machine::Limits,
         switchboard::{SeatLimits, Switchboard},
     },
 };
@@ -130,7 +129,7 @@ impl Gateway {
                 step: settings.upstreams.handshake_step,
                 voice_steps: settings.upstreams.voice_steps,
             },
-            limits: limits(settings),
+            limits: settings.session.limits.clone(),
             switchboard: Switchboard::new(seats, pool.clone()),
             connector,
             metrics,
@@ -208,21 +207,6 @@ fn connector(settings: &Settings) -> Result<UpstreamConnector, TlsError> {
     UpstreamConnector::new(&trust, timeouts)
 }
 
-fn limits(settings: &Settings) -> Limits {
-    let session = &settings.session;
-    Limits {
-        max_duration: session.max_duration,
-        idle_timeout: session.idle_timeout,
-        warning: session.warning,
-        ping_interval: session.ping_interval,
-        lost_after: session.lost_after,
-        too_slow_after: session.too_slow_after,
-        client_queue: session.client_queue,
-        upstream_queue: session.upstream_queue,
-        ..Limits::default()
-    }
-}
-
 /// Takes the port, before anything that would have to be taken down again.
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -292,18 +276,5 @@ impl PoolObserver for Observer {
         if let Return::Quarantined(reason) = what {
             self.0.quarantined(reason.code());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{self, Environment};
-
-    #[test]
-    fn the_written_defaults_are_those_of_the_machine_and_free_a_slot_in_time() {
-        let limits = limits(&config::load(None, &Environment::new()).unwrap());
-        assert_eq!(limits, Limits::default());
-        assert!(limits.lost_after + limits.ping_interval <= Duration::from_secs(20));
     }
 }

@@ -10,12 +10,13 @@ use super::flaw::{Flaw, quoted};
 use super::raw::{Enabled, Raw, RawAuth, RawDoors, RawPersona, RawSession, RawSimulator, RawUpstreams, Where};
 use super::settings::{
     AuthSettings, DoorSettings, DrainSettings, ListenSettings, LoggingSettings, MetricsSettings, Mode, PersonaSettings,
-    SessionLimits, Settings, SimulatorSettings, StateSettings, UpstreamSettings,
+    SessionSettings, Settings, SimulatorSettings, StateSettings, UpstreamSettings,
 };
 use super::upstream_url::UpstreamUrl;
 use crate::auth::keys::{KeyError, check_strength};
 use crate::auth::{TicketLimits, TokenRules};
 use crate::protocol::moshi::Voice;
+use crate::session::machine::Limits;
 
 /// The most bytes of a prompt once encoded for the query: servers take request lines of 8,190 bytes, and the rest of
 /// the line needs some.
@@ -236,7 +237,7 @@ impl Judge {
         }
     }
 
-    fn session(&mut self, raw: &RawSession) -> SessionLimits {
+    fn session(&mut self, raw: &RawSession) -> SessionSettings {
         let shortest = raw.max_duration_seconds.min(raw.idle_timeout_seconds);
         if raw.warning_seconds >= shortest {
             let expected =
@@ -251,7 +252,7 @@ impl Judge {
             let expected = format!("at most {}, the max_sessions", raw.max_sessions);
             self.value("session.max_sessions_per_user", raw.max_sessions_per_user.to_string(), expected);
         }
-        SessionLimits {
+        let limits = Limits {
             max_duration: Duration::from_secs(raw.max_duration_seconds),
             idle_timeout: Duration::from_secs(raw.idle_timeout_seconds),
             warning: Duration::from_secs(raw.warning_seconds),
@@ -260,6 +261,10 @@ impl Judge {
             too_slow_after: Duration::from_millis(raw.too_slow_after_ms),
             client_queue: Duration::from_millis(raw.client_queue_ms),
             upstream_queue: Duration::from_millis(raw.upstream_queue_ms),
+            ..Limits::default()
+        };
+        SessionSettings {
+            limits,
             max_sessions: raw.max_sessions,
             max_sessions_per_user: raw.max_sessions_per_user,
             attempts_per_minute_per_user: raw.attempts_per_minute_per_user,

@@ -22,7 +22,7 @@ pub use flaw::{ConfigError, Flaw};
 pub use layers::Environment;
 pub use settings::{
     AuthSettings, DoorSettings, DrainSettings, ListenSettings, LogFormat, LogLevel, LoggingSettings, MetricsSettings,
-    Mode, PersonaSettings, SessionLimits, SettingLine, Settings, SimulatorSettings, StateSettings, UpstreamSettings,
+    Mode, PersonaSettings, SessionSettings, SettingLine, Settings, SimulatorSettings, StateSettings, UpstreamSettings,
 };
 pub use upstream_url::{UpstreamUrl, UpstreamUrlError};
 

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::upstream_url::UpstreamUrl;
 use crate::auth::{TicketLimits, TokenRules};
 use crate::protocol::moshi::Voice;
+use crate::session::machine::Limits;
 
 /// How strict Tandem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -37,7 +38,7 @@ pub struct Settings {
     /// The model servers and how they are reached.
     pub upstreams: UpstreamSettings,
     /// The limits of calls.
-    pub session: SessionLimits,
+    pub session: SessionSettings,
     /// How Tandem stops.
     pub drain: DrainSettings,
     /// How Tandem writes its log.
@@ -148,25 +149,11 @@ pub struct UpstreamSettings {
     pub voice_steps: u32,
 }
 
-/// The limits of calls.
+/// The limits of calls, and how many there may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionLimits {
-    /// The longest call.
-    pub max_duration: Duration,
-    /// How long a caller may send no audio.
-    pub idle_timeout: Duration,
-    /// How long before either limit the caller is warned.
-    pub warning: Duration,
-    /// How often the caller's connection is probed.
-    pub ping_interval: Duration,
-    /// After how long without any sign of life a caller is lost.
-    pub lost_after: Duration,
-    /// After how long without progress a caller's connection is too slow.
-    pub too_slow_after: Duration,
-    /// Audio that waits for the caller at most.
-    pub client_queue: Duration,
-    /// Audio that waits for the model server at most.
-    pub upstream_queue: Duration,
+pub struct SessionSettings {
+    /// What one call may do.
+    pub limits: Limits,
     /// Calls of this process at the same time.
     pub max_sessions: u32,
     /// Calls of one user at the same time.

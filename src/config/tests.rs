@@ -43,7 +43,7 @@ fn without_any_configuration_development_works_on_loopback_with_a_simulated_serv
     assert_eq!(settings.persona.voice.name(), "NATF0");
     assert!(settings.persona.prompt.expose_secret().ends_with('.'));
     assert_eq!(settings.upstreams.handshake_step, Duration::from_millis(182));
-    assert_eq!(settings.session.max_duration, Duration::from_secs(1800));
+    assert_eq!(settings.session.limits.max_duration, Duration::from_secs(1800));
     assert_eq!(settings.drain.deadline, Duration::from_secs(30));
     assert_eq!((settings.logging.format, settings.logging.level), (LogFormat::Auto, LogLevel::Info));
     assert!(settings.metrics.enabled && settings.simulator.enabled);
@@ -311,4 +311,11 @@ proptest! {
             prop_assert_eq!(refused, !bounds.contains(&i64::from(number)), "{:?}", told);
         }
     }
+}
+
+#[test]
+fn the_written_limits_are_those_of_the_machine_and_free_a_slot_within_twenty_seconds() {
+    let limits = load(None, &Environment::new()).unwrap().session.limits;
+    assert_eq!(limits, crate::session::machine::Limits::default());
+    assert!(limits.lost_after + limits.ping_interval <= Duration::from_secs(20));
 }
