@@ -10,8 +10,8 @@ use crate::config::{self, Settings, UpstreamUrl};
 use crate::session::leg::upstream::connect::{ConnectTimeouts, TlsTrust, UpstreamConnector};
 use crate::sim::caller::{Address, CallerError, HttpAnswer, Trust, http_get};
 
-use super::state_lock::{StateLock, StateLockError};
-use super::{ConfigArguments, terminal};
+use super::state_lock::StateLockError;
+use super::{ConfigArguments, private_file, terminal};
 
 /// The longest wait for each of connecting, TLS and the answer; a busy model server answers late.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,11 +58,10 @@ pub(super) async fn check(arguments: &CheckArguments) -> Result<ExitCode, String
 fn try_out(settings: &Settings) -> Result<(), String> {
     let trust = TlsTrust { ca_file: settings.upstreams.ca_file.clone(), insecure: settings.upstreams.insecure_tls };
     let connector = UpstreamConnector::new(&trust, ConnectTimeouts::default()).err().map(|error| error.to_string());
-    let state = match StateLock::take(&settings.state.dir) {
-        // A server that runs here has tried it out already.
-        Ok(_) | Err(StateLockError::Taken { .. }) => None,
-        Err(error) => Some(error.to_string()),
-    };
+    let directory = &settings.state.dir;
+    let state = private_file::make_directory(directory)
+        .err()
+        .map(|source| StateLockError::Unusable { directory: directory.display().to_string(), source }.to_string());
     let problems: Vec<String> = connector.into_iter().chain(state).collect();
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\ntandem: ")) }
 }

@@ -48,6 +48,9 @@ async fn odd_server(oddity: Oddity) -> (String, oneshot::Sender<()>, oneshot::Re
         );
         stream.write_all(answer.as_bytes()).await.unwrap();
         stream.write_all(oddity.says).await.unwrap();
+        if oddity.says == HALF_A_FRAME {
+            stream.shutdown().await.unwrap();
+        }
         let mut buffer = [0; 4096];
         while !matches!(stream.read(&mut buffer).await, Ok(0) | Err(_)) {}
         let _ = read_end.send(());
@@ -75,6 +78,8 @@ async fn read_head(stream: &mut TcpStream) -> String {
 const READY: &[u8] = b"\x82\x01\x00";
 const OPCODE: &[u8] = b"\x82\x01\x00\x83\x01\x00";
 const RESERVED_BITS: &[u8] = b"\x82\x01\x00\xc2\x01\x00";
+/// Ready, and the beginning of a frame of 100 bytes.
+const HALF_A_FRAME: &[u8] = b"\x82\x01\x00\x82\x64\x01";
 const MASKED: &[u8] = b"\x82\x01\x00\x82\x81\x00\x00\x00\x00\x01";
 
 async fn call(house: &House) -> Option<Ending> {
@@ -107,7 +112,9 @@ async fn frames_that_are_none_end_the_call_and_the_slot_waits_for_the_servers_en
 
 #[actix_web::test]
 async fn a_server_that_hangs_up_in_answer_frees_its_slot() {
-    for (accepts, says) in [(true, OPCODE), (true, RESERVED_BITS), (false, READY), (false, b"nonsense")] {
+    for (accepts, says) in
+        [(true, OPCODE), (true, RESERVED_BITS), (true, HALF_A_FRAME), (false, READY), (false, b"nonsense")]
+    {
         let (url, _die, end_read) = odd_server(Oddity { accepts, says, hangs_up: true }).await;
         let house = house(&url).await;
         assert_eq!(call(&house).await, Some(Ending::UpstreamLost));

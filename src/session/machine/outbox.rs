@@ -129,7 +129,7 @@ impl<T> Outbox<T> {
     }
 
     /// A leg that holds two unwritten messages while a third waits is not making progress.
-    fn note_blocked(&mut self, now: Instant) {
+    pub fn note_blocked(&mut self, now: Instant) {
         if self.credit == 0 && !self.items.is_empty() {
             self.blocked_since.get_or_insert(now);
         }

@@ -272,6 +272,8 @@ impl Machine {
         while let Some(packet) = self.next_for_upstream(now) {
             self.effects.push_back(Effect::SendUpstream(packet));
         }
+        self.to_client.note_blocked(now);
+        self.to_upstream.note_blocked(now);
         if let Phase::Closing { ending, .. } = self.phase {
             if !self.client_open {
                 self.finish(ending);

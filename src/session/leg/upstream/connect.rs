@@ -118,18 +118,31 @@ impl UpstreamConnector {
 
 /// A second handle on a leg's TCP connection: whatever awc drops, the connection lives until its end is acknowledged.
 #[derive(Clone, Default)]
-pub(super) struct Tap(Rc<RefCell<Option<std::net::TcpStream>>>);
+pub(super) struct Tap(Rc<RefCell<Tapped>>);
+
+/// What a [`Tap`] knows of its connection.
+#[derive(Debug, Default)]
+pub(super) enum Tapped {
+    /// None was made, so that nothing was sent.
+    #[default]
+    Nothing,
+    /// The second handle on it.
+    Held(std::net::TcpStream),
+    /// There was one, and no descriptor to spare for a second handle: its end cannot be seen.
+    Untracked,
+}
 
 impl Tap {
     fn hold(&self, stream: &TcpStream) {
-        let copy = SockRef::from(stream).try_clone().map(Into::into);
-        // Without descriptors to spare there is no second handle; the leg then counts the end as unknown.
-        *self.0.borrow_mut() = copy.ok();
+        let copy = SockRef::from(stream).try_clone();
+        *self.0.borrow_mut() = copy.map_or(Tapped::Untracked, |copy| Tapped::Held(copy.into()));
     }
 
-    /// The connection, if one was made.
-    pub(super) fn take(&self) -> Option<std::net::TcpStream> {
-        self.0.borrow_mut().take()
+    /// The connection. Asked again, one that was there is untracked.
+    pub(super) fn take(&self) -> Tapped {
+        let mut tapped = self.0.borrow_mut();
+        let rest = if matches!(*tapped, Tapped::Nothing) { Tapped::Nothing } else { Tapped::Untracked };
+        std::mem::replace(&mut tapped, rest)
     }
 }
 
@@ -223,6 +236,14 @@ mod tests {
             assert!(Arc::ptr_eq(careless.tls_for(host), &careless.unverified), "{host}");
         }
         assert!(Arc::ptr_eq(careful.tls_for("127.0.0.1"), &careful.unverified));
+    }
+
+    #[test]
+    fn a_tap_tells_no_connection_from_one_that_it_lost() {
+        let tap = Tap::default();
+        assert!(matches!(tap.take(), Tapped::Nothing) && matches!(tap.take(), Tapped::Nothing));
+        *tap.0.borrow_mut() = Tapped::Untracked;
+        assert!(matches!(tap.take(), Tapped::Untracked) && matches!(tap.take(), Tapped::Untracked));
     }
 
     #[test]

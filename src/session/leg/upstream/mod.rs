@@ -38,7 +38,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tracing::Instrument;
 
 use self::{
-    connect::{Tap, UpstreamConnector},
+    connect::{Tap, Tapped, UpstreamConnector},
     pages::{PageReader, PageWriter},
 };
 use crate::{
@@ -196,8 +196,9 @@ enum Gone {
 fn judge_io(error: &IoError) -> Gone {
     match error.kind() {
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => Gone::Yes,
-        // Broken frames, and broken TLS records.
-        ErrorKind::InvalidData => Gone::No,
+        // Not the kernel's: broken frames and TLS records, or an end in the middle of one. The connection itself can
+        // still be asked.
+        _ if error.raw_os_error().is_none() && error.kind() != ErrorKind::TimedOut => Gone::No,
         _ => Gone::Unknown,
     }
 }
@@ -265,11 +266,12 @@ async fn drain(source: &mut Source) -> Gone {
 /// Ends the connection below WebSocket: a FIN that reaches the server frees it even if it reads no frames
 /// (personaplex.md 8.1). Then waits for the server's own end, for as long as that takes.
 async fn hang_up(mut lease: Lease, tap: &Tap, patience: Duration) {
-    let Some(connection) = tap.take() else {
-        // No connection was made, so that nothing was sent.
-        return lease.close();
+    let held = match tap.take() {
+        Tapped::Nothing => return lease.close(),
+        Tapped::Held(connection) => TcpStream::from_std(connection).ok(),
+        Tapped::Untracked => None,
     };
-    let Ok(mut connection) = TcpStream::from_std(connection) else {
+    let Some(mut connection) = held else {
         return drop(vanished(lease));
     };
     let _ = timeout(patience, connection.shutdown()).await;
@@ -411,9 +413,13 @@ mod tests {
         for kind in [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::UnexpectedEof] {
             assert_eq!(judge_io(&error(kind)), Gone::Yes, "{kind:?}");
         }
-        for kind in [ErrorKind::TimedOut, ErrorKind::HostUnreachable, ErrorKind::ConnectionRefused, ErrorKind::Other] {
-            assert_eq!(judge_io(&error(kind)), Gone::Unknown, "{kind:?}: nobody knows what the server holds");
+        // ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, ECONNREFUSED and EPROTO of Linux.
+        for errno in [110, 113, 101, 111, 71] {
+            let error = IoError::from_raw_os_error(errno);
+            assert_eq!(judge_io(&error), Gone::Unknown, "{error}: nobody knows what the server holds");
         }
+        assert_eq!(judge_io(&error(ErrorKind::TimedOut)), Gone::Unknown);
+        assert_eq!(judge_io(&IoError::other("bytes remaining on stream")), Gone::No, "an end in mid-frame");
         assert_eq!(judge(&ProtocolError::Io(error(ErrorKind::InvalidData))), Gone::No, "reserved bits, broken TLS");
         assert_eq!(judge(&ProtocolError::BadOpCode), Gone::No);
         let connect = |error| connect_failure(&WsClientError::SendRequest(SendRequestError::Connect(error)));
