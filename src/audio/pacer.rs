@@ -6,7 +6,8 @@
 //! - Audio that arrives on time passes at once.
 //! - A gap longer than the jitter allowance is filled with packets that decode as fading concealment, marked synthetic,
 //!   so that the assistant goes on speaking to a muted caller. What comes late for time that was filled is dropped,
-//!   the oldest first, and nothing is replayed (mux.md, rules 1 and 2).
+//!   the oldest first, and nothing is replayed. Where more is dropped than was filled, the cut is bare: SILK and hybrid
+//!   speech may click there.
 //! - `outstanding`, fed less received, never exceeds its limit: at the limit everything is held, the oldest caller audio
 //!   is dropped, and no silence is made until the server has caught up.
 //! - The caller's clock may run up to 500 ppm fast or slow: a packet is dropped or filled now and then, nothing adds up.
