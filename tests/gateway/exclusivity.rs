@@ -101,11 +101,15 @@ async fn two_hundred_callers_on_four_failing_servers_never_meet() {
     assert!(talked > CALLERS / 2, "only {talked} of {CALLERS} callers talked");
     let log = house.log();
     assert!(log.len() >= CALLERS / 2, "{} calls reached a server", log.len());
-    let slots = house.slots_until(|slots| slots.iter().all(|slot| slot.state != SlotState::Leased)).await;
-    let quarantined = slots.iter().filter(|slot| matches!(slot.state, SlotState::Quarantined(_))).count();
-    let vanished = log.iter().filter(|call| call.end.is_none()).count();
-    assert_eq!(quarantined, vanished, "a slot is out of use only where a server vanished: {slots:?}");
-    assert_eq!(house.gateway.sessions(), 0);
+    // A slot is out of use only where a server vanished; where one was late to acknowledge, it comes back by itself.
+    house
+        .slots_until(|slots| {
+            let quarantined = slots.iter().filter(|slot| matches!(slot.state, SlotState::Quarantined(_))).count();
+            let vanished = house.log().iter().filter(|call| call.end.is_none()).count();
+            let settled = slots.iter().all(|slot| slot.state != SlotState::Leased) && house.gateway.sessions() == 0;
+            settled && quarantined == vanished
+        })
+        .await;
 }
 
 /// The same without exclusive slots must be seen to fail, or the test above proves nothing.
