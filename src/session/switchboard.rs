@@ -149,11 +149,6 @@ impl Switchboard {
         self.drain_by.get().is_some()
     }
 
-    /// Says something to one session; `false` if there is no such session or it does not listen any more.
-    pub fn tell(&self, session: Uuid, control: Control) -> bool {
-        self.reach.get(&session).is_some_and(|recipient| recipient.try_send(control).is_ok())
-    }
-
     /// Ends every call now.
     pub fn end_all(&self, ending: Ending) {
         for session in &self.reach {
