@@ -13,11 +13,15 @@ use tandem::audio::opus::{CODEC_RATE_HZ, CodecError, FRAME_SAMPLES, OpusDecoder,
 use tandem::audio::packet::OpusPacket;
 use tandem::audio::pcm::{ChannelsError, PCM_RATES_HZ, PcmFormat, PcmReader, PcmWriter, RateError, Resampler};
 
+#[path = "audio/bark.rs"]
+mod bark;
 #[path = "audio/formats.rs"]
 mod formats;
 #[cfg(feature = "libopus")]
 #[path = "audio/libopus.rs"]
 mod libopus;
+#[path = "audio/quality.rs"]
+mod quality;
 #[path = "audio/stereo.rs"]
 mod stereo;
 
