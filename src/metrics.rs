@@ -113,6 +113,18 @@ const FRAMES_SYNTHETIC: Series = series(
 );
 const FRAMES_DROPPED: Series =
     series("tandem_frames_dropped_total", Kind::Counter, &["direction", "reason"], "Opus packets dropped, and why.");
+const RESUMES: Series = series(
+    "tandem_resume_total",
+    Kind::Counter,
+    &["result"],
+    "Callers who came back to a call, tried to, or whose call waited in vain (abandoned).",
+);
+const SESSIONS_DETACHED: Series = series(
+    "tandem_detached_sessions",
+    Kind::Gauge,
+    &[],
+    "Calls in progress that wait for a caller whose connection broke.",
+);
 const DRAINING: Series = series("tandem_draining", Kind::Gauge, &[], "1 while the process refuses new calls to end.");
 const BUILD_INFO: Series =
     series("tandem_build_info", Kind::Gauge, &["version"], "Always 1; its label says what runs.");
@@ -134,6 +146,8 @@ pub const TABLE: &[Series] = &[
     FRAMES,
     FRAMES_SYNTHETIC,
     FRAMES_DROPPED,
+    RESUMES,
+    SESSIONS_DETACHED,
     DRAINING,
     BUILD_INFO,
 ];
@@ -202,6 +216,10 @@ impl Metrics {
         for (row, result) in [(&ADMISSION, "immediate"), (&AUTH, "ok")] {
             self.counter(row, &[result.into(), "ok".into()]).increment(0);
         }
+        for result in ["resumed", "taken_over", "unknown", "wrong_format", "refused", "abandoned"] {
+            self.counter(&RESUMES, &[result.into()]).increment(0);
+        }
+        self.gauge(&SESSIONS_DETACHED, &[]).set(0.0);
         for state in ["free", "leased", "quarantined"] {
             self.slots(state, 0);
         }
@@ -227,6 +245,11 @@ impl Metrics {
     pub fn admission(&self, rejected: Option<&'static str>) {
         let result = if rejected.is_some() { "rejected" } else { "immediate" };
         self.counter(&ADMISSION, &[result.into(), rejected.unwrap_or("ok").into()]).increment(1);
+    }
+
+    /// Somebody came back to a call, or not: `result` says which.
+    pub fn resume(&self, result: &'static str) {
+        self.counter(&RESUMES, &[result.into()]).increment(1);
     }
 
     /// How many slots are in one state.
@@ -258,6 +281,8 @@ impl Metrics {
         let protocol = [Value::from(protocol)];
         CallMetrics {
             active,
+            all_detached: self.gauge(&SESSIONS_DETACHED, &[]),
+            detached: false,
             frames_up: frames("up"),
             frames_down: frames("down"),
             frames_synthetic: self.counter(&FRAMES_SYNTHETIC, &[]),
@@ -300,6 +325,8 @@ fn key(row: &Series, values: &[Value]) -> Key {
 /// Handles that one call holds, so that a packet costs no look-up. Its drop ends the call in the count of active ones.
 pub struct CallMetrics {
     active: Gauge,
+    all_detached: Gauge,
+    detached: bool,
     frames_up: Counter,
     frames_down: Counter,
     frames_synthetic: Counter,
@@ -310,6 +337,15 @@ pub struct CallMetrics {
 }
 
 impl CallMetrics {
+    /// Whether the call waits for its caller.
+    pub fn detached(&mut self, is_so: bool) {
+        match (std::mem::replace(&mut self.detached, is_so), is_so) {
+            (false, true) => self.all_detached.increment(1.0),
+            (true, false) => self.all_detached.decrement(1.0),
+            _ => {}
+        }
+    }
+
     /// One packet went to the model.
     pub fn frame_up(&self) {
         self.frames_up.increment(1);
@@ -344,6 +380,7 @@ impl CallMetrics {
 
 impl Drop for CallMetrics {
     fn drop(&mut self) {
+        self.detached(false);
         self.active.decrement(1.0);
     }
 }

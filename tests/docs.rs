@@ -183,6 +183,8 @@ fn the_limits_of_the_page_are_those_of_the_code() {
         format!("a WebSocket ping every {} s", seconds(session.limits.ping_interval)),
         format!("nothing comes for {} s, pongs included", seconds(session.limits.lost_after)),
         format!("No caller audio for {} s", seconds(session.limits.idle_timeout)),
+        format!("the call waits {} s for its caller", seconds(session.limits.resume_grace)),
+        format!("it can come back for {} s", seconds(session.limits.resume_grace)),
         format!("A call of {} s: `max_duration`", seconds(session.limits.max_duration)),
         format!("takes nothing for {} s while messages wait", seconds(session.limits.too_slow_after)),
         format!("gave no sound for {} s", seconds(Limits::default().stall_after)),

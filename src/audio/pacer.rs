@@ -152,6 +152,17 @@ impl Pacer {
         }
     }
 
+    /// Goes on after the clock stood still: that time is not made up for, and nothing from before it is fed.
+    pub fn restart(&mut self, now: Instant) {
+        self.position = self.due(now);
+        while !self.queue.is_empty() {
+            self.shed_front();
+        }
+        (self.filled, self.late) = (Duration::ZERO, None);
+        // What the caller says next has nothing to do with what it said last.
+        self.cut.dropped = self.cut.filled + LONG_CUT;
+    }
+
     /// Takes one packet of the caller.
     pub fn push(&mut self, packet: OpusPacket, now: Instant) {
         if !std::mem::take(&mut self.filled).is_zero() {

@@ -13,11 +13,12 @@ use tracing::Span;
 
 use super::{
     leg::{
-        client::ClientHandle,
+        client::{ClientHandle, Line},
+        dialect::AudioFormat,
         upstream::{self, UpstreamHandle, connect::UpstreamConnector},
     },
     machine::{ClientInput, Effect, Input, Limits, Machine, Note, Summary, Terms, UpstreamInput, millis},
-    switchboard::{Control, Seat},
+    switchboard::{Attach, Control, Seat},
 };
 use crate::{
     metrics::{CallMetrics, Metrics},
@@ -41,6 +42,8 @@ pub struct Setup {
     pub metrics: Arc<Metrics>,
     /// The wire's name in metrics and logs.
     pub protocol: &'static str,
+    /// The audio format of a wire on which a caller may come back when its connection breaks.
+    pub resumable: Option<AudioFormat>,
     /// The session's span.
     pub span: Span,
 }
@@ -54,6 +57,10 @@ pub struct SessionActor {
     target: Arc<ChatTarget>,
     connector: UpstreamConnector,
     client: Option<ClientHandle>,
+    /// Counts the caller's legs: what an earlier one says is ignored.
+    client_leg: u32,
+    resumable: Option<AudioFormat>,
+    grace_ms: u64,
     upstream: Option<UpstreamHandle>,
     alarm: Option<(Instant, SpawnHandle)>,
     metrics: Arc<Metrics>,
@@ -64,15 +71,16 @@ pub struct SessionActor {
 }
 
 impl SessionActor {
-    /// Starts a call on the current thread over an upgraded socket.
-    pub fn start(
-        mut setup: Setup,
-        client: ClientHandle,
-        heard: impl Stream<Item = ClientInput> + 'static,
-    ) -> Addr<Self> {
+    /// Starts a call on the current thread; its socket is, or will be, at the other end of the line.
+    pub fn start(mut setup: Setup, line: Line) -> Addr<Self> {
         let now = Instant::now();
         Self::create(move |ctx| {
-            ctx.add_stream(heard);
+            let (client, heard) = line.split();
+            listen_to(heard, 0, ctx);
+            let grace_ms = millis(setup.limits.resume_grace);
+            if let Some(format) = setup.resumable {
+                setup.terms.resume = Some(setup.seat.offer_resume(format, grace_ms, ctx.address().recipient()));
+            }
             Self {
                 machine: Machine::new(setup.terms, setup.limits, now.into_std()),
                 lease: setup.seat.take_lease(),
@@ -81,6 +89,9 @@ impl SessionActor {
                 target: setup.target,
                 connector: setup.connector,
                 client: Some(client),
+                client_leg: 0,
+                resumable: setup.resumable,
+                grace_ms,
                 upstream: None,
                 alarm: None,
                 call: setup.metrics.call(setup.protocol),
@@ -128,6 +139,7 @@ impl SessionActor {
                     leg.close(ending);
                 }
             }
+            Effect::LetClientGo => self.let_client_go(),
             Effect::Note(note) => self.note(note),
             Effect::Done(summary) => self.done(&summary, ctx),
         }
@@ -161,8 +173,39 @@ impl SessionActor {
         ctx.add_stream(tokio_stream::StreamExt::map(heard, move |input| FromUpstream(attempt, input)));
     }
 
-    fn note(&self, note: Note) {
+    /// Gives the caller's leg up. One whose network is only slow is told how to come back.
+    fn let_client_go(&mut self) {
+        self.client_leg += 1;
+        if let Some(leg) = self.client.take() {
+            leg.close(Ending::ClientLost);
+        }
+    }
+
+    /// The caller is on a new socket: `false` means that the call is over, or cannot be come back to.
+    fn attach(&mut self, line: Line, ctx: &mut Context<Self>) -> bool {
+        let Some(format) = self.resumable.filter(|_| self.machine.can_attach()) else { return false };
+        let (client, heard) = line.split();
+        if let Some(old) = self.client.replace(client) {
+            old.close(Ending::Replaced);
+        }
+        self.client_leg += 1;
+        listen_to(heard, self.client_leg, ctx);
+        let resume = self.seat.offer_resume(format, self.grace_ms, ctx.address().recipient());
+        self.drive(Input::Attached(resume), ctx);
+        true
+    }
+
+    fn note(&mut self, note: Note) {
         match note {
+            Note::Detached => {
+                self.call.detached(true);
+                tracing::info!("caller lost, the call waits for it");
+            }
+            Note::Attached { taken_over } => {
+                self.call.detached(false);
+                self.metrics.resume(if taken_over { "taken_over" } else { "resumed" });
+                tracing::info!(taken_over, "caller is on a new socket");
+            }
             Note::Ready { setup, handshake } => {
                 self.call.ready(setup, handshake);
                 self.count_attempt("ready");
@@ -193,6 +236,9 @@ impl SessionActor {
 
     fn done(&mut self, summary: &Summary, ctx: &mut Context<Self>) {
         self.ending = Some(summary.ending);
+        if summary.abandoned {
+            self.metrics.resume("abandoned");
+        }
         self.call.duration(summary.duration);
         tracing::info!(
             ending = summary.ending.code(),
@@ -271,9 +317,26 @@ impl Handler<Control> for SessionActor {
     }
 }
 
-impl StreamHandler<ClientInput> for SessionActor {
-    fn handle(&mut self, input: ClientInput, ctx: &mut Self::Context) {
-        self.drive(Input::Client(input), ctx);
+impl Handler<Attach> for SessionActor {
+    type Result = bool;
+
+    fn handle(&mut self, Attach(line): Attach, ctx: &mut Self::Context) -> bool {
+        self.attach(line, ctx)
+    }
+}
+
+/// What a caller's leg says, with its number.
+struct FromClient(u32, ClientInput);
+
+fn listen_to(heard: impl Stream<Item = ClientInput> + 'static, leg: u32, ctx: &mut Context<SessionActor>) {
+    ctx.add_stream(tokio_stream::StreamExt::map(heard, move |input| FromClient(leg, input)));
+}
+
+impl StreamHandler<FromClient> for SessionActor {
+    fn handle(&mut self, FromClient(leg, input): FromClient, ctx: &mut Self::Context) {
+        if leg == self.client_leg {
+            self.drive(Input::Client(input), ctx);
+        }
     }
 
     // The default would stop the actor; the stream's last item has told the machine.

@@ -270,6 +270,7 @@ impl Encoder {
             }
             ServerEvent::Ended(_)
             | ServerEvent::Created { .. }
+            | ServerEvent::Resumed { .. }
             | ServerEvent::Connecting { .. }
             | ServerEvent::Expiring { .. }
             | ServerEvent::Pong { .. } => Vec::new(),

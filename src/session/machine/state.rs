@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Limits, Note, Outbox, Terms,
-    UpstreamInput, smoother::Smoother, upstream::Upstream, watch::Watch,
+    UpstreamInput, detached::Detached, smoother::Smoother, upstream::Upstream, watch::Watch,
 };
 use crate::{
     audio::{
@@ -47,6 +47,8 @@ pub struct Summary {
     pub reached_model: bool,
     /// Model servers that were tried.
     pub attempts: u32,
+    /// Whether the caller's connection broke and it did not come back.
+    pub abandoned: bool,
 }
 
 /// One call. See the module for its states and invariants.
@@ -66,7 +68,8 @@ pub struct Machine {
     pub(super) effects: VecDeque<Effect>,
     pub(super) transcript: Transcript,
     pub(super) totals: Totals,
-    client_open: bool,
+    pub(super) client_open: bool,
+    pub(super) detached: Option<Detached>,
     complaints: u32,
 }
 
@@ -94,6 +97,7 @@ impl Machine {
             transcript: Transcript::default(),
             totals: Totals::default(),
             client_open: true,
+            detached: None,
             complaints: 0,
             terms,
             limits,
@@ -113,6 +117,7 @@ impl Machine {
             Input::Leased => self.leased(now),
             Input::NoSlot => self.no_slot(now),
             Input::Client(input) => self.client(input, now),
+            Input::Attached(resume) => self.attach(resume, now),
             Input::Upstream(attempt, input) if self.upstream.is_current(attempt) => self.model(input, now),
             Input::Upstream(..) | Input::Tick => {}
             Input::Drain(deadline) => self.drain(deadline, now),
@@ -152,6 +157,7 @@ impl Machine {
                 max_duration_ms: millis(self.limits.max_duration),
                 idle_timeout_ms: millis(self.limits.idle_timeout),
             },
+            resume: self.terms.resume.clone(),
         }
     }
 
@@ -172,7 +178,11 @@ impl Machine {
             }
             ClientInput::Closed { clean } => {
                 self.client_open = false;
-                self.end(if clean { Ending::ClientLeft } else { Ending::ClientLost }, now);
+                if clean {
+                    self.end(Ending::ClientLeft, now);
+                } else {
+                    self.lose_client(now);
+                }
             }
         }
     }
@@ -208,14 +218,18 @@ impl Machine {
     /// Queues an event for the caller. A queue full of events is a caller who does not read.
     pub(super) fn say(&mut self, event: ServerEvent, now: Instant) {
         // `session.ended` is the last word.
-        if self.client_open && !self.is_ending() && self.to_client.push(ClientOutput::Event(event), now).is_err() {
-            self.end(Ending::TooSlow, now);
+        let listens = (self.client_open || self.is_detached()) && !self.is_ending();
+        if listens && self.to_client.push(ClientOutput::Event(event), now).is_err() {
+            self.end(self.full_queue(Ending::TooSlow), now);
         }
     }
 
     pub(super) fn note_dropped(&mut self, direction: Direction, reason: DropReason, dropped: Dropped) {
         if dropped.packets > 0 {
             self.totals.dropped += dropped.duration;
+            if direction == Direction::Down {
+                self.missed(dropped);
+            }
             self.effects.push_back(Effect::Note(Note::Dropped(direction, reason, dropped.packets)));
         }
     }
@@ -300,6 +314,7 @@ impl Machine {
             duration: self.watch.last_input.saturating_duration_since(self.started),
             reached_model: self.upstream.was_ready(),
             attempts: self.upstream.attempt(),
+            abandoned: self.is_detached(),
         }));
     }
 

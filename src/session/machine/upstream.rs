@@ -89,6 +89,16 @@ impl Upstream {
         self.owing_since
     }
 
+    /// From when on the assistant is silent, unless it says another word.
+    pub(super) fn silent_at(&self) -> Instant {
+        self.said_at + SILENT_AFTER
+    }
+
+    /// The clock stood still: what the server owes counts from now on.
+    pub(super) fn forgive_debt(&mut self, now: Instant) {
+        self.owing_since = self.owes().then_some(now);
+    }
+
     fn open_attempt(&mut self, now: Instant) {
         self.attempt += 1;
         self.active = true;
@@ -153,6 +163,7 @@ impl Machine {
             return;
         }
         let duration = packet.duration();
+        self.sounded(now);
         self.upstream.receive(duration, now);
         if let Some(pacer) = &mut self.pacer {
             pacer.received(duration);
@@ -170,7 +181,7 @@ impl Machine {
 
     /// What a burst left waiting would be delay for the rest of the call: it is given up where nobody speaks.
     fn shorten_silence(&mut self, now: Instant) -> Dropped {
-        let silent = now.saturating_duration_since(self.upstream.said_at) >= SILENT_AFTER;
+        let silent = now >= self.upstream.silent_at();
         match self.to_client.next_audio() {
             Some(duration) if silent && self.smoother.leaves_at(duration, now).is_some() => {
                 self.to_client.drop_oldest_audio()
@@ -189,14 +200,15 @@ impl Machine {
             let event = ServerEvent::Transcript(TranscriptDelta { text, audio_ms });
             // At one piece a frame a caller who does not read is too slow long before: this is a server that floods.
             if self.to_client.push(ClientOutput::Event(event), now).is_err() {
-                self.end(Ending::UpstreamLost, now);
+                self.end(self.full_queue(Ending::UpstreamLost), now);
             }
         }
     }
 
     /// Turns the model's clock: what is due now, of the caller or in its place, waits for the leg.
     pub(super) fn feed(&mut self, now: Instant) {
-        if self.phase != Phase::Streaming {
+        self.stop_clock(now);
+        if self.phase != Phase::Streaming || self.is_clock_stopped() {
             return;
         }
         let Some(pacer) = &mut self.pacer else { return };
