@@ -17,6 +17,8 @@ use tandem::{
     },
 };
 
+#[path = "session/lag.rs"]
+mod lag;
 #[path = "session/pace.rs"]
 mod pace;
 
@@ -483,11 +485,13 @@ fn line(effect: Effect) -> Option<String> {
             ServerEvent::Ready { .. } => "ready".into(),
             ServerEvent::Transcript(delta) => format!("transcript {}", delta.text),
             ServerEvent::Expiring { reason, in_ms } => format!("expiring {reason:?} {in_ms}"),
+            ServerEvent::Degraded { realtime_factor } => format!("degraded {realtime_factor}"),
+            ServerEvent::Restored {} => "restored".into(),
             ServerEvent::Ended(report) => format!("ended {}", report.ending.code()),
             ServerEvent::Error(error) => format!("error {}", error.code),
             ServerEvent::Pong { .. } => "pong".into(),
         },
-        Effect::Note(Note::Passed(_) | Note::Filled) => return None,
+        Effect::Note(Note::Passed(_) | Note::Filled | Note::Second { .. }) => return None,
         Effect::Note(Note::Ready { .. }) => "listening".into(),
         Effect::Note(note) => format!("{note:?}"),
         Effect::Done(summary) => format!("Done({:?})", summary.ending),

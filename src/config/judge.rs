@@ -200,6 +200,7 @@ impl Judge {
             handshake_base: Duration::from_millis(raw.handshake_base_ms),
             handshake_step: Duration::from_millis(raw.handshake_step_ms),
             voice_steps: raw.voice_steps,
+            realtime: raw.realtime,
         }
     }
 

@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use super::settings::{LogFormat, LogLevel, Mode};
+use crate::pool::pace::Realtime;
 
 macro_rules! raw {
     ($($name:ident { $($field:ident: $type:ty),+ $(,)? })+) => {
@@ -53,6 +54,7 @@ raw! {
         handshake_base_ms: u64,
         handshake_step_ms: u64,
         voice_steps: u32,
+        realtime: Realtime,
     }
     RawSession {
         max_duration_seconds: u64,

@@ -77,6 +77,15 @@ pub enum ServerEvent {
         /// Milliseconds until the call ends.
         in_ms: u64,
     },
+    /// The model is slower than real time: the call goes on, and what the model cannot take is dropped.
+    #[serde(rename = "session.degraded")]
+    Degraded {
+        /// Seconds of the assistant's audio for each second of time; 1 is real time.
+        realtime_factor: f64,
+    },
+    /// The model keeps up with real time again: takes `session.degraded` back.
+    #[serde(rename = "session.restored")]
+    Restored {},
     /// The last message: why the call ended and what it was.
     #[serde(rename = "session.ended")]
     Ended(EndReport),

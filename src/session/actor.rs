@@ -21,7 +21,11 @@ use super::{
 };
 use crate::{
     metrics::{CallMetrics, Metrics},
-    pool::{lease::Lease, roster::UpstreamIndex},
+    pool::{
+        lease::{Lease, Witness},
+        pace::Measured,
+        roster::UpstreamIndex,
+    },
     protocol::{ending::Ending, moshi::ChatTarget},
 };
 
@@ -51,6 +55,7 @@ pub struct SessionActor {
     seat: Seat,
     lease: Option<Lease>,
     last_upstream: Option<(UpstreamIndex, String)>,
+    witness: Option<Witness>,
     target: Arc<ChatTarget>,
     connector: UpstreamConnector,
     client: Option<ClientHandle>,
@@ -78,6 +83,7 @@ impl SessionActor {
                 lease: setup.seat.take_lease(),
                 seat: setup.seat,
                 last_upstream: None,
+                witness: None,
                 target: setup.target,
                 connector: setup.connector,
                 client: Some(client),
@@ -156,6 +162,7 @@ impl SessionActor {
         let name = lease.endpoint().name.clone();
         tracing::debug!(attempt, upstream = name, "opening upstream leg");
         self.last_upstream = Some((lease.upstream(), name));
+        self.witness = Some(lease.witness());
         let (handle, heard) = upstream::open(&self.connector, lease, &self.target);
         self.upstream = Some(handle);
         ctx.add_stream(tokio_stream::StreamExt::map(heard, move |input| FromUpstream(attempt, input)));
@@ -180,6 +187,28 @@ impl SessionActor {
             Note::Dropped(direction, reason, packets) => {
                 self.metrics.dropped(direction.code(), reason.code(), packets);
             }
+            Note::Second { lag, realtime_factor } => {
+                self.call.lag(lag);
+                if let Some(factor) = realtime_factor {
+                    self.metrics.realtime_factor(self.upstream_name().to_owned(), factor);
+                }
+            }
+            Note::Pace { slow, realtime_factor, changed } => self.note_pace(slow, realtime_factor, changed),
+        }
+    }
+
+    fn note_pace(&self, slow: bool, realtime_factor: f64, changed: bool) {
+        if let Some(witness) = &self.witness {
+            witness.measured(Measured { slow, realtime_factor });
+        }
+        let upstream = self.upstream_name();
+        match (changed, slow) {
+            (true, true) => {
+                self.metrics.found_slow(upstream.to_owned());
+                tracing::warn!(upstream, realtime_factor, "model server is slower than real time");
+            }
+            (true, false) => tracing::debug!(upstream, realtime_factor, "model server keeps up with real time"),
+            (false, _) => {}
         }
     }
 

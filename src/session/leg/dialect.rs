@@ -272,6 +272,8 @@ impl Encoder {
             | ServerEvent::Created { .. }
             | ServerEvent::Connecting { .. }
             | ServerEvent::Expiring { .. }
+            | ServerEvent::Degraded { .. }
+            | ServerEvent::Restored {}
             | ServerEvent::Pong { .. } => Vec::new(),
         }
     }

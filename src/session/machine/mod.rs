@@ -12,6 +12,7 @@
 //! **Invariant (one ending):** the first reason to end is the call's ending; the caller is told it exactly once.
 //! **Invariant (own leg):** what an upstream leg of an earlier attempt says is ignored.
 
+mod lag;
 mod outbox;
 mod smoother;
 mod state;
@@ -269,7 +270,7 @@ pub enum Effect {
 }
 
 /// What happened, for metrics and logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Note {
     /// The model listens: time since the upgrade, and since the socket was asked for.
     Ready {
@@ -288,4 +289,20 @@ pub enum Note {
     Filled,
     /// Packets were dropped.
     Dropped(Direction, DropReason, u64),
+    /// A second of conversation has passed.
+    Second {
+        /// How far the model is behind the caller.
+        lag: Duration,
+        /// Seconds of the assistant's audio for each second of the last ones; none in the first seconds of a call.
+        realtime_factor: Option<f64>,
+    },
+    /// The model server was found slower than real time, or to keep up; said again while that lasts.
+    Pace {
+        /// Whether it is slower than real time.
+        slow: bool,
+        /// Seconds of the assistant's audio for each second of the last ones.
+        realtime_factor: f64,
+        /// Whether this is news.
+        changed: bool,
+    },
 }

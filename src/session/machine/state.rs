@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Limits, Note, Outbox, Terms,
-    UpstreamInput, smoother::Smoother, upstream::Upstream, watch::Watch,
+    UpstreamInput, lag::LagGuard, smoother::Smoother, upstream::Upstream, watch::Watch,
 };
 use crate::{
     audio::{
@@ -62,6 +62,7 @@ pub struct Machine {
     pub(super) to_upstream: Outbox<Fed>,
     /// The model's clock, from the moment at which it listens.
     pub(super) pacer: Option<Pacer>,
+    pub(super) lag: Option<LagGuard>,
     pub(super) smoother: Smoother,
     pub(super) effects: VecDeque<Effect>,
     pub(super) transcript: Transcript,
@@ -89,6 +90,7 @@ impl Machine {
             to_client: Outbox::new(limits.client_queue),
             to_upstream: Outbox::new(limits.upstream_queue),
             pacer: None,
+            lag: None,
             smoother: Smoother::new(terms.player_lead, now),
             effects: VecDeque::new(),
             transcript: Transcript::default(),
@@ -109,6 +111,7 @@ impl Machine {
         if self.is_closed() {
             return;
         }
+        self.watch_pace(now);
         match input {
             Input::Leased => self.leased(now),
             Input::NoSlot => self.no_slot(now),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     ClientOutput, Direction, DropReason, Dropped, Effect, Machine, Note, UpstreamEnd,
+    lag::LagGuard,
     state::{Phase, millis},
 };
 use crate::{
@@ -140,6 +141,7 @@ impl Machine {
         self.phase = Phase::Streaming;
         self.upstream.ready = true;
         self.pacer = Some(Pacer::new(PacerSettings::default(), now));
+        self.lag = Some(LagGuard::new(now));
         self.watch.listening(now);
         let setup = now.saturating_duration_since(self.started);
         let handshake = now.saturating_duration_since(self.upstream.opened_at);
@@ -156,6 +158,9 @@ impl Machine {
         self.upstream.receive(duration, now);
         if let Some(pacer) = &mut self.pacer {
             pacer.received(duration);
+            if let Some(lag) = &mut self.lag {
+                lag.received(duration, pacer.owed(now));
+            }
         }
         if !std::mem::replace(&mut self.upstream.heard_audio, true) {
             let since_start = now.saturating_duration_since(self.started);

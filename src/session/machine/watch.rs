@@ -74,7 +74,8 @@ impl Machine {
             Phase::Leasing | Phase::Handshaking { .. } | Phase::Streaming => {
                 let limits = self.limits_in_force().map(|(at, _)| at);
                 let warnings = self.warnings().map(|(at, _)| at);
-                limits.chain(warnings).chain([self.watch.next_ping]).chain(self.next_audio()).min()
+                let second = self.next_second();
+                limits.chain(warnings).chain([self.watch.next_ping]).chain(self.next_audio()).chain(second).min()
             }
         }
     }

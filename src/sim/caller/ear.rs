@@ -149,6 +149,8 @@ impl Ear {
             }
             ServerEvent::Transcript(delta) => self.note_words(delta.text, delta.audio_ms),
             ServerEvent::Expiring { reason, in_ms } => self.tell(CallEvent::Expiring { reason, in_ms }),
+            ServerEvent::Degraded { realtime_factor } => self.tell(CallEvent::Degraded { realtime_factor }),
+            ServerEvent::Restored {} => self.tell(CallEvent::Restored),
             ServerEvent::Error(error) => {
                 self.tell(CallEvent::Warning { code: error.code.clone(), message: error.message.clone() });
                 self.complaint = Some(error);
