@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
 use serde_json::Value;
 use tandem::{
-    audio::packet::MAX_PACKET_BYTES,
+    audio::{container::Container, packet::MAX_PACKET_BYTES, pcm::PCM_RATES_HZ},
     auth::{TicketLimits, ticket::TICKET_CHARS, token::MAX_TOKEN_BYTES},
     config,
     http::{problem::Problem, tickets::MAX_BODY_BYTES},
@@ -191,6 +191,21 @@ fn the_limits_of_the_page_are_those_of_the_code() {
         format!("and {} attempts a minute", session.attempts_per_minute_per_user),
     ] {
         assert!(page.contains(&sentence), "client.md does not say: {sentence}");
+    }
+}
+
+#[test]
+fn every_rate_of_pcm_is_on_the_page_and_in_the_refusal() {
+    let rates = PCM_RATES_HZ.map(|rate_hz| rate_hz.to_string());
+    let list = |and: &str| format!("{} {and} {}", rates[..rates.len() - 1].join(", "), rates[rates.len() - 1]);
+    let told = client_page().replace(" (default)", "");
+    assert!(told.contains(&format!("of `pcm16` only, in Hz: {} |", list("or"))), "client.md");
+    assert!(Problem::UnknownRate.row().sentence.contains(&format!("there are {}.", list("and"))), "unknown_rate");
+    let page = client_page();
+    let words: Vec<&str> = page.split(|c: char| !c.is_alphanumeric()).collect();
+    for container in Container::ALL {
+        let name = format!("{container:?}");
+        assert!(words.iter().any(|word| word.eq_ignore_ascii_case(&name)), "client.md does not name {name}");
     }
 }
 

@@ -122,7 +122,7 @@ pub struct AudioTerms {
     pub format: String,
     /// Samples a second (of the PCM, or of the Opus clock).
     pub sample_rate: u32,
-    /// Always 1.
+    /// Channels of the PCM, both ways. 1 for Opus, which is what Tandem sends; packets say themselves what they hold.
     pub channels: u8,
 }
 
