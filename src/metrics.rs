@@ -2,6 +2,10 @@
 //!
 //! The recorder belongs to one gateway and is not installed globally, so that several can live in one process.
 
+mod turns;
+
+pub use turns::{Talk, TurnMetrics};
+
 use std::{borrow::Cow, fmt, time::Duration};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
@@ -42,7 +46,6 @@ const FIRST_AUDIO: Buckets = &[0.08, 0.16, 0.24, 0.32, 0.5, 0.75, 1.0, 1.5, 2.5,
 // Edges on the model's window of 240 s and on the 360 s of its relatives.
 const DURATION: Buckets =
     &[1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0, 600.0, 900.0, 1800.0, 3600.0];
-
 const fn series(name: &'static str, kind: Kind, labels: &'static [&'static str], help: &'static str) -> Series {
     Series { name, kind, labels, help }
 }
@@ -134,6 +137,13 @@ pub const TABLE: &[Series] = &[
     FRAMES,
     FRAMES_SYNTHETIC,
     FRAMES_DROPPED,
+    turns::RESPONSE_LATENCY,
+    turns::TURNS,
+    turns::TAKE_OVERS,
+    turns::INTERRUPTIONS,
+    turns::INTERRUPTION_STOP,
+    turns::BACKCHANNELS,
+    turns::TALK,
     DRAINING,
     BUILD_INFO,
 ];
@@ -199,6 +209,7 @@ impl Metrics {
                 self.counter(&FRAMES_DROPPED, &[direction.into(), reason.into()]).increment(0);
             }
         }
+        TurnMetrics::new(self).begin_at_zero();
         for (row, result) in [(&ADMISSION, "immediate"), (&AUTH, "ok")] {
             self.counter(row, &[result.into(), "ok".into()]).increment(0);
         }
@@ -265,6 +276,7 @@ impl Metrics {
             setup: self.histogram(&SESSION_SETUP, &protocol),
             first_audio: self.histogram(&FIRST_SOUND, &protocol),
             handshake: self.histogram(&UPSTREAM_HANDSHAKE, &[]),
+            turns: TurnMetrics::new(self),
         }
     }
 
@@ -307,6 +319,7 @@ pub struct CallMetrics {
     setup: Histogram,
     first_audio: Histogram,
     handshake: Histogram,
+    turns: TurnMetrics,
 }
 
 impl CallMetrics {
@@ -334,6 +347,11 @@ impl CallMetrics {
     /// The first sound of the assistant.
     pub fn first_audio(&self, since_start: Duration) {
         self.first_audio.record(since_start);
+    }
+
+    /// What is counted of turns.
+    pub fn turns(&self) -> &TurnMetrics {
+        &self.turns
     }
 
     /// The call is over.

@@ -25,6 +25,7 @@ raw! {
         persona: RawPersona,
         upstreams: RawUpstreams,
         session: RawSession,
+        turns: RawTurns,
         drain: RawDrain,
         logging: RawLogging,
         metrics: RawMetrics,
@@ -67,6 +68,7 @@ raw! {
         max_sessions_per_user: u32,
         attempts_per_minute_per_user: u32,
     }
+    RawTurns { share: f64 }
     RawDrain { deadline_seconds: u64 }
     RawLogging { format: LogFormat, level: LogLevel }
     RawMetrics { enabled: bool }

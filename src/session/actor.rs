@@ -20,7 +20,8 @@ use super::{
     switchboard::{Control, Seat},
 };
 use crate::{
-    metrics::{CallMetrics, Metrics},
+    audio::turns::{Happening, Speaker},
+    metrics::{CallMetrics, Metrics, Talk},
     pool::{lease::Lease, roster::UpstreamIndex},
     protocol::{ending::Ending, moshi::ChatTarget},
 };
@@ -177,9 +178,22 @@ impl SessionActor {
             Note::Filled => self.call.frame_filled(),
             Note::Passed(super::machine::Direction::Up) => self.call.frame_up(),
             Note::Passed(super::machine::Direction::Down) => self.call.frame_down(),
+            Note::Turn(happening) => self.turn(happening),
             Note::Dropped(direction, reason, packets) => {
                 self.metrics.dropped(direction.code(), reason.code(), packets);
             }
+        }
+    }
+
+    fn turn(&self, happening: Happening) {
+        let turns = self.call.turns();
+        match happening {
+            Happening::Started { .. } => {}
+            Happening::Ended { speaker, .. } => turns.spoken(speaker == Speaker::Caller),
+            Happening::Answered { latency, .. } => turns.answered(latency),
+            Happening::Missed { .. } => turns.missed(),
+            Happening::Interrupted { stopped_after, .. } => turns.interrupted(stopped_after),
+            Happening::Backchannel { .. } => turns.backchannel(),
         }
     }
 
@@ -194,6 +208,15 @@ impl SessionActor {
     fn done(&mut self, summary: &Summary, ctx: &mut Context<Self>) {
         self.ending = Some(summary.ending);
         self.call.duration(summary.duration);
+        if let Some(tally) = &summary.turns {
+            self.call.turns().talked(&Talk {
+                caller: tally.caller_speech,
+                assistant: tally.assistant_speech,
+                present: tally.present,
+                overlap: tally.overlap,
+                silence: tally.silence,
+            });
+        }
         tracing::info!(
             ending = summary.ending.code(),
             duration_ms = millis(summary.duration),

@@ -272,6 +272,12 @@ impl Encoder {
             | ServerEvent::Created { .. }
             | ServerEvent::Connecting { .. }
             | ServerEvent::Expiring { .. }
+            | ServerEvent::TurnStarted { .. }
+            | ServerEvent::TurnEnded { .. }
+            | ServerEvent::TurnResponse { .. }
+            | ServerEvent::TurnMissed { .. }
+            | ServerEvent::TurnInterrupted { .. }
+            | ServerEvent::TurnBackchannel { .. }
             | ServerEvent::Pong { .. } => Vec::new(),
         }
     }
