@@ -12,6 +12,11 @@ use tandem::audio::opus::{CODEC_RATE_HZ, CodecError, OpusDecoder, OpusEncoder};
 use tandem::audio::packet::OpusPacket;
 use tandem::audio::pcm::{PCM_RATES_HZ, PcmError, PcmReader, PcmWriter, Resampler};
 
+#[path = "audio/activity.rs"]
+mod activity;
+#[path = "audio/turns.rs"]
+mod turns;
+
 #[cfg(feature = "libopus")]
 #[path = "audio/libopus.rs"]
 mod libopus;
