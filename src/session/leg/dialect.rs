@@ -254,6 +254,12 @@ impl Encoder {
             | ServerEvent::Expiring { .. }
             | ServerEvent::Degraded { .. }
             | ServerEvent::Restored {}
+            | ServerEvent::TurnStarted { .. }
+            | ServerEvent::TurnEnded { .. }
+            | ServerEvent::TurnResponse { .. }
+            | ServerEvent::TurnMissed { .. }
+            | ServerEvent::TurnInterrupted { .. }
+            | ServerEvent::TurnBackchannel { .. }
             | ServerEvent::Pong { .. } => Vec::new(),
         }
     }
