@@ -268,6 +268,17 @@ impl Pacer {
         self.outstanding
     }
 
+    /// How far the model is behind the caller: audio that was fed or waits to be, and is not answered.
+    pub fn lag(&self) -> Duration {
+        self.outstanding + self.queued
+    }
+
+    /// How much a server that keeps up would have been fed by `now`: less than real time where the caller is late, and
+    /// more where it is early, but not less because the server held everything up.
+    pub fn owed(&self, now: Instant) -> Duration {
+        self.position.max(self.due(now).saturating_sub(self.settings.jitter))
+    }
+
     /// Real time since the position was zero.
     fn due(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.anchor)

@@ -211,6 +211,10 @@ fn line(event: &CallEvent) -> Option<String> {
             };
             format!("the call ends in {} s: {why}", in_ms.div_ceil(1000))
         }
+        CallEvent::Degraded { realtime_factor } => {
+            format!("the model is slower than real time ({realtime_factor}): not all that you say reaches it")
+        }
+        CallEvent::Restored => "the model keeps up again".to_owned(),
         CallEvent::Warning { code, message } => terminal::printable(&format!("{code}: {message}")),
         CallEvent::HungUp => "hung up".to_owned(),
         CallEvent::FirstAudio | CallEvent::Transcript(_) | CallEvent::Ended { .. } => return None,

@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use super::settings::{LogFormat, LogLevel, Mode};
+use crate::pool::pace::Realtime;
 
 macro_rules! raw {
     ($($name:ident { $($field:ident: $type:ty),+ $(,)? })+) => {
@@ -25,6 +26,7 @@ raw! {
         persona: RawPersona,
         upstreams: RawUpstreams,
         session: RawSession,
+        turns: RawTurns,
         drain: RawDrain,
         logging: RawLogging,
         metrics: RawMetrics,
@@ -53,6 +55,7 @@ raw! {
         handshake_base_ms: u64,
         handshake_step_ms: u64,
         voice_steps: u32,
+        realtime: Realtime,
     }
     RawSession {
         max_duration_seconds: u64,
@@ -68,6 +71,7 @@ raw! {
         max_sessions_per_user: u32,
         attempts_per_minute_per_user: u32,
     }
+    RawTurns { share: f64 }
     RawDrain { deadline_seconds: u64 }
     RawLogging { format: LogFormat, level: LogLevel }
     RawMetrics { enabled: bool }

@@ -18,6 +18,7 @@ use crate::{
             dialect::{Decoder, Dialect, Encoder},
         },
         machine::Terms,
+        switchboard::ResumeOffer,
     },
 };
 
@@ -127,7 +128,9 @@ fn start(doors: &Doors, admitted: Admitted, line: Line) {
     let session_id = seat.id().to_string();
     let span = tracing::info_span!("session", session = session_id, user = pseudonym);
     let resumable = match dialect {
-        Dialect::Native(format) if !doors.limits.resume_grace.is_zero() => Some(format),
+        Dialect::Native(format) if !doors.limits.resume_grace.is_zero() => {
+            Some(ResumeOffer { format, grace: doors.limits.resume_grace })
+        }
         Dialect::Native(_) | Dialect::Moshi => None,
     };
     let setup = Setup {
@@ -137,6 +140,8 @@ fn start(doors: &Doors, admitted: Admitted, line: Line) {
             handshake: doors.handshake.limit(&target),
             player_lead: dialect.player_lead(),
             resume: None,
+            // A share of 1 takes every call: the random number is below 1.
+            sampled: rand::random::<f64>() < doors.turn_share,
         },
         limits: doors.limits.clone(),
         seat,

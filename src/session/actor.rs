@@ -14,15 +14,19 @@ use tracing::Span;
 use super::{
     leg::{
         client::{ClientHandle, Line},
-        dialect::AudioFormat,
         upstream::{self, UpstreamHandle, connect::UpstreamConnector},
     },
     machine::{ClientInput, Effect, Input, Limits, Machine, Note, Summary, Terms, UpstreamInput, millis},
-    switchboard::{Attach, Control, Seat},
+    switchboard::{Attach, Control, ResumeOffer, Seat},
 };
 use crate::{
-    metrics::{CallMetrics, Metrics},
-    pool::{lease::Lease, roster::UpstreamIndex},
+    audio::turns::{Happening, Speaker},
+    metrics::{CallMetrics, Metrics, Talk},
+    pool::{
+        lease::{Lease, Witness},
+        pace::Measured,
+        roster::UpstreamIndex,
+    },
     protocol::{ending::Ending, moshi::ChatTarget},
 };
 
@@ -42,8 +46,8 @@ pub struct Setup {
     pub metrics: Arc<Metrics>,
     /// The wire's name in metrics and logs.
     pub protocol: &'static str,
-    /// The audio format of a wire on which a caller may come back when its connection breaks.
-    pub resumable: Option<AudioFormat>,
+    /// How the caller may come back when its connection breaks, if its wire allows it.
+    pub resumable: Option<ResumeOffer>,
     /// The session's span.
     pub span: Span,
 }
@@ -54,13 +58,13 @@ pub struct SessionActor {
     seat: Seat,
     lease: Option<Lease>,
     last_upstream: Option<(UpstreamIndex, String)>,
+    witness: Option<Witness>,
     target: Arc<ChatTarget>,
     connector: UpstreamConnector,
     client: Option<ClientHandle>,
     /// Counts the caller's legs: what an earlier one says is ignored.
     client_leg: u32,
-    resumable: Option<AudioFormat>,
-    grace_ms: u64,
+    resumable: Option<ResumeOffer>,
     upstream: Option<UpstreamHandle>,
     alarm: Option<(Instant, SpawnHandle)>,
     metrics: Arc<Metrics>,
@@ -77,21 +81,19 @@ impl SessionActor {
         Self::create(move |ctx| {
             let (client, heard) = line.split();
             listen_to(heard, 0, ctx);
-            let grace_ms = millis(setup.limits.resume_grace);
-            if let Some(format) = setup.resumable {
-                setup.terms.resume = Some(setup.seat.offer_resume(format, grace_ms, ctx.address().recipient()));
-            }
+            let session = ctx.address().recipient();
+            setup.terms.resume = setup.resumable.map(|offer| setup.seat.offer_resume(offer, session));
             Self {
                 machine: Machine::new(setup.terms, setup.limits, now.into_std()),
                 lease: setup.seat.take_lease(),
                 seat: setup.seat,
                 last_upstream: None,
+                witness: None,
                 target: setup.target,
                 connector: setup.connector,
                 client: Some(client),
                 client_leg: 0,
                 resumable: setup.resumable,
-                grace_ms,
                 upstream: None,
                 alarm: None,
                 call: setup.metrics.call(setup.protocol),
@@ -139,7 +141,11 @@ impl SessionActor {
                     leg.close(ending);
                 }
             }
-            Effect::LetClientGo => self.let_client_go(),
+            Effect::LetClientGo => {
+                self.client_leg += 1;
+                // Its network may only be slow: then it hears that it can come back.
+                self.client.take().map(|leg| leg.close(Ending::ClientLost));
+            }
             Effect::Note(note) => self.note(note),
             Effect::Done(summary) => self.done(&summary, ctx),
         }
@@ -168,29 +174,22 @@ impl SessionActor {
         let name = lease.endpoint().name.clone();
         tracing::debug!(attempt, upstream = name, "opening upstream leg");
         self.last_upstream = Some((lease.upstream(), name));
+        self.witness = Some(lease.witness());
         let (handle, heard) = upstream::open(&self.connector, lease, &self.target);
         self.upstream = Some(handle);
         ctx.add_stream(tokio_stream::StreamExt::map(heard, move |input| FromUpstream(attempt, input)));
     }
 
-    /// Gives the caller's leg up. One whose network is only slow is told how to come back.
-    fn let_client_go(&mut self) {
-        self.client_leg += 1;
-        if let Some(leg) = self.client.take() {
-            leg.close(Ending::ClientLost);
-        }
-    }
-
     /// The caller is on a new socket: `false` means that the call is over, or cannot be come back to.
     fn attach(&mut self, line: Line, ctx: &mut Context<Self>) -> bool {
-        let Some(format) = self.resumable.filter(|_| self.machine.can_attach()) else { return false };
+        let Some(offer) = self.resumable.filter(|_| self.machine.can_attach()) else { return false };
         let (client, heard) = line.split();
         if let Some(old) = self.client.replace(client) {
             old.close(Ending::Replaced);
         }
         self.client_leg += 1;
         listen_to(heard, self.client_leg, ctx);
-        let resume = self.seat.offer_resume(format, self.grace_ms, ctx.address().recipient());
+        let resume = self.seat.offer_resume(offer, ctx.address().recipient());
         self.drive(Input::Attached(resume), ctx);
         true
     }
@@ -198,11 +197,11 @@ impl SessionActor {
     fn note(&mut self, note: Note) {
         match note {
             Note::Detached => {
-                self.call.detached(true);
+                self.call.detached.set(true);
                 tracing::info!("caller lost, the call waits for it");
             }
             Note::Attached { taken_over } => {
-                self.call.detached(false);
+                self.call.detached.set(false);
                 self.metrics.resume(if taken_over { "taken_over" } else { "resumed" });
                 tracing::info!(taken_over, "caller is on a new socket");
             }
@@ -220,9 +219,44 @@ impl SessionActor {
             Note::Filled => self.call.frame_filled(),
             Note::Passed(super::machine::Direction::Up) => self.call.frame_up(),
             Note::Passed(super::machine::Direction::Down) => self.call.frame_down(),
+            Note::Turn(happening) => self.turn(happening),
             Note::Dropped(direction, reason, packets) => {
                 self.metrics.dropped(direction.code(), reason.code(), packets);
             }
+            Note::Second { lag, realtime_factor } => {
+                self.call.lag(lag);
+                if let Some(factor) = realtime_factor {
+                    self.metrics.realtime_factor(self.upstream_name().to_owned(), factor);
+                }
+            }
+            Note::Pace { slow, realtime_factor, changed } => self.note_pace(slow, realtime_factor, changed),
+        }
+    }
+
+    fn note_pace(&self, slow: bool, realtime_factor: f64, changed: bool) {
+        if let Some(witness) = &self.witness {
+            witness.measured(Measured { slow, realtime_factor });
+        }
+        let upstream = self.upstream_name();
+        match (changed, slow) {
+            (true, true) => {
+                self.metrics.found_slow(upstream.to_owned());
+                tracing::warn!(upstream, realtime_factor, "model server is slower than real time");
+            }
+            (true, false) => tracing::debug!(upstream, realtime_factor, "model server keeps up with real time"),
+            (false, _) => {}
+        }
+    }
+
+    fn turn(&self, happening: Happening) {
+        let turns = self.call.turns();
+        match happening {
+            Happening::Started { .. } => {}
+            Happening::Ended { speaker, .. } => turns.spoken(speaker == Speaker::Caller),
+            Happening::Answered { latency, .. } => turns.answered(latency),
+            Happening::Missed { .. } => turns.missed(),
+            Happening::Interrupted { stopped_after, .. } => turns.interrupted(stopped_after),
+            Happening::Backchannel { .. } => turns.backchannel(),
         }
     }
 
@@ -240,6 +274,15 @@ impl SessionActor {
             self.metrics.resume("abandoned");
         }
         self.call.duration(summary.duration);
+        if let Some(tally) = &summary.turns {
+            self.call.turns().talked(&Talk {
+                caller: tally.caller_speech,
+                assistant: tally.assistant_speech,
+                present: tally.present,
+                overlap: tally.overlap,
+                silence: tally.silence,
+            });
+        }
         tracing::info!(
             ending = summary.ending.code(),
             duration_ms = millis(summary.duration),

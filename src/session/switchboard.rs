@@ -24,7 +24,8 @@ use crate::{
     },
     protocol::{ending::Ending, native::ResumeTerms},
     session::{
-        leg::{client::Line, dialect::AudioFormat},
+        leg::{client::Line, format::AudioFormat},
+        machine::millis,
         resume::{NoResume, ResumeBox, ResumeToken, TokenHash},
     },
 };
@@ -53,6 +54,15 @@ pub struct Attach(pub Line);
 
 impl Message for Attach {
     type Result = bool;
+}
+
+/// What a caller may come back to, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct ResumeOffer {
+    /// In this format only.
+    pub format: AudioFormat,
+    /// How long a call waits for a caller whose connection broke.
+    pub grace: Duration,
 }
 
 /// A call that its caller may come back to.
@@ -245,11 +255,12 @@ impl Seat {
     }
 
     /// Makes a new token with which the caller may come back to `session`; the one before is no good any more.
-    pub fn offer_resume(&mut self, format: AudioFormat, grace_ms: u64, session: Recipient<Attach>) -> ResumeTerms {
+    pub fn offer_resume(&mut self, offer: ResumeOffer, session: Recipient<Attach>) -> ResumeTerms {
         let token = ResumeToken::new();
         self.withdraw_resume();
-        self.offered = Some(self.board.resumable.keep(&token, Resumable { user: self.user.clone(), format, session }));
-        ResumeTerms { token: token.expose().to_owned(), grace_ms }
+        let call = Resumable { user: self.user.clone(), format: offer.format, session };
+        self.offered = Some(self.board.resumable.keep(&token, call));
+        ResumeTerms { token: token.expose().to_owned(), grace_ms: millis(offer.grace) }
     }
 
     fn withdraw_resume(&mut self) {

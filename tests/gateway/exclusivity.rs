@@ -122,7 +122,7 @@ async fn two_hundred_callers_on_four_failing_servers_never_meet() {
 /// The same without exclusive slots must be seen to fail, or the test above proves nothing.
 #[actix_web::test]
 async fn without_exclusive_slots_prompts_leak() {
-    let (house, _) = hammered(Policy { exclusive: false }).await;
+    let (house, _) = hammered(Policy { exclusive: false, ..Policy::default() }).await;
     let (wrong, peak) = damage(&house);
     assert!(wrong > 0 && peak > 1, "{wrong} wrong prompts, {peak} sockets at once: the leak was not seen");
 }

@@ -28,6 +28,13 @@ fn word(call: &mut Call, word: &str) {
     call.up(UpstreamInput::Text(TextPiece::new(word)));
 }
 
+/// Time passes in conversation.
+fn talk(call: &mut Call, seconds: u64) -> &mut Call {
+    call.pass(seconds, SECOND, |call| {
+        call.client(ClientInput::Audio(frame()));
+    })
+}
+
 fn come_back(call: &mut Call) -> &mut Call {
     call.input(Input::Attached(resume_terms()))
 }
@@ -46,7 +53,7 @@ fn a_caller_who_falls_silent_is_waited_for_too() {
     call.advance(SECOND * 15).expect("LetClientGo").expect("Detached").refuse("ended");
     call.advance(SECOND * 19).refuse("Done");
     come_back(&mut call).expect("Attached").expect("resumed").refuse("Done");
-    call.talk(SECOND * 60).refuse("ended");
+    talk(&mut call, 60).refuse("ended");
 }
 
 #[test]
@@ -123,22 +130,22 @@ fn an_assistant_that_talks_on_is_stopped_after_five_seconds() {
 #[test]
 fn while_the_clock_stands_still_nobody_is_late() {
     let mut call = talking();
-    call.talk(SECOND * 10);
+    talk(&mut call, 10);
     call.answers = false;
     call.client(ClientInput::Audio(frame())).client(ClientInput::Audio(frame()));
     call.client(BROKEN);
     call.advance(SECOND * 19).refuse("CloseUpstream");
     call.answers = true;
     come_back(&mut call);
-    // 89 s of silence are left before the warning: the absence does not count.
-    call.stay(SECOND * 88).refuse("expiring").refuse("ended");
+    // 80 s of silence are left before the warning: the absence does not count.
+    call.stay(SECOND * 79).refuse("expiring").refuse("ended");
     call.stay(SECOND * 3).expect("expiring Idle").refuse("ended");
 }
 
 #[test]
 fn the_time_that_a_caller_was_away_is_not_made_up_for() {
     let mut call = talking();
-    call.talk(SECOND * 5);
+    talk(&mut call, 5);
     call.client(BROKEN).advance(SECOND * 15);
     come_back(&mut call).refuse("-> upstream audio");
     call.client(ClientInput::Audio(frame()));
@@ -149,9 +156,9 @@ fn the_time_that_a_caller_was_away_is_not_made_up_for() {
 #[test]
 fn a_second_socket_takes_the_call_over() {
     let mut call = talking();
-    call.talk(SECOND * 3);
+    talk(&mut call, 3);
     come_back(&mut call).expect("Attached { taken_over: true }").expect("resumed 0").refuse("LetClientGo");
-    call.talk(SECOND * 3).refuse("ended");
+    talk(&mut call, 3).refuse("ended");
     let mut call = Call::on(Some(resume_terms()));
     call.input(Input::Leased);
     come_back(&mut call).expect("resumed 0");

@@ -90,6 +90,9 @@ impl Machine {
             if let Some(pacer) = &mut self.pacer {
                 pacer.restart(now);
             }
+            if let Some(guard) = &mut self.lag {
+                guard.restart(now);
+            }
         }
         self.effects.push_back(Effect::Note(Note::Attached { taken_over: away.is_none() }));
     }
@@ -110,7 +113,7 @@ impl Machine {
 
     /// Stops the model's clock once the assistant has said its sentence to a caller who is away.
     pub(super) fn stop_clock(&mut self, now: Instant) {
-        let silent_at = self.upstream.silent_at();
+        let silent_at = self.ears.wordless_at();
         if let Some(away) = &mut self.detached {
             away.clock_stopped |= now >= silent_at.min(away.since + LAST_SENTENCE);
         }

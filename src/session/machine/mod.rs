@@ -15,6 +15,8 @@
 //! **Invariant (own leg):** what an upstream leg of an earlier attempt says is ignored.
 
 mod detached;
+mod ears;
+mod lag;
 mod outbox;
 mod smoother;
 mod state;
@@ -27,7 +29,7 @@ pub use state::{Machine, Summary, millis};
 use std::time::{Duration, Instant};
 
 use crate::{
-    audio::packet::OpusPacket,
+    audio::{packet::OpusPacket, turns::Happening},
     protocol::{
         ending::Ending,
         moshi::TextPiece,
@@ -40,7 +42,7 @@ use crate::{
 pub struct Limits {
     /// The longest call, from the upgrade on.
     pub max_duration: Duration,
-    /// The longest time without caller audio.
+    /// The longest time without speech of the caller.
     pub idle_timeout: Duration,
     /// How long before a limit the caller is warned of it.
     pub warning: Duration,
@@ -99,6 +101,8 @@ pub struct Terms {
     pub player_lead: Option<Duration>,
     /// How the caller may come back when its connection breaks; without it, not at all.
     pub resume: Option<ResumeTerms>,
+    /// Whether it is measured who speaks when: both sides are decoded all the time then.
+    pub sampled: bool,
 }
 
 /// Everything that can happen to a call.
@@ -281,7 +285,7 @@ pub enum Effect {
 }
 
 /// What happened, for metrics and logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Note {
     /// The model listens: time since the upgrade, and since the socket was asked for.
     Ready {
@@ -307,4 +311,22 @@ pub enum Note {
     },
     /// Packets were dropped.
     Dropped(Direction, DropReason, u64),
+    /// A second of conversation has passed.
+    Second {
+        /// How far the model is behind the caller.
+        lag: Duration,
+        /// Seconds of the assistant's audio for each second of the last ones; none in the first seconds of a call.
+        realtime_factor: Option<f64>,
+    },
+    /// The model server was found slower than real time, or to keep up; said again while that lasts.
+    Pace {
+        /// Whether it is slower than real time.
+        slow: bool,
+        /// Seconds of the assistant's audio for each second of the last ones.
+        realtime_factor: f64,
+        /// Whether this is news.
+        changed: bool,
+    },
+    /// Somebody spoke, and what it was.
+    Turn(Happening),
 }

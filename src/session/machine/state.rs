@@ -7,12 +7,13 @@ use std::{
 
 use super::{
     ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Limits, Note, Outbox, Terms,
-    UpstreamInput, detached::Detached, smoother::Smoother, upstream::Upstream, watch::Watch,
+    UpstreamInput, detached::Detached, ears::Ears, lag::LagGuard, smoother::Smoother, upstream::Upstream, watch::Watch,
 };
 use crate::{
     audio::{
         pacer::{Fed, Pacer},
         packet::OpusPacket,
+        turns::Tally,
     },
     protocol::{
         ending::Ending,
@@ -49,6 +50,8 @@ pub struct Summary {
     pub attempts: u32,
     /// Whether the caller's connection broke and it did not come back.
     pub abandoned: bool,
+    /// Who spoke when, if the call was measured.
+    pub turns: Option<Box<Tally>>,
 }
 
 /// One call. See the module for its states and invariants.
@@ -64,9 +67,11 @@ pub struct Machine {
     pub(super) to_upstream: Outbox<Fed>,
     /// The model's clock, from the moment at which it listens.
     pub(super) pacer: Option<Pacer>,
+    pub(super) lag: Option<LagGuard>,
     pub(super) smoother: Smoother,
     pub(super) effects: VecDeque<Effect>,
     pub(super) transcript: Transcript,
+    pub(super) ears: Ears,
     pub(super) totals: Totals,
     pub(super) client_open: bool,
     pub(super) detached: Option<Detached>,
@@ -92,9 +97,11 @@ impl Machine {
             to_client: Outbox::new(limits.client_queue),
             to_upstream: Outbox::new(limits.upstream_queue),
             pacer: None,
+            lag: None,
             smoother: Smoother::new(terms.player_lead, now),
             effects: VecDeque::new(),
             transcript: Transcript::default(),
+            ears: Ears::new(terms.sampled, limits.idle_timeout, now),
             totals: Totals::default(),
             client_open: true,
             detached: None,
@@ -113,6 +120,7 @@ impl Machine {
         if self.is_closed() {
             return;
         }
+        self.watch_pace(now);
         match input {
             Input::Leased => self.leased(now),
             Input::NoSlot => self.no_slot(now),
@@ -123,6 +131,7 @@ impl Machine {
             Input::Drain(deadline) => self.drain(deadline, now),
             Input::End(ending) => self.end(ending, now),
         }
+        self.attend(now);
         self.expire(now);
         self.feed(now);
         self.pump(now);
@@ -191,7 +200,7 @@ impl Machine {
         if self.is_ending() {
             return;
         }
-        self.watch.spoke(now);
+        self.suspect_speech(&packet, now);
         let duration = packet.duration();
         self.totals.audio_in += duration;
         match &mut self.pacer {
@@ -252,6 +261,10 @@ impl Machine {
         if self.is_ending() {
             return;
         }
+        self.close_ears(now);
+        if self.is_ending() {
+            return;
+        }
         self.phase = Phase::Closing { ending, until: now + self.limits.closing };
         if self.upstream.leave() {
             self.effects.push_back(Effect::CloseUpstream);
@@ -272,6 +285,7 @@ impl Machine {
             audio_in_ms: millis(self.totals.audio_in),
             audio_out_ms: millis(self.totals.audio_out),
             dropped_ms: millis(self.totals.dropped),
+            turns: self.turn_report(),
         }
     }
 
@@ -281,6 +295,9 @@ impl Machine {
             && let Some((output, duration)) = self.to_client.pop(self.room_for_caller(now))
         {
             self.smoother.left(duration, now);
+            if let ClientOutput::Audio(packet) = &output {
+                self.ears.hear_assistant(packet, now);
+            }
             self.effects.push_back(Effect::SendClient(output));
         }
         while let Some(packet) = self.next_for_upstream(now) {
@@ -315,6 +332,7 @@ impl Machine {
             reached_model: self.upstream.was_ready(),
             attempts: self.upstream.attempt(),
             abandoned: self.is_detached(),
+            turns: self.tally(),
         }));
     }
 

@@ -169,6 +169,8 @@ impl Ear {
             }
             ServerEvent::Transcript(delta) => self.note_words(delta.text, delta.audio_ms),
             ServerEvent::Expiring { reason, in_ms } => self.tell(CallEvent::Expiring { reason, in_ms }),
+            ServerEvent::Degraded { realtime_factor } => self.tell(CallEvent::Degraded { realtime_factor }),
+            ServerEvent::Restored {} => self.tell(CallEvent::Restored),
             ServerEvent::Error(error) => {
                 self.tell(CallEvent::Warning { code: error.code.clone(), message: error.message.clone() });
                 self.complaint = Some(error);
@@ -178,7 +180,13 @@ impl Ear {
                 self.tell(CallEvent::Ended { ending: ended.ending });
                 self.ended = Some(ended);
             }
-            ServerEvent::Pong { .. } => {}
+            ServerEvent::TurnStarted { .. }
+            | ServerEvent::TurnEnded { .. }
+            | ServerEvent::TurnMissed { .. }
+            | ServerEvent::TurnInterrupted { .. }
+            | ServerEvent::TurnBackchannel { .. }
+            | ServerEvent::TurnResponse { .. }
+            | ServerEvent::Pong { .. } => {}
         }
         Ok(Heard::Other)
     }

@@ -123,6 +123,13 @@ pub enum CallEvent {
         /// Milliseconds until the call ends.
         in_ms: u64,
     },
+    /// The model is slower than real time; the call goes on.
+    Degraded {
+        /// Seconds of audio for each second of time.
+        realtime_factor: f64,
+    },
+    /// The model keeps up with real time again.
+    Restored,
     /// The server complains about something; the call goes on.
     Warning {
         /// The complaint's code.
