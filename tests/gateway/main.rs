@@ -11,4 +11,5 @@ mod house;
 mod odd_servers;
 mod refusals;
 mod resume;
+mod slow_callers;
 mod slowness;
