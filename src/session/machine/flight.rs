@@ -22,6 +22,9 @@ const SMALL_WINDOW: Duration = Duration::from_millis(500);
 /// Words that are kept until they are confirmed: what a server says in 20 s at one piece a model frame.
 const MAX_KEPT: usize = 256;
 
+/// Marks that are waited for: of a caller who answers, the window has room for five.
+const MAX_MARKS: usize = 32;
+
 /// What is out there on the caller's socket.
 #[derive(Debug)]
 pub(super) struct Flight {
@@ -81,6 +84,7 @@ impl Flight {
             let mark = self.open.mark;
             let next = Stretch { mark: mark.wrapping_add(1).max(1), ..Stretch::default() };
             self.marked.push_back(std::mem::replace(&mut self.open, next));
+            self.give_up_oldest();
             mark
         })
     }
@@ -101,10 +105,23 @@ impl Flight {
     fn keep_whole(&mut self, arrived: Vec<Stretch>) {
         let Some(first) = self.words().next().map(|delta| delta.audio_ms) else { return };
         let words = arrived.into_iter().flat_map(|stretch| stretch.words);
-        let mut same: Vec<TranscriptDelta> = words.filter(|delta| delta.audio_ms == first).collect();
+        self.put_first(words.filter(|delta| delta.audio_ms == first).collect());
+    }
+
+    /// The oldest mark is not waited for any more; its words are with the next.
+    fn give_up_oldest(&mut self) {
+        if self.marked.len() > MAX_MARKS
+            && let Some(oldest) = self.marked.pop_front()
+        {
+            self.audio = self.audio.saturating_sub(oldest.audio);
+            self.put_first(oldest.words);
+        }
+    }
+
+    fn put_first(&mut self, mut words: Vec<TranscriptDelta>) {
         let oldest = self.marked.front_mut().unwrap_or(&mut self.open);
-        same.append(&mut oldest.words);
-        oldest.words = same;
+        words.append(&mut oldest.words);
+        oldest.words = words;
     }
 
     fn forget_oldest(&mut self) {
@@ -202,9 +219,11 @@ mod tests {
     #[test]
     fn who_never_answers_is_not_waited_for() {
         let mut flight = Flight::new(Duration::from_millis(1_500));
-        for _ in 0..100 {
+        for n in 0..1_000 {
             flight.left(&sound(), FRAME);
+            flight.left(&word("w", n), Duration::ZERO);
         }
+        assert_eq!((flight.marked.len(), flight.unconfirmed_words().len()), (MAX_MARKS, MAX_KEPT));
         assert_eq!((flight.room(), flight.unconfirmed()), (Duration::MAX, Duration::ZERO));
     }
 

@@ -159,7 +159,7 @@ impl Machine {
         self.sounded(now);
         self.upstream.receive(duration, now);
         if let Some(pacer) = &mut self.pacer {
-            pacer.received(duration);
+            pacer.received(duration, now);
             if let Some(lag) = &mut self.lag {
                 lag.received(duration, pacer.owed(now));
             }
