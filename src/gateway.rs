@@ -132,6 +132,7 @@ impl Gateway {
                 voice_steps: settings.upstreams.voice_steps,
             },
             limits: settings.session.limits.clone(),
+            turn_share: settings.turns.share,
             switchboard: Switchboard::new(seats, pool.clone()),
             connector,
             metrics,

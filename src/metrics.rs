@@ -2,7 +2,10 @@
 //!
 //! The recorder belongs to one gateway and is not installed globally, so that several can live in one process.
 
+mod turns;
 mod upstreams;
+
+pub use turns::{Talk, TurnMetrics};
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -45,7 +48,6 @@ const LAG: Buckets = &[0.08, 0.16, 0.24, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6];
 // Edges on the model's window of 240 s and on the 360 s of its relatives.
 const DURATION: Buckets =
     &[1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0, 600.0, 900.0, 1800.0, 3600.0];
-
 const fn series(name: &'static str, kind: Kind, labels: &'static [&'static str], help: &'static str) -> Series {
     Series { name, kind, labels, help }
 }
@@ -165,6 +167,13 @@ pub const TABLE: &[Series] = &[
     REALTIME_FACTOR,
     UPSTREAM_SLOW,
     SLOW_FOUND,
+    turns::RESPONSE_LATENCY,
+    turns::TURNS,
+    turns::TAKE_OVERS,
+    turns::INTERRUPTIONS,
+    turns::INTERRUPTION_STOP,
+    turns::BACKCHANNELS,
+    turns::TALK,
     DRAINING,
     BUILD_INFO,
 ];
@@ -230,6 +239,7 @@ impl Metrics {
                 self.counter(&FRAMES_DROPPED, &[direction.into(), reason.into()]).increment(0);
             }
         }
+        TurnMetrics::new(self).begin_at_zero();
         for (row, result) in [(&ADMISSION, "immediate"), (&AUTH, "ok")] {
             self.counter(row, &[result.into(), "ok".into()]).increment(0);
         }
@@ -282,6 +292,7 @@ impl Metrics {
             first_audio: self.histogram(&FIRST_SOUND, &protocol),
             handshake: self.histogram(&UPSTREAM_HANDSHAKE, &[]),
             lag: self.histogram(&AUDIO_LAG, &[]),
+            turns: TurnMetrics::new(self),
         }
     }
 
@@ -325,6 +336,7 @@ pub struct CallMetrics {
     first_audio: Histogram,
     handshake: Histogram,
     lag: Histogram,
+    turns: TurnMetrics,
 }
 
 impl CallMetrics {
@@ -357,6 +369,11 @@ impl CallMetrics {
     /// How far the model is behind the caller, once a second.
     pub fn lag(&self, lag: Duration) {
         self.lag.record(lag);
+    }
+
+    /// What is counted of turns.
+    pub fn turns(&self) -> &TurnMetrics {
+        &self.turns
     }
 
     /// The call is over.

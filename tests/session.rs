@@ -21,6 +21,10 @@ use tandem::{
 mod lag;
 #[path = "session/pace.rs"]
 mod pace;
+#[path = "session/sound.rs"]
+mod sound;
+#[path = "session/turns.rs"]
+mod turns;
 
 #[test]
 fn a_call_from_the_first_word_to_the_last() {
@@ -102,22 +106,12 @@ fn a_server_that_is_lost_in_mid_call_ends_it_truly() {
 }
 
 #[test]
-fn a_silent_caller_is_warned_then_ended_and_any_audio_takes_it_back() {
-    let mut call = Call::talking();
-    call.stay(Duration::from_secs(89)).refuse("expiring");
-    call.stay(Duration::from_secs(1)).expect("expiring Idle 30000");
-    call.client(ClientInput::Audio(frame()));
-    call.stay(Duration::from_secs(89)).refuse("expiring").refuse("ended");
-    call.stay(Duration::from_secs(1)).expect("expiring Idle 30000");
-    call.stay(Duration::from_secs(30)).expect("ended idle_timeout");
-}
-
-#[test]
 fn the_longest_call_is_warned_of_and_cut() {
-    let mut call = Call::talking();
-    call.talk(Duration::from_secs(30 * 60 - 31)).refuse("expiring");
-    call.talk(Duration::from_secs(2)).expect("expiring MaxDuration").refuse("ended");
-    call.talk(Duration::from_secs(31)).expect("ended max_duration");
+    let never = Duration::from_secs(3_600);
+    let mut call = Call::under(Limits { idle_timeout: never, ..Limits::default() }, false);
+    call.stay(Duration::from_secs(30 * 60 - 31)).refuse("expiring");
+    call.stay(Duration::from_secs(2)).expect("expiring MaxDuration").refuse("ended");
+    call.stay(Duration::from_secs(31)).expect("ended max_duration");
 }
 
 #[test]
@@ -299,17 +293,22 @@ struct Call {
 }
 
 impl Call {
-    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
     fn new() -> Call {
+        Call::with(Limits::default(), false)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+    fn with(limits: Limits, sampled: bool) -> Call {
         let terms = Terms {
             session_id: "s".into(),
             audio: AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 },
             handshake: Duration::from_secs(20),
             player_lead: None,
+            sampled,
         };
         let now = Instant::now();
         let mut call = Call {
-            machine: Machine::new(terms, Limits::default(), now),
+            machine: Machine::new(terms, limits, now),
             now,
             effects: Vec::new(),
             attempt: 0,
@@ -326,7 +325,12 @@ impl Call {
     }
 
     fn talking() -> Call {
-        let mut call = Call::new();
+        Call::under(Limits::default(), false)
+    }
+
+    /// A conversation under these limits, measured or not.
+    fn under(limits: Limits, sampled: bool) -> Call {
+        let mut call = Call::with(limits, sampled);
         call.input(Input::Leased).up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");
         call.answers = true;
         call
@@ -369,11 +373,17 @@ impl Call {
         })
     }
 
-    /// Time passes in conversation.
-    fn talk(&mut self, time: Duration) -> &mut Call {
-        self.pass(time.as_secs(), Duration::from_secs(1), |call| {
-            call.client(ClientInput::Audio(frame()));
-        })
+    /// The caller says these packets of 20 ms in real time.
+    fn say(&mut self, packets: &[OpusPacket]) -> &mut Call {
+        let mut seen = Vec::new();
+        for packet in packets {
+            self.client(ClientInput::Audio(packet.clone()));
+            seen.append(&mut self.effects);
+            self.advance(Duration::from_millis(20));
+            seen.append(&mut self.effects);
+        }
+        self.effects = seen;
+        self
     }
 
     fn pass(&mut self, steps: u64, step: Duration, each: impl Fn(&mut Call)) -> &mut Call {
@@ -489,9 +499,15 @@ fn line(effect: Effect) -> Option<String> {
             ServerEvent::Restored {} => "restored".into(),
             ServerEvent::Ended(report) => format!("ended {}", report.ending.code()),
             ServerEvent::Error(error) => format!("error {}", error.code),
+            ServerEvent::TurnStarted { speaker, .. } => format!("started {}", speaker.code()),
+            ServerEvent::TurnEnded { speaker, .. } => format!("stopped {}", speaker.code()),
+            ServerEvent::TurnResponse { latency_ms, .. } => format!("response {latency_ms}"),
+            ServerEvent::TurnMissed { .. } => "missed".into(),
+            ServerEvent::TurnInterrupted { stopped_after_ms, .. } => format!("interrupted {stopped_after_ms:?}"),
+            ServerEvent::TurnBackchannel { duration_ms, .. } => format!("backchannel {duration_ms}"),
             ServerEvent::Pong { .. } => "pong".into(),
         },
-        Effect::Note(Note::Passed(_) | Note::Filled | Note::Second { .. }) => return None,
+        Effect::Note(Note::Passed(_) | Note::Filled | Note::Second { .. } | Note::Turn(_)) => return None,
         Effect::Note(Note::Ready { .. }) => "listening".into(),
         Effect::Note(note) => format!("{note:?}"),
         Effect::Done(summary) => format!("Done({:?})", summary.ending),

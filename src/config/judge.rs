@@ -10,7 +10,7 @@ use super::flaw::{Flaw, quoted};
 use super::raw::{Enabled, Raw, RawAuth, RawDoors, RawPersona, RawSession, RawSimulator, RawUpstreams, Where};
 use super::settings::{
     AuthSettings, DoorSettings, DrainSettings, ListenSettings, LoggingSettings, MetricsSettings, Mode, PersonaSettings,
-    SessionSettings, Settings, SimulatorSettings, StateSettings, UpstreamSettings,
+    SessionSettings, Settings, SimulatorSettings, StateSettings, TurnSettings, UpstreamSettings,
 };
 use super::upstream_url::UpstreamUrl;
 use crate::auth::keys::{KeyError, check_strength};
@@ -54,6 +54,7 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
         persona,
         upstreams,
         session,
+        turns: TurnSettings { share: raw.turns.share },
         drain: DrainSettings { deadline: Duration::from_secs(raw.drain.deadline_seconds) },
         logging: LoggingSettings { format: raw.logging.format, level: raw.logging.level },
         metrics: MetricsSettings { enabled: raw.metrics.enabled },

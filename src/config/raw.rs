@@ -26,6 +26,7 @@ raw! {
         persona: RawPersona,
         upstreams: RawUpstreams,
         session: RawSession,
+        turns: RawTurns,
         drain: RawDrain,
         logging: RawLogging,
         metrics: RawMetrics,
@@ -69,6 +70,7 @@ raw! {
         max_sessions_per_user: u32,
         attempts_per_minute_per_user: u32,
     }
+    RawTurns { share: f64 }
     RawDrain { deadline_seconds: u64 }
     RawLogging { format: LogFormat, level: LogLevel }
     RawMetrics { enabled: bool }

@@ -18,6 +18,8 @@ pub enum Kind {
     Switch,
     /// A whole number within bounds.
     Number(RangeInclusive<i64>),
+    /// A part of a whole, 0 to 1.
+    Share,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -58,6 +60,7 @@ impl Key {
             Kind::List => "a list of texts (in a variable: separated by commas)".to_owned(),
             Kind::Switch => "true or false".to_owned(),
             Kind::Number(bounds) => format!("a whole number from {} to {}", bounds.start(), bounds.end()),
+            Kind::Share => "a number from 0 to 1".to_owned(),
             Kind::Choice(words) => format!("one of {}", words.join(", ")),
         }
     }
@@ -114,6 +117,7 @@ pub static KEYS: &[Key] = &[
     Key::number("session.max_sessions", 1, 100_000),
     Key::number("session.max_sessions_per_user", 1, 100_000),
     Key::number("session.attempts_per_minute_per_user", 1, 100_000),
+    Key::new("turns.share", Kind::Share),
     Key::number("drain.deadline_seconds", 0, 3_600),
     Key::new("logging.format", Kind::Choice(&["auto", "pretty", "json"])),
     Key::new("logging.level", Kind::Choice(&["error", "warn", "info", "debug", "trace"])),
@@ -160,6 +164,7 @@ mod tests {
             let expected = key.alias.map_or(key.variable(), |alias| format!("{} or {alias}", key.variable()));
             assert_eq!(variables, expected, "{}", key.path);
             let bounds = match &key.kind {
+                Kind::Share => vec![" 0 to 1".to_owned()],
                 Kind::Number(bounds) => vec![format!(" {} to {}", bounds.start(), bounds.end())],
                 Kind::Choice(words) => words.iter().map(|word| format!("\"{word}\"")).collect(),
                 _ => vec![],

@@ -40,6 +40,8 @@ pub struct Settings {
     pub upstreams: UpstreamSettings,
     /// The limits of calls.
     pub session: SessionSettings,
+    /// In which calls it is measured who speaks when.
+    pub turns: TurnSettings,
     /// How Tandem stops.
     pub drain: DrainSettings,
     /// How Tandem writes its log.
@@ -163,6 +165,13 @@ pub struct SessionSettings {
     pub max_sessions_per_user: u32,
     /// Calls that one user may try in a minute.
     pub attempts_per_minute_per_user: u32,
+}
+
+/// In which calls it is measured who speaks when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TurnSettings {
+    /// The share of the calls, 0 to 1.
+    pub share: f64,
 }
 
 /// How Tandem stops.

@@ -114,7 +114,9 @@ problems! {
     /// No such audio format.
     UnknownFormat => row("unknown_format", 400, "There is no such audio format; there are pcm16, opus and ogg-opus."),
     /// No such sample rate.
-    UnknownRate => row("unknown_rate", 400, "There is no such sample rate; there are 8000, 16000, 24000, 44100 and 48000."),
+    UnknownRate => row("unknown_rate", 400, "There is no such sample rate; there are 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 88200 and 96000."),
+    /// No such number of channels.
+    UnknownChannels => row("unknown_channels", 400, "There is no such number of channels; there are 1 and 2, which are mixed down."),
     /// The prompt is empty or too long.
     BadPrompt => row("bad_prompt", 400, "The prompt must have some text and fit into one request line; shorten it or leave it out."),
     /// The body is too long.

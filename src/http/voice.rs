@@ -82,6 +82,8 @@ fn connect(
             audio: dialect.format().terms(),
             handshake: doors.handshake.limit(&target),
             player_lead: dialect.player_lead(),
+            // A share of 1 takes every call: the random number is below 1.
+            sampled: rand::random::<f64>() < doors.turn_share,
         },
         limits: doors.limits.clone(),
         seat,

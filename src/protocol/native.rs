@@ -2,11 +2,16 @@
 //!
 //! docs/protocol/client.md describes every message for the people who write clients.
 
+mod turn;
+
+pub use turn::{LatencyReport, TurnReport};
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::ending::Ending;
+use crate::audio::turns::Speaker;
 
 /// The WebSocket subprotocol that names this wire.
 pub const SUBPROTOCOL: &str = "tandem.v1";
@@ -86,6 +91,55 @@ pub enum ServerEvent {
     /// The model keeps up with real time again: takes `session.degraded` back.
     #[serde(rename = "session.restored")]
     Restored {},
+    /// Somebody begins to speak.
+    #[serde(rename = "turn.started")]
+    TurnStarted {
+        /// Who.
+        speaker: Speaker,
+        /// When, in milliseconds since `session.ready`.
+        at_ms: u64,
+    },
+    /// Somebody has spoken.
+    #[serde(rename = "turn.ended")]
+    TurnEnded {
+        /// Who.
+        speaker: Speaker,
+        /// When, in milliseconds since `session.ready`.
+        at_ms: u64,
+        /// For how long, in milliseconds.
+        duration_ms: u64,
+    },
+    /// The assistant took over after the caller.
+    #[serde(rename = "turn.response")]
+    TurnResponse {
+        /// When it began to speak, in milliseconds since `session.ready`.
+        at_ms: u64,
+        /// From the caller's last sound to the assistant's first, in milliseconds; 0 if it began before.
+        latency_ms: u64,
+    },
+    /// The caller got no answer.
+    #[serde(rename = "turn.missed")]
+    TurnMissed {
+        /// When the caller had stopped, in milliseconds since `session.ready`.
+        at_ms: u64,
+    },
+    /// The caller began to speak while the assistant spoke.
+    #[serde(rename = "turn.interrupted")]
+    TurnInterrupted {
+        /// When, in milliseconds since `session.ready`.
+        at_ms: u64,
+        /// How long the assistant went on, in milliseconds; absent if it was not stopped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stopped_after_ms: Option<u64>,
+    },
+    /// The assistant said something short while the caller spoke or was about to go on.
+    #[serde(rename = "turn.backchannel")]
+    TurnBackchannel {
+        /// When it began, in milliseconds since `session.ready`.
+        at_ms: u64,
+        /// How long it was, in milliseconds.
+        duration_ms: u64,
+    },
     /// The last message: why the call ended and what it was.
     #[serde(rename = "session.ended")]
     Ended(EndReport),
@@ -122,7 +176,7 @@ pub struct AudioTerms {
     pub format: String,
     /// Samples a second (of the PCM, or of the Opus clock).
     pub sample_rate: u32,
-    /// Always 1.
+    /// Channels of the PCM, both ways. 1 for Opus, which is what Tandem sends; packets say themselves what they hold.
     pub channels: u8,
 }
 
@@ -131,7 +185,7 @@ pub struct AudioTerms {
 pub struct LimitTerms {
     /// The longest duration of the call, in milliseconds.
     pub max_duration_ms: u64,
-    /// The longest time without caller audio, in milliseconds.
+    /// The longest time without speech of the caller, in milliseconds.
     pub idle_timeout_ms: u64,
 }
 
@@ -139,7 +193,7 @@ pub struct LimitTerms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpiryReason {
-    /// No audio came from the caller; any audio takes the warning back.
+    /// No speech came from the caller; speech takes the warning back.
     Idle,
     /// The call reaches its longest duration.
     MaxDuration,
@@ -164,6 +218,9 @@ pub struct EndReport {
     pub audio_out_ms: u64,
     /// Audio of both directions dropped at full queues, in milliseconds.
     pub dropped_ms: u64,
+    /// Who spoke when, if this call was among those that are measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns: Option<Box<TurnReport>>,
 }
 
 /// What was wrong, in words that one can act on.

@@ -20,7 +20,8 @@ use super::{
     switchboard::{Control, Seat},
 };
 use crate::{
-    metrics::{CallMetrics, Metrics},
+    audio::turns::{Happening, Speaker},
+    metrics::{CallMetrics, Metrics, Talk},
     pool::{
         lease::{Lease, Witness},
         pace::Measured,
@@ -184,6 +185,7 @@ impl SessionActor {
             Note::Filled => self.call.frame_filled(),
             Note::Passed(super::machine::Direction::Up) => self.call.frame_up(),
             Note::Passed(super::machine::Direction::Down) => self.call.frame_down(),
+            Note::Turn(happening) => self.turn(happening),
             Note::Dropped(direction, reason, packets) => {
                 self.metrics.dropped(direction.code(), reason.code(), packets);
             }
@@ -212,6 +214,18 @@ impl SessionActor {
         }
     }
 
+    fn turn(&self, happening: Happening) {
+        let turns = self.call.turns();
+        match happening {
+            Happening::Started { .. } => {}
+            Happening::Ended { speaker, .. } => turns.spoken(speaker == Speaker::Caller),
+            Happening::Answered { latency, .. } => turns.answered(latency),
+            Happening::Missed { .. } => turns.missed(),
+            Happening::Interrupted { stopped_after, .. } => turns.interrupted(stopped_after),
+            Happening::Backchannel { .. } => turns.backchannel(),
+        }
+    }
+
     fn count_attempt(&self, result: &'static str) {
         self.metrics.attempt(self.upstream_name().to_owned(), result);
     }
@@ -223,6 +237,15 @@ impl SessionActor {
     fn done(&mut self, summary: &Summary, ctx: &mut Context<Self>) {
         self.ending = Some(summary.ending);
         self.call.duration(summary.duration);
+        if let Some(tally) = &summary.turns {
+            self.call.turns().talked(&Talk {
+                caller: tally.caller_speech,
+                assistant: tally.assistant_speech,
+                present: tally.present,
+                overlap: tally.overlap,
+                silence: tally.silence,
+            });
+        }
         tracing::info!(
             ending = summary.ending.code(),
             duration_ms = millis(summary.duration),

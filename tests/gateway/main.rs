@@ -6,6 +6,7 @@ mod credentials;
 mod echo;
 mod exclusivity;
 mod failures;
+mod formats;
 mod house;
 mod odd_servers;
 mod refusals;

@@ -224,9 +224,10 @@ impl Talk {
     #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
     fn within(limits: Limits, player_lead: Option<Duration>, step_ms: u32) -> Talk {
         let audio = AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 };
-        let terms = Terms { session_id: "s".into(), audio, handshake: 20 * SECOND, player_lead };
+        let terms = Terms { session_id: "s".into(), audio, handshake: 20 * SECOND, player_lead, sampled: false };
         let start = Instant::now();
-        let limits = Limits { max_duration: 7_200 * SECOND, ..limits };
+        // Nobody is listened to: what is in the packets does not matter here.
+        let limits = Limits { max_duration: 7_200 * SECOND, idle_timeout: 28_800 * SECOND, ..limits };
         let mut talk = Talk {
             machine: Machine::new(terms, limits, start),
             start,

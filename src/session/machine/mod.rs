@@ -12,6 +12,7 @@
 //! **Invariant (one ending):** the first reason to end is the call's ending; the caller is told it exactly once.
 //! **Invariant (own leg):** what an upstream leg of an earlier attempt says is ignored.
 
+mod ears;
 mod lag;
 mod outbox;
 mod smoother;
@@ -25,7 +26,7 @@ pub use state::{Machine, Summary, millis};
 use std::time::{Duration, Instant};
 
 use crate::{
-    audio::packet::OpusPacket,
+    audio::{packet::OpusPacket, turns::Happening},
     protocol::{
         ending::Ending,
         moshi::TextPiece,
@@ -38,7 +39,7 @@ use crate::{
 pub struct Limits {
     /// The longest call, from the upgrade on.
     pub max_duration: Duration,
-    /// The longest time without caller audio.
+    /// The longest time without speech of the caller.
     pub idle_timeout: Duration,
     /// How long before a limit the caller is warned of it.
     pub warning: Duration,
@@ -92,6 +93,8 @@ pub struct Terms {
     pub handshake: Duration,
     /// How far ahead of time the caller's player may be given audio; without it, as it comes.
     pub player_lead: Option<Duration>,
+    /// Whether it is measured who speaks when: both sides are decoded all the time then.
+    pub sampled: bool,
 }
 
 /// Everything that can happen to a call.
@@ -305,4 +308,6 @@ pub enum Note {
         /// Whether this is news.
         changed: bool,
     },
+    /// Somebody spoke, and what it was.
+    Turn(Happening),
 }

@@ -124,6 +124,11 @@ impl<T> Outbox<T> {
         self.items.is_empty() && self.credit == LEG_CREDIT
     }
 
+    /// Messages other than audio that wait.
+    pub fn waiting(&self) -> usize {
+        self.items.len() - self.audio_items()
+    }
+
     fn audio_items(&self) -> usize {
         self.items.iter().filter(|(_, audio)| audio.is_some()).count()
     }

@@ -7,12 +7,13 @@ use std::{
 
 use super::{
     ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Limits, Note, Outbox, Terms,
-    UpstreamInput, lag::LagGuard, smoother::Smoother, upstream::Upstream, watch::Watch,
+    UpstreamInput, ears::Ears, lag::LagGuard, smoother::Smoother, upstream::Upstream, watch::Watch,
 };
 use crate::{
     audio::{
         pacer::{Fed, Pacer},
         packet::OpusPacket,
+        turns::Tally,
     },
     protocol::{
         ending::Ending,
@@ -47,6 +48,8 @@ pub struct Summary {
     pub reached_model: bool,
     /// Model servers that were tried.
     pub attempts: u32,
+    /// Who spoke when, if the call was measured.
+    pub turns: Option<Box<Tally>>,
 }
 
 /// One call. See the module for its states and invariants.
@@ -66,6 +69,7 @@ pub struct Machine {
     pub(super) smoother: Smoother,
     pub(super) effects: VecDeque<Effect>,
     pub(super) transcript: Transcript,
+    pub(super) ears: Ears,
     pub(super) totals: Totals,
     client_open: bool,
     complaints: u32,
@@ -94,6 +98,7 @@ impl Machine {
             smoother: Smoother::new(terms.player_lead, now),
             effects: VecDeque::new(),
             transcript: Transcript::default(),
+            ears: Ears::new(terms.sampled, limits.idle_timeout, now),
             totals: Totals::default(),
             client_open: true,
             complaints: 0,
@@ -121,6 +126,7 @@ impl Machine {
             Input::Drain(deadline) => self.drain(deadline, now),
             Input::End(ending) => self.end(ending, now),
         }
+        self.attend(now);
         self.expire(now);
         self.feed(now);
         self.pump(now);
@@ -184,7 +190,7 @@ impl Machine {
         if self.is_ending() {
             return;
         }
-        self.watch.spoke(now);
+        self.suspect_speech(&packet, now);
         let duration = packet.duration();
         self.totals.audio_in += duration;
         match &mut self.pacer {
@@ -241,6 +247,10 @@ impl Machine {
         if self.is_ending() {
             return;
         }
+        self.close_ears(now);
+        if self.is_ending() {
+            return;
+        }
         self.phase = Phase::Closing { ending, until: now + self.limits.closing };
         if self.upstream.leave() {
             self.effects.push_back(Effect::CloseUpstream);
@@ -261,6 +271,7 @@ impl Machine {
             audio_in_ms: millis(self.totals.audio_in),
             audio_out_ms: millis(self.totals.audio_out),
             dropped_ms: millis(self.totals.dropped),
+            turns: self.turn_report(),
         }
     }
 
@@ -270,6 +281,9 @@ impl Machine {
             && let Some((output, duration)) = self.to_client.pop(self.room_for_caller(now))
         {
             self.smoother.left(duration, now);
+            if let ClientOutput::Audio(packet) = &output {
+                self.ears.hear_assistant(packet, now);
+            }
             self.effects.push_back(Effect::SendClient(output));
         }
         while let Some(packet) = self.next_for_upstream(now) {
@@ -303,6 +317,7 @@ impl Machine {
             duration: self.watch.last_input.saturating_duration_since(self.started),
             reached_model: self.upstream.was_ready(),
             attempts: self.upstream.attempt(),
+            turns: self.tally(),
         }));
     }
 

@@ -22,9 +22,6 @@ use crate::{
 /// One model frame: the server gives this much sound for this much input (personaplex.md 2.6).
 const FRAME: Duration = Duration::from_millis(80);
 
-/// After so long without a word the assistant is silent: its words come ahead of their sound.
-const SILENT_AFTER: Duration = Duration::from_secs(2);
-
 /// What is known of the attempts and of the server that is being talked to.
 #[derive(Debug)]
 pub(super) struct Upstream {
@@ -41,7 +38,6 @@ pub(super) struct Upstream {
     fed: Duration,
     received: Duration,
     owing_since: Option<Instant>,
-    said_at: Instant,
 }
 
 impl Upstream {
@@ -60,7 +56,6 @@ impl Upstream {
             fed: Duration::ZERO,
             received: Duration::ZERO,
             owing_since: None,
-            said_at: now,
         }
     }
 
@@ -143,6 +138,7 @@ impl Machine {
         self.pacer = Some(Pacer::new(PacerSettings::default(), now));
         self.lag = Some(LagGuard::new(now));
         self.watch.listening(now);
+        self.ears.open(now);
         let setup = now.saturating_duration_since(self.started);
         let handshake = now.saturating_duration_since(self.upstream.opened_at);
         self.effects.push_back(Effect::Note(Note::Ready { setup, handshake }));
@@ -175,7 +171,7 @@ impl Machine {
 
     /// What a burst left waiting would be delay for the rest of the call: it is given up where nobody speaks.
     fn shorten_silence(&mut self, now: Instant) -> Dropped {
-        let silent = now.saturating_duration_since(self.upstream.said_at) >= SILENT_AFTER;
+        let silent = self.ears.is_wordless(now);
         match self.to_client.next_audio() {
             Some(duration) if silent && self.smoother.leaves_at(duration, now).is_some() => {
                 self.to_client.drop_oldest_audio()
@@ -188,7 +184,7 @@ impl Machine {
         if self.phase != Phase::Streaming {
             return;
         }
-        self.upstream.said_at = now;
+        self.ears.hear_words(&piece.expose(), now);
         if let Some(text) = self.transcript.push(&piece.expose()) {
             let audio_ms = millis(self.upstream.received);
             let event = ServerEvent::Transcript(TranscriptDelta { text, audio_ms });
@@ -208,11 +204,16 @@ impl Machine {
         let mut dropped = Dropped::default();
         while let Some(fed) = pacer.poll(now) {
             let duration = fed.packet().duration();
+            match &fed {
+                Fed::Caller(packet) => self.ears.hear_caller(packet, now),
+                Fed::Synthetic(_) => self.ears.fill(duration),
+            }
             let pushed_out = self.to_upstream.push_audio(fed, duration, now);
             pacer.lost(pushed_out.duration);
             dropped += pushed_out;
         }
         let shed = pacer.take_shed();
+        self.suspect_dropped(shed.duration, now);
         dropped += Dropped { packets: shed.packets, duration: shed.duration };
         self.note_dropped(Direction::Up, DropReason::Backlog, dropped);
     }

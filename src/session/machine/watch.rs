@@ -22,7 +22,7 @@ pub(super) struct Watch {
     heard_at: Instant,
     next_ping: Instant,
     spoke_at: Option<Instant>,
-    idle_warned: bool,
+    idle_warned: Option<Instant>,
     max_warned: bool,
     drain_by: Option<Instant>,
 }
@@ -35,7 +35,7 @@ impl Watch {
             heard_at: now,
             next_ping: now + limits.ping_interval,
             spoke_at: None,
-            idle_warned: false,
+            idle_warned: None,
             max_warned: false,
             drain_by: None,
         }
@@ -45,10 +45,11 @@ impl Watch {
         self.heard_at = now;
     }
 
+    /// The caller speaks, or may have spoken.
     pub(super) fn spoke(&mut self, now: Instant) {
         if let Some(spoke_at) = &mut self.spoke_at {
             *spoke_at = now;
-            self.idle_warned = false;
+            self.idle_warned = None;
         }
     }
 
@@ -128,7 +129,7 @@ impl Machine {
             handshake,
             Some((self.started + limits.max_duration, Ending::MaxDuration)),
             Some((watch.heard_at + limits.lost_after, Ending::ClientLost)),
-            watch.spoke_at.map(|at| (at + limits.idle_timeout, Ending::IdleTimeout)),
+            self.idle_end().map(|at| (at, Ending::IdleTimeout)),
             watch.drain_by.map(|at| (at, Ending::Drained)),
             self.to_client.blocked_since().map(|at| (at + limits.too_slow_after, Ending::TooSlow)),
             self.to_upstream.blocked_since().map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
@@ -138,14 +139,34 @@ impl Machine {
         .flatten()
     }
 
+    /// How long before a limit it is warned of.
+    fn ahead(&self, limit: Duration) -> Duration {
+        self.limits.warning.min(limit / 2)
+    }
+
+    /// When the caller is warned of the idle limit: not while the assistant speaks, to which it may be listening.
+    fn idle_warning(&self) -> Option<Instant> {
+        let limit = self.limits.idle_timeout;
+        let at = self.watch.spoke_at? + (limit - self.ahead(limit));
+        Some(self.ears.assistant_speaks_until().map_or(at, |until| at.max(until)))
+    }
+
+    /// When a caller who does not speak is hung up: not without the whole warning, and not while the assistant speaks.
+    fn idle_end(&self) -> Option<Instant> {
+        let limit = self.limits.idle_timeout;
+        let warned = self.watch.idle_warned.or_else(|| self.idle_warning())?;
+        let end = (self.watch.spoke_at? + limit).max(warned + self.ahead(limit));
+        Some(self.ears.assistant_speaks_until().map_or(end, |until| end.max(until)))
+    }
+
     /// The warnings that are still to be given, and when.
     fn warnings(&self) -> impl Iterator<Item = (Instant, ExpiryReason)> + '_ {
         let (limits, watch) = (&self.limits, &self.watch);
-        let before = |limit: Duration| limit.saturating_sub(limits.warning.min(limit / 2));
-        let idle = watch.spoke_at.filter(|_| !watch.idle_warned);
+        let longest = limits.max_duration;
+        let idle = self.idle_warning().filter(|_| watch.idle_warned.is_none());
         [
-            idle.map(|at| (at + before(limits.idle_timeout), ExpiryReason::Idle)),
-            (!watch.max_warned).then(|| (self.started + before(limits.max_duration), ExpiryReason::MaxDuration)),
+            idle.map(|at| (at, ExpiryReason::Idle)),
+            (!watch.max_warned).then(|| (self.started + (longest - self.ahead(longest)), ExpiryReason::MaxDuration)),
         ]
         .into_iter()
         .flatten()
@@ -156,8 +177,8 @@ impl Machine {
         for reason in due {
             let end = match reason {
                 ExpiryReason::Idle => {
-                    self.watch.idle_warned = true;
-                    self.watch.spoke_at.unwrap_or(now) + self.limits.idle_timeout
+                    self.watch.idle_warned = Some(now);
+                    self.idle_end().unwrap_or(now)
                 }
                 ExpiryReason::MaxDuration | ExpiryReason::Drain => {
                     self.watch.max_warned = true;

@@ -160,7 +160,13 @@ impl Ear {
                 self.tell(CallEvent::Ended { ending: ended.ending });
                 self.ended = Some(ended);
             }
-            ServerEvent::Pong { .. } => {}
+            ServerEvent::TurnStarted { .. }
+            | ServerEvent::TurnEnded { .. }
+            | ServerEvent::TurnMissed { .. }
+            | ServerEvent::TurnInterrupted { .. }
+            | ServerEvent::TurnBackchannel { .. }
+            | ServerEvent::TurnResponse { .. }
+            | ServerEvent::Pong { .. } => {}
         }
         Ok(Heard::Other)
     }

@@ -83,6 +83,7 @@ fn ended(ending: Ending) -> ServerEvent {
         audio_in_ms: 0,
         audio_out_ms: 0,
         dropped_ms: 0,
+        turns: None,
     })
 }
 
