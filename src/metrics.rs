@@ -2,9 +2,11 @@
 //!
 //! The recorder belongs to one gateway and is not installed globally, so that several can live in one process.
 
+mod resumes;
 mod turns;
 mod upstreams;
 
+pub use resumes::DetachedMetrics;
 pub use turns::{Talk, TurnMetrics};
 
 use std::{borrow::Cow, fmt, time::Duration};
@@ -163,6 +165,8 @@ pub const TABLE: &[Series] = &[
     FRAMES,
     FRAMES_SYNTHETIC,
     FRAMES_DROPPED,
+    resumes::RESUMES,
+    resumes::DETACHED,
     AUDIO_LAG,
     REALTIME_FACTOR,
     UPSTREAM_SLOW,
@@ -243,6 +247,7 @@ impl Metrics {
         for (row, result) in [(&ADMISSION, "immediate"), (&AUTH, "ok")] {
             self.counter(row, &[result.into(), "ok".into()]).increment(0);
         }
+        self.begin_resumes();
         for state in ["free", "leased", "quarantined"] {
             self.slots(state, 0);
         }
@@ -284,6 +289,7 @@ impl Metrics {
         let protocol = [Value::from(protocol)];
         CallMetrics {
             active,
+            detached: self.detached_calls(),
             frames_up: frames("up"),
             frames_down: frames("down"),
             frames_synthetic: self.counter(&FRAMES_SYNTHETIC, &[]),
@@ -328,6 +334,8 @@ fn key(row: &Series, values: &[Value]) -> Key {
 /// Handles that one call holds, so that a packet costs no look-up. Its drop ends the call in the count of active ones.
 pub struct CallMetrics {
     active: Gauge,
+    /// Whether the call waits for its caller.
+    pub detached: DetachedMetrics,
     frames_up: Counter,
     frames_down: Counter,
     frames_synthetic: Counter,

@@ -196,6 +196,8 @@ fn the_limits_of_the_page_are_those_of_the_code() {
         format!("a caller's pause under {} s is none", seconds(PAUSE)),
         format!("goes on for {} ms, or the assistant stops", MIN_INTERRUPTION.as_millis()),
         format!("absent if that took over {} s", seconds(STOP_WITHIN)),
+        format!("the call waits {} s for its caller", seconds(session.limits.resume_grace)),
+        format!("it can come back for {} s", seconds(session.limits.resume_grace)),
         format!("A call of {} s: `max_duration`", seconds(session.limits.max_duration)),
         format!("takes nothing for {} s while messages wait", seconds(session.limits.too_slow_after)),
         format!("gave no sound for {} s", seconds(Limits::default().stall_after)),

@@ -63,6 +63,7 @@ raw! {
         warning_seconds: u64,
         ping_interval_ms: u64,
         lost_after_ms: u64,
+        resume_grace_seconds: u64,
         too_slow_after_ms: u64,
         client_queue_ms: u64,
         upstream_queue_ms: u64,

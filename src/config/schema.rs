@@ -111,6 +111,7 @@ pub static KEYS: &[Key] = &[
     Key::number("session.warning_seconds", 0, 3_600),
     Key::number("session.ping_interval_ms", 100, 60_000),
     Key::number("session.lost_after_ms", 200, 600_000),
+    Key::number("session.resume_grace_seconds", 0, 600),
     Key::number("session.too_slow_after_ms", 100, 600_000),
     Key::number("session.client_queue_ms", 80, 60_000),
     Key::number("session.upstream_queue_ms", 80, 60_000),

@@ -10,4 +10,5 @@ mod formats;
 mod house;
 mod odd_servers;
 mod refusals;
+mod resume;
 mod slowness;

@@ -50,8 +50,8 @@ fn a_fifth_of_real_time_goes_on_and_is_no_more_than_two_seconds_late() {
     let factor: f64 = said.strip_prefix("degraded ").unwrap().parse().unwrap();
     assert!((0.17..=0.23).contains(&factor), "{factor}");
     assert_eq!(talk.lags.len(), 100);
-    // 400 ms that are fed and 80 ms that wait; at a fifth of real time they are heard 2.4 s later.
-    assert!(talk.lags.iter().all(|lag| *lag <= 480 * MS), "{:?}", talk.lags.iter().max());
+    // 400 ms that are fed and 120 ms that wait; at a fifth of real time they are heard 2.4 s later.
+    assert!(talk.lags.iter().all(|lag| *lag <= 520 * MS), "{:?}", talk.lags.iter().max());
     assert!(talk.worst_lag(0) <= 2_800 * MS, "{:?}", talk.worst_lag(0));
 }
 

@@ -99,6 +99,8 @@ fn a_server_at_nine_tenths_of_real_time_never_falls_far_behind() {
     talk.run(60);
     assert!(talk.worst_lag(0) <= 600 * MS, "{:?}", talk.worst_lag(0));
     assert!((200..400).contains(&talk.dropped), "a tenth of 3,000 packets, not {}", talk.dropped);
+    assert!(talk.joins <= 60, "in few long cuts, not {}", talk.joins);
+    assert_eq!(talk.synthetic, talk.joins * 20 * MS, "each with its glue");
     talk.step = 40 * MS;
     talk.run(61);
     talk.watch_feed();
@@ -195,6 +197,9 @@ pub struct Talk {
     feed_error: Duration,
     synthetic: Duration,
     dropped: u64,
+    /// How often the server heard the caller skip something.
+    joins: u32,
+    last_taken: Duration,
     /// When each frame left for the caller, and how old its oldest word was.
     heard: Vec<(Duration, Option<Duration>)>,
     player_ends: Duration,
@@ -224,7 +229,8 @@ impl Talk {
     #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
     fn within(limits: Limits, player_lead: Option<Duration>, step_ms: u32) -> Talk {
         let audio = AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 };
-        let terms = Terms { session_id: "s".into(), audio, handshake: 20 * SECOND, player_lead, sampled: false };
+        let terms =
+            Terms { session_id: "s".into(), audio, handshake: 20 * SECOND, player_lead, resume: None, sampled: false };
         let start = Instant::now();
         // Nobody is listened to: what is in the packets does not matter here.
         let limits = Limits { max_duration: 7_200 * SECOND, idle_timeout: 28_800 * SECOND, ..limits };
@@ -247,6 +253,8 @@ impl Talk {
             feed_error: Duration::ZERO,
             synthetic: Duration::ZERO,
             dropped: 0,
+            joins: 0,
+            last_taken: Duration::ZERO,
             heard: Vec::new(),
             player_ends: Duration::ZERO,
             fullest_player: Duration::ZERO,
@@ -405,6 +413,10 @@ impl Talk {
         };
         if spoken.is_none() {
             self.synthetic += packet.duration();
+        }
+        if let Some(at) = spoken {
+            self.joins += u32::from(at > self.last_taken + 25 * MS);
+            self.last_taken = at;
         }
         self.fed += packet.duration();
         self.inside.push_back((spoken, packet.duration()));

@@ -250,6 +250,7 @@ impl Encoder {
             }
             ServerEvent::Ended(_)
             | ServerEvent::Created { .. }
+            | ServerEvent::Resumed { .. }
             | ServerEvent::Connecting { .. }
             | ServerEvent::Expiring { .. }
             | ServerEvent::Degraded { .. }

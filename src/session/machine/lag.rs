@@ -95,6 +95,13 @@ impl LagGuard {
         self.least = Some(self.least.map_or(behind, |least| least.min(behind)));
     }
 
+    /// The model's clock stood still: what is known of the seconds before does not count beside those to come.
+    pub(super) fn restart(&mut self, now: Instant) {
+        self.ends = now + SECOND;
+        self.least = None;
+        self.seconds.clear();
+    }
+
     /// When the running second ends.
     pub(super) fn ends(&self) -> Instant {
         self.ends
@@ -178,12 +185,14 @@ fn rounded(factor: f64) -> f64 {
 impl Machine {
     /// When the guard wants to be asked again.
     pub(super) fn next_second(&self) -> Option<Instant> {
-        self.lag.as_ref().filter(|_| self.phase == Phase::Streaming).map(LagGuard::ends)
+        let counts = self.phase == Phase::Streaming && !self.is_clock_stopped();
+        self.lag.as_ref().filter(|_| counts).map(LagGuard::ends)
     }
 
     /// Takes stock of the seconds that have passed.
     pub(super) fn watch_pace(&mut self, now: Instant) {
         while self.phase == Phase::Streaming
+            && !self.is_clock_stopped()
             && let (Some(guard), Some(pacer)) = (&mut self.lag, &self.pacer)
             && let Some(Second { realtime_factor, report }) = guard.turn(now, pacer.owed(guard.ends()))
         {
