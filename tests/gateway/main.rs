@@ -9,3 +9,4 @@ mod failures;
 mod house;
 mod odd_servers;
 mod refusals;
+mod turns;

@@ -155,15 +155,18 @@ impl Ear {
             }
             ServerEvent::Ended(ended) => {
                 self.report.ending = Some(ended.ending);
+                self.report.turns = ended.turns.as_deref().cloned();
                 self.tell(CallEvent::Ended { ending: ended.ending });
                 self.ended = Some(ended);
+            }
+            ServerEvent::TurnResponse { latency_ms, .. } => self.tell(CallEvent::Answered { latency_ms }),
+            ServerEvent::TurnInterrupted { stopped_after_ms, .. } => {
+                self.tell(CallEvent::Interrupted { stopped_after_ms });
             }
             ServerEvent::TurnStarted { .. }
             | ServerEvent::TurnEnded { .. }
             | ServerEvent::TurnMissed { .. }
-            | ServerEvent::TurnInterrupted { .. }
             | ServerEvent::TurnBackchannel { .. }
-            | ServerEvent::TurnResponse { .. }
             | ServerEvent::Pong { .. } => {}
         }
         Ok(Heard::Other)
@@ -288,13 +291,19 @@ fn is_event_of_another_version(text: &str) -> bool {
         #[serde(rename = "type")]
         name: String,
     }
-    const KNOWN: [&str; 8] = [
+    const KNOWN: [&str; 14] = [
         "session.created",
         "session.connecting",
         "session.ready",
         "transcript.delta",
         "session.expiring",
         "session.ended",
+        "turn.started",
+        "turn.ended",
+        "turn.response",
+        "turn.missed",
+        "turn.interrupted",
+        "turn.backchannel",
         "error",
         "pong",
     ];
