@@ -7,7 +7,9 @@ use serde_json::Value;
 use tandem::{
     audio::{
         activity::BRIDGE,
+        container::Container,
         packet::MAX_PACKET_BYTES,
+        pcm::PCM_RATES_HZ,
         turns::{ANSWER_WITHIN, MIN_INTERRUPTION, PAUSE, STOP_WITHIN, TAKE_OVER, TAKE_OVER_WORDS},
     },
     auth::{TicketLimits, ticket::TICKET_CHARS, token::MAX_TOKEN_BYTES},
@@ -194,6 +196,8 @@ fn the_limits_of_the_page_are_those_of_the_code() {
         format!("a caller's pause under {} s is none", seconds(PAUSE)),
         format!("goes on for {} ms, or the assistant stops", MIN_INTERRUPTION.as_millis()),
         format!("absent if that took over {} s", seconds(STOP_WITHIN)),
+        format!("the call waits {} s for its caller", seconds(session.limits.resume_grace)),
+        format!("it can come back for {} s", seconds(session.limits.resume_grace)),
         format!("A call of {} s: `max_duration`", seconds(session.limits.max_duration)),
         format!("takes nothing for {} s while messages wait", seconds(session.limits.too_slow_after)),
         format!("gave no sound for {} s", seconds(Limits::default().stall_after)),
@@ -202,6 +206,21 @@ fn the_limits_of_the_page_are_those_of_the_code() {
         format!("and {} attempts a minute", session.attempts_per_minute_per_user),
     ] {
         assert!(page.contains(&sentence), "client.md does not say: {sentence}");
+    }
+}
+
+#[test]
+fn every_rate_of_pcm_is_on_the_page_and_in_the_refusal() {
+    let rates = PCM_RATES_HZ.map(|rate_hz| rate_hz.to_string());
+    let list = |and: &str| format!("{} {and} {}", rates[..rates.len() - 1].join(", "), rates[rates.len() - 1]);
+    let told = client_page().replace(" (default)", "");
+    assert!(told.contains(&format!("of `pcm16` only, in Hz: {} |", list("or"))), "client.md");
+    assert!(Problem::UnknownRate.row().sentence.contains(&format!("there are {}.", list("and"))), "unknown_rate");
+    let page = client_page();
+    let words: Vec<&str> = page.split(|c: char| !c.is_alphanumeric()).collect();
+    for container in Container::ALL {
+        let name = format!("{container:?}");
+        assert!(words.iter().any(|word| word.eq_ignore_ascii_case(&name)), "client.md does not name {name}");
     }
 }
 

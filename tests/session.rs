@@ -9,7 +9,7 @@ use tandem::{
     protocol::{
         ending::Ending,
         moshi::TextPiece,
-        native::{AudioTerms, ClientEvent, ServerEvent},
+        native::{AudioTerms, ClientEvent, ResumeTerms, ServerEvent},
     },
     session::machine::{
         ClientInput, ClientOutput, Complaint, Effect, Input, LEG_CREDIT, Limits, Machine, Note, Terms, UpstreamEnd,
@@ -17,6 +17,10 @@ use tandem::{
     },
 };
 
+#[path = "session/detached.rs"]
+mod detached;
+#[path = "session/lag.rs"]
+mod lag;
 #[path = "session/pace.rs"]
 mod pace;
 #[path = "session/sound.rs"]
@@ -223,7 +227,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         2 => Just(Event::Leased),
         1 => Just(Event::NoSlot),
-        12 => (0..12_u8).prop_map(Event::Client),
+        12 => (0..14_u8).prop_map(Event::Client),
         12 => (any::<bool>(), 0..9_u8).prop_map(|(current, what)| Event::Upstream(current, what)),
         12 => (0..4_000_u16).prop_map(Event::Wait),
         1 => Just(Event::Drain),
@@ -235,8 +239,8 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 600, ..ProptestConfig::default() })]
     /// The reference is the list of what was decided: whatever comes in whatever order, these hold.
     #[test]
-    fn whatever_happens_the_rules_hold(events in proptest::collection::vec(event(), 1..250)) {
-        let mut call = Call::new();
+    fn whatever_happens_the_rules_hold(events in proptest::collection::vec(event(), 1..250), may_return in any::<bool>()) {
+        let mut call = Call::on(may_return.then(detached::resume_terms));
         let (mut ended, mut done, mut ready, mut opened, mut asked) = (0, 0, false, 0, 1);
         for event in events {
             let closed_before = call.machine.is_closed();
@@ -295,13 +299,23 @@ impl Call {
         Call::with(Limits::default(), false)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+    /// A call on a wire that lets callers come back, or not.
+    fn on(resume: Option<ResumeTerms>) -> Call {
+        Call::of(Limits::default(), false, resume)
+    }
+
     fn with(limits: Limits, sampled: bool) -> Call {
+        Call::of(limits, sampled, None)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+    fn of(limits: Limits, sampled: bool, resume: Option<ResumeTerms>) -> Call {
         let terms = Terms {
             session_id: "s".into(),
             audio: AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 },
             handshake: Duration::from_secs(20),
             player_lead: None,
+            resume,
             sampled,
         };
         let now = Instant::now();
@@ -328,10 +342,13 @@ impl Call {
 
     /// A conversation under these limits, measured or not.
     fn under(limits: Limits, sampled: bool) -> Call {
-        let mut call = Call::with(limits, sampled);
-        call.input(Input::Leased).up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");
-        call.answers = true;
-        call
+        Call::with(limits, sampled).answered()
+    }
+
+    fn answered(mut self) -> Call {
+        self.input(Input::Leased).up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");
+        self.answers = true;
+        self
     }
 
     fn input(&mut self, input: Input) -> &mut Call {
@@ -417,6 +434,7 @@ impl Call {
                         self.attempt = *attempt;
                         self.upstream_held = 0;
                     }
+                    Effect::LetClientGo => self.client_held = 0,
                     Effect::SendClient(_) => self.client_held += 1,
                     Effect::SendUpstream(packet) => {
                         self.upstream_held += 1;
@@ -461,7 +479,12 @@ impl Call {
                     self.hold_upstream = !self.hold_upstream;
                     self.input(Input::Tick)
                 }
-                _ => self.client(ClientInput::Closed { clean: true }),
+                11 => self.client(ClientInput::Closed { clean: true }),
+                12 => self.client(ClientInput::Closed { clean: false }),
+                _ => {
+                    self.client_held = 0;
+                    self.input(Input::Attached(detached::resume_terms()))
+                }
             },
             Event::Upstream(current, what) => {
                 let input = match what {
@@ -489,10 +512,13 @@ fn line(effect: Effect) -> Option<String> {
         Effect::SendClient(ClientOutput::Ping) => "ping".into(),
         Effect::SendClient(ClientOutput::Event(event)) => match event {
             ServerEvent::Created { .. } => "created".into(),
+            ServerEvent::Resumed { missed_audio_ms, .. } => format!("resumed {missed_audio_ms}"),
             ServerEvent::Connecting { .. } => "connecting".into(),
             ServerEvent::Ready { .. } => "ready".into(),
             ServerEvent::Transcript(delta) => format!("transcript {}", delta.text),
             ServerEvent::Expiring { reason, in_ms } => format!("expiring {reason:?} {in_ms}"),
+            ServerEvent::Degraded { realtime_factor } => format!("degraded {realtime_factor}"),
+            ServerEvent::Restored {} => "restored".into(),
             ServerEvent::Ended(report) => format!("ended {}", report.ending.code()),
             ServerEvent::Error(error) => format!("error {}", error.code),
             ServerEvent::TurnStarted { speaker, .. } => format!("started {}", speaker.code()),
@@ -503,7 +529,7 @@ fn line(effect: Effect) -> Option<String> {
             ServerEvent::TurnBackchannel { duration_ms, .. } => format!("backchannel {duration_ms}"),
             ServerEvent::Pong { .. } => "pong".into(),
         },
-        Effect::Note(Note::Passed(_) | Note::Filled | Note::Turn(_)) => return None,
+        Effect::Note(Note::Passed(_) | Note::Filled | Note::Second { .. } | Note::Turn(_)) => return None,
         Effect::Note(Note::Ready { .. }) => "listening".into(),
         Effect::Note(note) => format!("{note:?}"),
         Effect::Done(summary) => format!("Done({:?})", summary.ending),

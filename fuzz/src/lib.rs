@@ -10,12 +10,14 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tandem::audio::ogg::{MAX_BUFFERED_BYTES, MAX_PAGE_BYTES, OggDemuxer, OggError, OggItem};
 use tandem::audio::opus::OpusDecoder;
 use tandem::audio::packet::{MAX_PACKET_BYTES, MAX_PACKET_SAMPLES, OpusPacket};
+use tandem::audio::pcm::PCM_RATES_HZ;
 use tandem::config::{self, ConfigFile, Environment, schema::KEYS};
 use tandem::http::query::{CallQuery, Door};
 use tandem::protocol::moshi::{ChatTarget, MAX_TARGET_BYTES, Message, TargetError, Voice, prompt_steps};
 use tandem::protocol::native::{ClientEvent, MAX_CONTROL_BYTES, MAX_PING_ID_BYTES, NativeError, decode_client};
 use tandem::session::leg::client::MAX_MESSAGE_BYTES;
-use tandem::session::leg::dialect::{AudioFormat, Decoder, Dialect, Encoder, Incoming, Outgoing};
+use tandem::session::leg::dialect::{Decoder, Dialect, Encoder, Incoming, Outgoing};
+use tandem::session::leg::format::AudioFormat;
 use tandem::session::machine::{ClientInput, ClientOutput};
 
 /// The Ogg demuxer: any cut of a stream gives the same items, a page's length at most waits, and nothing is made up.
@@ -148,23 +150,23 @@ pub fn native_control(data: &[u8]) {
     }
 }
 
-const DIALECTS: [Dialect; 8] = [
-    Dialect::Moshi,
-    Dialect::Native(AudioFormat::Opus),
-    Dialect::Native(AudioFormat::OggOpus),
-    Dialect::Native(AudioFormat::Pcm16(8_000)),
-    Dialect::Native(AudioFormat::Pcm16(16_000)),
-    Dialect::Native(AudioFormat::Pcm16(24_000)),
-    Dialect::Native(AudioFormat::Pcm16(44_100)),
-    Dialect::Native(AudioFormat::Pcm16(48_000)),
-];
+/// Every way to speak: both wires, and each kind of PCM.
+fn dialects() -> Vec<Dialect> {
+    let packets = [Dialect::Moshi, Dialect::Native(AudioFormat::Opus), Dialect::Native(AudioFormat::OggOpus)];
+    let pcm = PCM_RATES_HZ.into_iter().flat_map(|rate_hz| {
+        let mono = AudioFormat::pcm16(rate_hz).unwrap();
+        [1, 2].map(|channels| Dialect::Native(mono.with_channels(channels).unwrap()))
+    });
+    packets.into_iter().chain(pcm).collect()
+}
 
 /// A caller's leg: any messages one behind the other give no more than they say, and what is heard can be said back.
 ///
 /// The first byte is the dialect; each message's first byte says whether it is text.
 pub fn client_decoder(data: &[u8]) {
     let Some((&first, script)) = data.split_first() else { return };
-    let dialect = DIALECTS[usize::from(first) % DIALECTS.len()];
+    let dialects = dialects();
+    let dialect = dialects[usize::from(first) % dialects.len()];
     let mut decoder = Decoder::new(dialect).unwrap();
     let mut encoder = Encoder::new(dialect, 7).unwrap();
     let (mut received_bytes, mut heard_samples) = (0, 0);
@@ -181,8 +183,8 @@ pub fn client_decoder(data: &[u8]) {
             heard_samples += heard(dialect, &mut encoder, input);
         }
     }
-    if let AudioFormat::Pcm16(rate_hz) = dialect.format() {
-        let most = received_bytes as u64 * 48_000 / (2 * u64::from(rate_hz));
+    if let AudioFormat::Pcm16(pcm) = dialect.format() {
+        let most = (received_bytes / pcm.frame_bytes()) as u64 * 48_000 / u64::from(pcm.rate_hz());
         assert!(heard_samples <= most, "{heard_samples} samples of {received_bytes} bytes");
     }
 }
@@ -196,8 +198,10 @@ fn heard(dialect: Dialect, encoder: &mut Encoder, input: ClientInput) -> u64 {
             for outgoing in encoder.encode(ClientOutput::Audio(packet)) {
                 let Outgoing::Binary(bytes) = outgoing else { panic!("sound is binary: {outgoing:?}") };
                 let most = match dialect.format() {
-                    // 10 ms may have waited in the resampler.
-                    AudioFormat::Pcm16(rate_hz) => (samples + 480) * u64::from(rate_hz) * 2 / 48_000,
+                    // Up to 13.3 ms may have waited in the resampler.
+                    AudioFormat::Pcm16(pcm) => {
+                        (samples + 640) * u64::from(pcm.rate_hz()) / 48_000 * pcm.frame_bytes() as u64
+                    }
                     _ => size as u64 + 300,
                 };
                 assert!(bytes.len() as u64 <= most, "{} bytes, expected at most {most}", bytes.len());
@@ -205,7 +209,7 @@ fn heard(dialect: Dialect, encoder: &mut Encoder, input: ClientInput) -> u64 {
             samples
         }
         ClientInput::Complaint(complaint) => {
-            assert!(["not_understood", "bad_audio", "bad_packet", "bad_ogg"].contains(&complaint.code));
+            assert!(["not_understood", "wrong_format", "bad_audio", "bad_packet", "bad_ogg"].contains(&complaint.code));
             assert!(complaint.message.len() < 200 && !complaint.message.contains(char::is_control));
             0
         }
@@ -241,7 +245,7 @@ pub fn call_query(data: &[u8]) {
     }
     assert_eq!(query.dialect(Door::Moshi), Ok(Dialect::Moshi));
     if let Ok(dialect) = query.dialect(Door::Native) {
-        assert!(DIALECTS[1..].contains(&dialect), "{dialect:?}");
+        assert!(dialects()[1..].contains(&dialect), "{dialect:?}");
     }
     assert_eq!(format!("{query:?}"), "CallQuery { .. }");
 }

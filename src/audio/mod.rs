@@ -3,6 +3,7 @@
 //! Inside Tandem audio is [`packet::OpusPacket`]s with a duration; every other shape is converted at a leg's edge.
 
 pub mod activity;
+pub mod container;
 pub mod ogg;
 pub mod opus;
 pub mod pacer;

@@ -6,31 +6,40 @@ use std::time::Duration;
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler as _, WindowFunction};
 
-/// The rates of the PCM that we take and give, in Hz.
-pub const PCM_RATES_HZ: [u32; 5] = [8_000, 16_000, 24_000, 44_100, 48_000];
+/// The rates of the PCM that we take and give, in Hz: those of telephones, speech models, CDs and sound cards, and all
+/// between 8 and 96 kHz that a browser's `AudioContext` may run at unasked.
+pub const PCM_RATES_HZ: [u32; 11] =
+    [8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000];
 
-/// Blocks a second: a block has 10 ms, a whole number of samples at each of [`PCM_RATES_HZ`].
+/// Blocks a second where both rates have a whole number of samples in 10 ms, as all have but 11,025 and 22,050 Hz.
 const BLOCKS_A_SECOND: u32 = 100;
+
+/// Blocks a second at most where they have not: shorter ones keep less of the band.
+const MAX_BLOCKS_A_SECOND: u32 = 150;
 
 /// A rate at which we neither take nor give PCM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("PCM has 8000, 16000, 24000, 44100 or 48000 samples a second, not {0}")]
+#[error("PCM has {known} samples a second, not {0}", known = known_rates())]
 pub struct RateError(pub u32);
+
+fn known_rates() -> String {
+    let [rates @ .., last] = PCM_RATES_HZ.map(|rate_hz| rate_hz.to_string());
+    format!("{} or {last}", rates.join(", "))
+}
 
 /// Turns mono sound at one rate into the same sound at another.
 ///
-/// Works in blocks of 10 ms: what does not fill a block waits for the next push. The sound itself comes out 5 ms late
-/// ([`Resampler::DELAY`]), so a sample leaves at most 15 ms after it came; equal rates pass at once. What the lower
-/// rate cannot hold is taken away before it can fold back.
+/// Works in blocks: what does not fill a block waits for the next push. Between 24 kHz and the other rates a block has
+/// 10 ms, but 6.7 ms at 22,050 Hz and 13.3 ms at 11,025 Hz. The sound itself comes out half a block late
+/// ([`Resampler::delay`]), so a sample leaves at most a block and a half after it came; equal rates pass at once. What
+/// the lower rate cannot hold is taken away before it can fold back.
 pub struct Resampler {
     fft: Option<Fft<f32>>,
+    delay: Duration,
     pending: Vec<f32>,
 }
 
 impl Resampler {
-    /// How much later the sound stands in what comes out, if the rates differ: half a block.
-    pub const DELAY: Duration = Duration::from_millis(5);
-
     /// A resampler between two of [`PCM_RATES_HZ`].
     pub fn new(from_hz: u32, to_hz: u32) -> Result<Resampler, RateError> {
         for rate_hz in [from_hz, to_hz] {
@@ -38,8 +47,18 @@ impl Resampler {
                 return Err(RateError(rate_hz));
             }
         }
-        let fft = if from_hz == to_hz { None } else { Some(block_resampler(from_hz, to_hz)?) };
-        Ok(Resampler { fft, pending: Vec::new() })
+        if from_hz == to_hz {
+            return Ok(Resampler { fft: None, delay: Duration::ZERO, pending: Vec::new() });
+        }
+        let block = from_hz / blocks_a_second(from_hz, to_hz);
+        let fft = block_resampler(from_hz, to_hz, block as usize)?;
+        Ok(Resampler { fft: Some(fft), delay: Duration::from_secs(1) * (block / 2) / from_hz, pending: Vec::new() })
+    }
+
+    /// How much later the sound stands in what comes out: half a block, in whole samples of those taken, and nothing
+    /// between equal rates.
+    pub fn delay(&self) -> Duration {
+        self.delay
     }
 
     /// Takes any number of samples and gives those that are ready.
@@ -57,8 +76,16 @@ impl Resampler {
     }
 }
 
-fn block_resampler(from_hz: u32, to_hz: u32) -> Result<Fft<f32>, RateError> {
-    let block = (from_hz / BLOCKS_A_SECOND) as usize;
+/// Into how many blocks a second is cut, so that a block is a whole number of samples at both rates.
+fn blocks_a_second(from_hz: u32, to_hz: u32) -> u32 {
+    let whole = |blocks: &u32| from_hz.is_multiple_of(*blocks) && to_hz.is_multiple_of(*blocks);
+    if whole(&BLOCKS_A_SECOND) {
+        return BLOCKS_A_SECOND;
+    }
+    (1..=MAX_BLOCKS_A_SECOND).rev().find(whole).unwrap_or(1)
+}
+
+fn block_resampler(from_hz: u32, to_hz: u32, block: usize) -> Result<Fft<f32>, RateError> {
     // This window keeps 90 % of the band at 8 kHz and 97 % at 24 kHz, and its stop band is 92 dB down; the squared one
     // would keep 83 % and 94 %.
     let window = WindowFunction::BlackmanHarris;

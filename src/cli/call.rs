@@ -196,6 +196,7 @@ fn settings(
     settings.trust = if arguments.insecure { Trust::Any } else { Trust::System };
     settings.voice = arguments.voice.clone();
     settings.text_prompt = arguments.prompt.clone();
+    settings.comes_back = true;
     settings.hang_up = HangUp::AfterSource { tail: Duration::from_secs_f64(arguments.tail) };
     Ok(settings)
 }
@@ -228,6 +229,9 @@ fn line(event: &CallEvent) -> Option<String> {
         CallEvent::Connecting { attempt: 1 } => "the model reads its prompts".to_owned(),
         CallEvent::Connecting { attempt } => format!("the model reads its prompts (attempt {attempt})"),
         CallEvent::Ready => "the model listens".to_owned(),
+        CallEvent::Resumed { missed_audio_ms } => {
+            format!("the connection broke, the call goes on; {missed_audio_ms} ms of the assistant were missed")
+        }
         CallEvent::Expiring { reason, in_ms } => {
             let why = match reason {
                 ExpiryReason::Idle => "nothing is heard from you",
@@ -241,6 +245,10 @@ fn line(event: &CallEvent) -> Option<String> {
             format!("interrupted; it stopped after {after_ms} ms")
         }
         CallEvent::Interrupted { stopped_after_ms: None } => "interrupted; it did not stop".to_owned(),
+        CallEvent::Degraded { realtime_factor } => {
+            format!("the model is slower than real time ({realtime_factor}): not all that you say reaches it")
+        }
+        CallEvent::Restored => "the model keeps up again".to_owned(),
         CallEvent::Warning { code, message } => terminal::printable(&format!("{code}: {message}")),
         CallEvent::HungUp => "hung up".to_owned(),
         CallEvent::FirstAudio | CallEvent::Transcript(_) | CallEvent::Ended { .. } => return None,

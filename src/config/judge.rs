@@ -201,6 +201,7 @@ impl Judge {
             handshake_base: Duration::from_millis(raw.handshake_base_ms),
             handshake_step: Duration::from_millis(raw.handshake_step_ms),
             voice_steps: raw.voice_steps,
+            realtime: raw.realtime,
         }
     }
 
@@ -260,6 +261,7 @@ impl Judge {
             warning: Duration::from_secs(raw.warning_seconds),
             ping_interval: Duration::from_millis(raw.ping_interval_ms),
             lost_after: Duration::from_millis(raw.lost_after_ms),
+            resume_grace: Duration::from_secs(raw.resume_grace_seconds),
             too_slow_after: Duration::from_millis(raw.too_slow_after_ms),
             client_queue: Duration::from_millis(raw.client_queue_ms),
             upstream_queue: Duration::from_millis(raw.upstream_queue_ms),

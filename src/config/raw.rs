@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use super::settings::{LogFormat, LogLevel, Mode};
+use crate::pool::pace::Realtime;
 
 macro_rules! raw {
     ($($name:ident { $($field:ident: $type:ty),+ $(,)? })+) => {
@@ -54,6 +55,7 @@ raw! {
         handshake_base_ms: u64,
         handshake_step_ms: u64,
         voice_steps: u32,
+        realtime: Realtime,
     }
     RawSession {
         max_duration_seconds: u64,
@@ -61,6 +63,7 @@ raw! {
         warning_seconds: u64,
         ping_interval_ms: u64,
         lost_after_ms: u64,
+        resume_grace_seconds: u64,
         too_slow_after_ms: u64,
         client_queue_ms: u64,
         upstream_queue_ms: u64,

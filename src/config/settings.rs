@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::upstream_url::UpstreamUrl;
 use crate::auth::{TicketLimits, TokenRules};
+use crate::pool::pace::Realtime;
 use crate::protocol::moshi::Voice;
 use crate::session::machine::Limits;
 
@@ -149,6 +150,8 @@ pub struct UpstreamSettings {
     pub handshake_step: Duration,
     /// The steps of the voice's own prompt.
     pub voice_steps: u32,
+    /// What becomes of a server that is slower than real time.
+    pub realtime: Realtime,
 }
 
 /// The limits of calls, and how many there may be.

@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::SecretString;
 
 use super::{doors::Wishes, problem::Problem};
-use crate::session::leg::dialect::{AudioFormat, Dialect};
+use crate::session::leg::{dialect::Dialect, format::AudioFormat};
 
 /// The rate of PCM callers who name none: the model's own.
 const DEFAULT_RATE_HZ: u32 = 24_000;
@@ -30,6 +30,7 @@ pub struct CallQuery {
     pub errors_on_socket: bool,
     audio: Option<String>,
     rate: Option<String>,
+    channels: Option<String>,
     voice: Option<String>,
     prompt: Option<SecretString>,
 }
@@ -56,6 +57,7 @@ impl CallQuery {
                 "token" => set(&mut query.token, || text().into()),
                 "audio" => set(&mut query.audio, text),
                 "rate" => set(&mut query.rate, text),
+                "channels" => set(&mut query.channels, text),
                 "voice" | "voice_prompt" => set(&mut query.voice, text),
                 "text_prompt" => set(&mut query.prompt, || text().into()),
                 "errors" => set(&mut errors, text),
@@ -81,8 +83,10 @@ impl CallQuery {
     }
 
     fn pcm16(&self) -> Result<AudioFormat, Problem> {
-        let rate = self.rate.as_deref().map_or(Ok(DEFAULT_RATE_HZ), str::parse);
-        rate.ok().and_then(AudioFormat::pcm16).ok_or(Problem::UnknownRate)
+        let rate_hz = self.rate.as_deref().map_or(Ok(DEFAULT_RATE_HZ), str::parse);
+        let mono = rate_hz.ok().and_then(AudioFormat::pcm16).ok_or(Problem::UnknownRate)?;
+        let channels = self.channels.as_deref().map_or(Ok(1), str::parse);
+        channels.ok().and_then(|channels| mono.with_channels(channels)).ok_or(Problem::UnknownChannels)
     }
 
     /// The voice and prompt that are asked for; only prompts with some text count.
@@ -110,11 +114,18 @@ mod tests {
     #[test]
     fn formats_and_rates_are_taken_or_refused_by_name() {
         let dialect = |raw: &str| CallQuery::parse(raw).dialect(Door::Native);
-        assert_eq!(dialect(""), Ok(Dialect::Native(AudioFormat::Pcm16(24_000))));
-        assert_eq!(dialect("audio=pcm16&rate=8000"), Ok(Dialect::Native(AudioFormat::Pcm16(8_000))));
+        let pcm16 = |rate_hz, channels| AudioFormat::pcm16(rate_hz).unwrap().with_channels(channels).unwrap();
+        assert_eq!(dialect(""), Ok(Dialect::Native(pcm16(24_000, 1))));
+        assert_eq!(dialect("audio=pcm16&rate=8000"), Ok(Dialect::Native(pcm16(8_000, 1))));
+        assert_eq!(dialect("rate=22050&channels=2"), Ok(Dialect::Native(pcm16(22_050, 2))));
         assert_eq!(dialect("audio=ogg-opus&rate=1"), Ok(Dialect::Native(AudioFormat::OggOpus)));
         assert_eq!(dialect("audio=mp3"), Err(Problem::UnknownFormat));
-        assert_eq!(dialect("rate=22050"), Err(Problem::UnknownRate));
+        for rate in ["22051", "0", "-8000", "16k", "16000.0", "99999999999"] {
+            assert_eq!(dialect(&format!("rate={rate}")), Err(Problem::UnknownRate), "{rate}");
+        }
+        for channels in ["0", "3", "-1", "stereo", "257"] {
+            assert_eq!(dialect(&format!("channels={channels}")), Err(Problem::UnknownChannels), "{channels}");
+        }
         assert_eq!(CallQuery::parse("audio=mp3").dialect(Door::Moshi), Ok(Dialect::Moshi));
     }
 

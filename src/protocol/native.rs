@@ -19,6 +19,12 @@ pub const SUBPROTOCOL: &str = "tandem.v1";
 /// A browser cannot set headers: it offers its token as a further subprotocol with this prefix. It is never answered.
 pub const BEARER_PREFIX: &str = "tandem.bearer.";
 
+/// What follows this prefix in a further subprotocol is the token of a call that a browser comes back to.
+pub const RESUME_PREFIX: &str = "tandem.resume.";
+
+/// The header in which other clients send the same token.
+pub const RESUME_HEADER: &str = "Tandem-Resume";
+
 /// The longest control message that is read, in bytes.
 pub const MAX_CONTROL_BYTES: usize = 4096;
 
@@ -54,6 +60,19 @@ pub enum ServerEvent {
         audio: AudioTerms,
         /// The call's limits.
         limits: LimitTerms,
+        /// How to come back when the connection breaks; absent where one cannot.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resume: Option<ResumeTerms>,
+    },
+    /// The caller came back to its call; what follows is what was said meanwhile, then live audio.
+    #[serde(rename = "session.resumed")]
+    Resumed {
+        /// The call's public id.
+        session_id: String,
+        /// Audio of the assistant that was dropped meanwhile, in milliseconds.
+        missed_audio_ms: u64,
+        /// How to come back the next time: a token is good once.
+        resume: ResumeTerms,
     },
     /// A model server is reading its prompts.
     #[serde(rename = "session.connecting")]
@@ -82,6 +101,15 @@ pub enum ServerEvent {
         /// Milliseconds until the call ends.
         in_ms: u64,
     },
+    /// The model is slower than real time: the call goes on, and what the model cannot take is dropped.
+    #[serde(rename = "session.degraded")]
+    Degraded {
+        /// Seconds of the assistant's audio for each second of time; 1 is real time.
+        realtime_factor: f64,
+    },
+    /// The model keeps up with real time again: takes `session.degraded` back.
+    #[serde(rename = "session.restored")]
+    Restored {},
     /// Somebody begins to speak.
     #[serde(rename = "turn.started")]
     TurnStarted {
@@ -167,7 +195,7 @@ pub struct AudioTerms {
     pub format: String,
     /// Samples a second (of the PCM, or of the Opus clock).
     pub sample_rate: u32,
-    /// Always 1.
+    /// Channels of the PCM, both ways. 1 for Opus, which is what Tandem sends; packets say themselves what they hold.
     pub channels: u8,
 }
 
@@ -178,6 +206,21 @@ pub struct LimitTerms {
     pub max_duration_ms: u64,
     /// The longest time without speech of the caller, in milliseconds.
     pub idle_timeout_ms: u64,
+}
+
+/// How to come back to a call. Its `Debug` does not show the token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumeTerms {
+    /// A secret that is good once: 43 characters of base64url.
+    pub token: String,
+    /// How long a call waits for a caller whose connection broke, in milliseconds.
+    pub grace_ms: u64,
+}
+
+impl fmt::Debug for ResumeTerms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResumeTerms").field("grace_ms", &self.grace_ms).finish_non_exhaustive()
+    }
 }
 
 /// Which limit a `session.expiring` warns of.
@@ -275,6 +318,14 @@ mod tests {
         assert_eq!(decode_client(&" ".repeat(5000)), Err(NativeError::TooLong));
         let long = format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(65));
         assert_eq!(decode_client(&long), Err(NativeError::PingIdTooLong));
+    }
+
+    #[test]
+    fn tokens_do_not_print() {
+        let resume = ResumeTerms { token: "secret".into(), grace_ms: 5 };
+        let event = ServerEvent::Resumed { session_id: "s".into(), missed_audio_ms: 0, resume };
+        assert!(!format!("{event:?}").contains("secret"));
+        assert!(encode_server(&event).contains("secret"));
     }
 
     #[test]

@@ -138,7 +138,8 @@ async fn every_wrong_request_has_its_own_answer() {
     for (path, headers, expected) in [
         ("/v1/nothing", vec![ann.clone()], (404, "unknown_route")),
         ("/v1/voice?audio=mp3", vec![ann.clone()], (400, "unknown_format")),
-        ("/v1/voice?rate=22050", vec![ann.clone()], (400, "unknown_rate")),
+        ("/v1/voice?rate=22051", vec![ann.clone()], (400, "unknown_rate")),
+        ("/v1/voice?channels=6", vec![ann.clone()], (400, "unknown_channels")),
         ("/v1/voice?voice=NATF9", vec![ann.clone()], (404, "unknown_voice")),
         ("/api/chat?voice_prompt=../x.pt", vec![ann.clone()], (404, "unknown_voice")),
         ("/v1/voice?text_prompt=+++", vec![ann.clone()], (400, "bad_prompt")),

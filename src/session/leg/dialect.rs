@@ -4,55 +4,23 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
+use super::{
+    format::AudioFormat,
+    opening::{FormatError, Opening},
+};
 use crate::{
     audio::{
         ogg::{OggDemuxer, OggError, OggItem, OggMuxer},
         packet::{OpusPacket, PacketError},
-        pcm::{PCM_RATES_HZ, PcmError, PcmReader, PcmWriter},
+        pcm::{PcmError, PcmReader, PcmWriter},
     },
     protocol::{
         ending::Ending,
         moshi::{Message, TextPiece},
-        native::{self, AudioTerms, ServerEvent},
+        native::{self, ServerEvent},
     },
     session::machine::{ClientInput, ClientOutput, Complaint},
 };
-
-/// The audio format of a call, both ways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AudioFormat {
-    /// Signed 16-bit little-endian mono at this rate in Hz.
-    Pcm16(u32),
-    /// One Opus packet a message.
-    Opus,
-    /// An Ogg Opus stream, cut anywhere on the way in, whole pages on the way out.
-    OggOpus,
-}
-
-impl AudioFormat {
-    /// PCM at this rate in Hz, if it is one of the usual ones.
-    pub fn pcm16(rate_hz: u32) -> Option<Self> {
-        PCM_RATES_HZ.contains(&rate_hz).then_some(Self::Pcm16(rate_hz))
-    }
-
-    /// As `session.created` states it.
-    pub fn terms(self) -> AudioTerms {
-        let (format, sample_rate) = match self {
-            Self::Pcm16(rate) => ("pcm16", rate),
-            Self::Opus => ("opus", crate::audio::packet::OPUS_CLOCK_HZ),
-            Self::OggOpus => ("ogg-opus", crate::audio::packet::OPUS_CLOCK_HZ),
-        };
-        AudioTerms { format: format.into(), sample_rate, channels: 1 }
-    }
-
-    /// The most bytes that a second of it can have: Opus goes up to 510 kbit/s, Ogg adds its pages.
-    pub fn max_bytes_per_second(self) -> u32 {
-        match self {
-            Self::Pcm16(rate) => rate * 2,
-            Self::Opus | Self::OggOpus => 80_000,
-        }
-    }
-}
 
 /// Which wire a caller speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +107,7 @@ enum Reader {
 /// Understands what a caller sends.
 pub struct Decoder {
     dialect: Dialect,
+    opening: Opening,
     reader: Reader,
 }
 
@@ -146,11 +115,11 @@ impl Decoder {
     /// A decoder at the start of a call.
     pub fn new(dialect: Dialect) -> Result<Self, PcmError> {
         let reader = match dialect.format() {
-            AudioFormat::Pcm16(rate) => Reader::Pcm(Box::new(PcmReader::new(rate)?)),
+            AudioFormat::Pcm16(pcm) => Reader::Pcm(Box::new(PcmReader::new(pcm)?)),
             AudioFormat::Opus => Reader::Opus,
             AudioFormat::OggOpus => Reader::Ogg(OggDemuxer::new()),
         };
-        Ok(Self { dialect, reader })
+        Ok(Self { dialect, opening: Opening::new(dialect.format()), reader })
     }
 
     /// What one message says: nothing, one thing, or several packets.
@@ -171,6 +140,17 @@ impl Decoder {
     }
 
     fn audio(&mut self, bytes: Bytes) -> Vec<ClientInput> {
+        match self.opening.look(&bytes) {
+            None => self.read(bytes),
+            Some(error @ FormatError::Container { .. }) => vec![complaint("wrong_format", &error)],
+            // A page may stand behind what came first.
+            Some(error @ FormatError::NotOgg) => {
+                std::iter::once(complaint("wrong_format", &error)).chain(self.read(bytes)).collect()
+            }
+        }
+    }
+
+    fn read(&mut self, bytes: Bytes) -> Vec<ClientInput> {
         match &mut self.reader {
             Reader::Pcm(reader) => match reader.push(&bytes) {
                 // Less than a packet's worth is a sign of life all the same.
@@ -224,7 +204,7 @@ impl Encoder {
     /// An encoder at the start of a call; `serial` numbers its Ogg stream.
     pub fn new(dialect: Dialect, serial: u32) -> Result<Self, PcmError> {
         let writer = match dialect.format() {
-            AudioFormat::Pcm16(rate) => Writer::Pcm(Box::new(PcmWriter::new(rate)?)),
+            AudioFormat::Pcm16(pcm) => Writer::Pcm(Box::new(PcmWriter::new(pcm)?)),
             AudioFormat::Opus => Writer::Opus,
             AudioFormat::OggOpus => Writer::Ogg { muxer: OggMuxer::new(serial), begun: false },
         };
@@ -270,8 +250,11 @@ impl Encoder {
             }
             ServerEvent::Ended(_)
             | ServerEvent::Created { .. }
+            | ServerEvent::Resumed { .. }
             | ServerEvent::Connecting { .. }
             | ServerEvent::Expiring { .. }
+            | ServerEvent::Degraded { .. }
+            | ServerEvent::Restored {}
             | ServerEvent::TurnStarted { .. }
             | ServerEvent::TurnEnded { .. }
             | ServerEvent::TurnResponse { .. }

@@ -2,4 +2,6 @@
 
 pub mod client;
 pub mod dialect;
+pub mod format;
+pub mod opening;
 pub mod upstream;

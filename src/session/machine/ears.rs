@@ -85,7 +85,12 @@ impl Ears {
 
     /// Whether the assistant has said no word for a while.
     pub(super) fn is_wordless(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.word_at) >= SILENT_AFTER
+        now >= self.wordless_at()
+    }
+
+    /// From when on that is so, unless it says another.
+    pub(super) fn wordless_at(&self) -> Instant {
+        self.word_at + SILENT_AFTER
     }
 
     /// Whether a caller's packet goes by unheard that may hold a word.

@@ -8,11 +8,15 @@
 //!                                     told, or 2 s    Closing ------> Closed
 //! ```
 //!
+//! A caller whose socket breaks while the call streams may be *detached* for a while, if its wire lets it come back.
+//!
 //! **Invariant (one door):** every input is followed by a complete drain of [`Machine::poll_effect`] before the next.
 //! **Invariant (one ending):** the first reason to end is the call's ending; the caller is told it exactly once.
 //! **Invariant (own leg):** what an upstream leg of an earlier attempt says is ignored.
 
+mod detached;
 mod ears;
+mod lag;
 mod outbox;
 mod smoother;
 mod state;
@@ -29,7 +33,7 @@ use crate::{
     protocol::{
         ending::Ending,
         moshi::TextPiece,
-        native::{AudioTerms, ClientEvent, ServerEvent},
+        native::{AudioTerms, ClientEvent, ResumeTerms, ServerEvent},
     },
 };
 
@@ -54,6 +58,8 @@ pub struct Limits {
     pub client_queue: Duration,
     /// Audio that may wait for the model server.
     pub upstream_queue: Duration,
+    /// How long a call waits for a caller whose connection broke.
+    pub resume_grace: Duration,
     /// The time to tell the caller how the call ended.
     pub closing: Duration,
     /// Model servers that are tried before the first audio.
@@ -74,6 +80,7 @@ impl Default for Limits {
             stall_after: Duration::from_secs(10),
             client_queue: Duration::from_millis(1500),
             upstream_queue: Duration::from_millis(400),
+            resume_grace: Duration::from_secs(20),
             closing: Duration::from_secs(2),
             attempts: 2,
             complaints: 10,
@@ -92,6 +99,8 @@ pub struct Terms {
     pub handshake: Duration,
     /// How far ahead of time the caller's player may be given audio; without it, as it comes.
     pub player_lead: Option<Duration>,
+    /// How the caller may come back when its connection breaks; without it, not at all.
+    pub resume: Option<ResumeTerms>,
     /// Whether it is measured who speaks when: both sides are decoded all the time then.
     pub sampled: bool,
 }
@@ -105,6 +114,8 @@ pub enum Input {
     NoSlot,
     /// From the caller's leg.
     Client(ClientInput),
+    /// The caller is back on a new socket: from now on its leg is that one. The next way to come back is told.
+    Attached(ResumeTerms),
     /// From the upstream leg of this attempt.
     Upstream(u32, UpstreamInput),
     /// The deadline came.
@@ -265,6 +276,8 @@ pub enum Effect {
     SendClient(ClientOutput),
     /// Close the caller's socket with this ending's code and sentence.
     CloseClient(Ending),
+    /// Drop the caller's leg: whatever it says from now on is no input.
+    LetClientGo,
     /// Something worth counting or logging.
     Note(Note),
     /// The call is over and both legs are let go.
@@ -272,7 +285,7 @@ pub enum Effect {
 }
 
 /// What happened, for metrics and logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Note {
     /// The model listens: time since the upgrade, and since the socket was asked for.
     Ready {
@@ -289,8 +302,31 @@ pub enum Note {
     Passed(Direction),
     /// One packet that the caller did not send went to the model, to fill a gap.
     Filled,
+    /// The caller's connection broke; the call waits for it.
+    Detached,
+    /// The caller is on a new socket.
+    Attached {
+        /// Whether the old one was thought to be good until then.
+        taken_over: bool,
+    },
     /// Packets were dropped.
     Dropped(Direction, DropReason, u64),
+    /// A second of conversation has passed.
+    Second {
+        /// How far the model is behind the caller.
+        lag: Duration,
+        /// Seconds of the assistant's audio for each second of the last ones; none in the first seconds of a call.
+        realtime_factor: Option<f64>,
+    },
+    /// The model server was found slower than real time, or to keep up; said again while that lasts.
+    Pace {
+        /// Whether it is slower than real time.
+        slow: bool,
+        /// Seconds of the assistant's audio for each second of the last ones.
+        realtime_factor: f64,
+        /// Whether this is news.
+        changed: bool,
+    },
     /// Somebody spoke, and what it was.
     Turn(Happening),
 }

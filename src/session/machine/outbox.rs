@@ -73,6 +73,23 @@ impl<T> Outbox<T> {
         Dropped { packets: 1, duration }
     }
 
+    /// The leg is a new one: it has all its credit. Audio beyond `fresh` is dropped, and what is left stands behind
+    /// everything else.
+    pub fn reconnect(&mut self, fresh: Duration) -> Dropped {
+        let mut dropped = Dropped::default();
+        while self.audio > fresh && self.audio_items() > 0 {
+            dropped += self.drop_oldest_audio();
+        }
+        self.items.make_contiguous().sort_by_key(|(_, audio)| audio.is_some());
+        (self.credit, self.blocked_since) = (LEG_CREDIT, None);
+        dropped
+    }
+
+    /// Adds what may not be dropped and goes first, whatever waits.
+    pub fn push_front(&mut self, item: T) {
+        self.items.push_front((item, None));
+    }
+
     /// Adds what may not be dropped.
     pub fn push(&mut self, item: T, now: Instant) -> Result<(), Full> {
         if self.items.len() >= MAX_WAITING + self.audio_items() {

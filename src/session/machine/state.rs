@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Limits, Note, Outbox, Terms,
-    UpstreamInput, ears::Ears, smoother::Smoother, upstream::Upstream, watch::Watch,
+    UpstreamInput, detached::Detached, ears::Ears, lag::LagGuard, smoother::Smoother, upstream::Upstream, watch::Watch,
 };
 use crate::{
     audio::{
@@ -48,6 +48,8 @@ pub struct Summary {
     pub reached_model: bool,
     /// Model servers that were tried.
     pub attempts: u32,
+    /// Whether the caller's connection broke and it did not come back.
+    pub abandoned: bool,
     /// Who spoke when, if the call was measured.
     pub turns: Option<Box<Tally>>,
 }
@@ -65,12 +67,14 @@ pub struct Machine {
     pub(super) to_upstream: Outbox<Fed>,
     /// The model's clock, from the moment at which it listens.
     pub(super) pacer: Option<Pacer>,
+    pub(super) lag: Option<LagGuard>,
     pub(super) smoother: Smoother,
     pub(super) effects: VecDeque<Effect>,
     pub(super) transcript: Transcript,
     pub(super) ears: Ears,
     pub(super) totals: Totals,
-    client_open: bool,
+    pub(super) client_open: bool,
+    pub(super) detached: Option<Detached>,
     complaints: u32,
 }
 
@@ -93,12 +97,14 @@ impl Machine {
             to_client: Outbox::new(limits.client_queue),
             to_upstream: Outbox::new(limits.upstream_queue),
             pacer: None,
+            lag: None,
             smoother: Smoother::new(terms.player_lead, now),
             effects: VecDeque::new(),
             transcript: Transcript::default(),
             ears: Ears::new(terms.sampled, limits.idle_timeout, now),
             totals: Totals::default(),
             client_open: true,
+            detached: None,
             complaints: 0,
             terms,
             limits,
@@ -114,10 +120,12 @@ impl Machine {
         if self.is_closed() {
             return;
         }
+        self.watch_pace(now);
         match input {
             Input::Leased => self.leased(now),
             Input::NoSlot => self.no_slot(now),
             Input::Client(input) => self.client(input, now),
+            Input::Attached(resume) => self.attach(resume, now),
             Input::Upstream(attempt, input) if self.upstream.is_current(attempt) => self.model(input, now),
             Input::Upstream(..) | Input::Tick => {}
             Input::Drain(deadline) => self.drain(deadline, now),
@@ -158,6 +166,7 @@ impl Machine {
                 max_duration_ms: millis(self.limits.max_duration),
                 idle_timeout_ms: millis(self.limits.idle_timeout),
             },
+            resume: self.terms.resume.clone(),
         }
     }
 
@@ -178,7 +187,11 @@ impl Machine {
             }
             ClientInput::Closed { clean } => {
                 self.client_open = false;
-                self.end(if clean { Ending::ClientLeft } else { Ending::ClientLost }, now);
+                if clean {
+                    self.end(Ending::ClientLeft, now);
+                } else {
+                    self.lose_client(now);
+                }
             }
         }
     }
@@ -214,14 +227,18 @@ impl Machine {
     /// Queues an event for the caller. A queue full of events is a caller who does not read.
     pub(super) fn say(&mut self, event: ServerEvent, now: Instant) {
         // `session.ended` is the last word.
-        if self.client_open && !self.is_ending() && self.to_client.push(ClientOutput::Event(event), now).is_err() {
-            self.end(Ending::TooSlow, now);
+        let listens = (self.client_open || self.is_detached()) && !self.is_ending();
+        if listens && self.to_client.push(ClientOutput::Event(event), now).is_err() {
+            self.end(self.full_queue(Ending::TooSlow), now);
         }
     }
 
     pub(super) fn note_dropped(&mut self, direction: Direction, reason: DropReason, dropped: Dropped) {
         if dropped.packets > 0 {
             self.totals.dropped += dropped.duration;
+            if direction == Direction::Down {
+                self.missed(dropped);
+            }
             self.effects.push_back(Effect::Note(Note::Dropped(direction, reason, dropped.packets)));
         }
     }
@@ -314,6 +331,7 @@ impl Machine {
             duration: self.watch.last_input.saturating_duration_since(self.started),
             reached_model: self.upstream.was_ready(),
             attempts: self.upstream.attempt(),
+            abandoned: self.is_detached(),
             turns: self.tally(),
         }));
     }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     ClientOutput, Direction, DropReason, Dropped, Effect, Machine, Note, UpstreamEnd,
+    lag::LagGuard,
     state::{Phase, millis},
 };
 use crate::{
@@ -84,6 +85,11 @@ impl Upstream {
         self.owing_since
     }
 
+    /// The clock stood still: what the server owes counts from now on.
+    pub(super) fn forgive_debt(&mut self, now: Instant) {
+        self.owing_since = self.owes().then_some(now);
+    }
+
     fn open_attempt(&mut self, now: Instant) {
         self.attempt += 1;
         self.active = true;
@@ -135,6 +141,7 @@ impl Machine {
         self.phase = Phase::Streaming;
         self.upstream.ready = true;
         self.pacer = Some(Pacer::new(PacerSettings::default(), now));
+        self.lag = Some(LagGuard::new(now));
         self.watch.listening(now);
         self.ears.open(now);
         let setup = now.saturating_duration_since(self.started);
@@ -149,9 +156,13 @@ impl Machine {
             return;
         }
         let duration = packet.duration();
+        self.sounded(now);
         self.upstream.receive(duration, now);
         if let Some(pacer) = &mut self.pacer {
             pacer.received(duration);
+            if let Some(lag) = &mut self.lag {
+                lag.received(duration, pacer.owed(now));
+            }
         }
         if !std::mem::replace(&mut self.upstream.heard_audio, true) {
             let since_start = now.saturating_duration_since(self.started);
@@ -185,14 +196,15 @@ impl Machine {
             let event = ServerEvent::Transcript(TranscriptDelta { text, audio_ms });
             // At one piece a frame a caller who does not read is too slow long before: this is a server that floods.
             if self.to_client.push(ClientOutput::Event(event), now).is_err() {
-                self.end(Ending::UpstreamLost, now);
+                self.end(self.full_queue(Ending::UpstreamLost), now);
             }
         }
     }
 
     /// Turns the model's clock: what is due now, of the caller or in its place, waits for the leg.
     pub(super) fn feed(&mut self, now: Instant) {
-        if self.phase != Phase::Streaming {
+        self.stop_clock(now);
+        if self.phase != Phase::Streaming || self.is_clock_stopped() {
             return;
         }
         let Some(pacer) = &mut self.pacer else { return };

@@ -53,6 +53,15 @@ impl Watch {
         }
     }
 
+    /// The caller is on a new socket; the time for which it was away does not count as silence.
+    pub(super) fn attached(&mut self, away_since: Option<Instant>, limits: &Limits, now: Instant) {
+        self.heard_at = now;
+        self.next_ping = now + limits.ping_interval;
+        let away = away_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.spoke_at = self.spoke_at.map(|at| at + away);
+        self.idle_warned = self.idle_warned.map(|at| at + away);
+    }
+
     /// The model listens: from now on silence of the caller counts.
     pub(super) fn listening(&mut self, now: Instant) {
         self.spoke_at = Some(now);
@@ -75,7 +84,8 @@ impl Machine {
             Phase::Leasing | Phase::Handshaking { .. } | Phase::Streaming => {
                 let limits = self.limits_in_force().map(|(at, _)| at);
                 let warnings = self.warnings().map(|(at, _)| at);
-                limits.chain(warnings).chain([self.watch.next_ping]).chain(self.next_audio()).min()
+                let others = [self.client_open.then_some(self.watch.next_ping), self.next_second()];
+                limits.chain(warnings).chain(others.into_iter().flatten()).chain(self.next_audio()).min()
             }
         }
     }
@@ -83,8 +93,10 @@ impl Machine {
     /// When audio moves next without further input: to the model, and to a caller whose player keeps little.
     fn next_audio(&self) -> impl Iterator<Item = Instant> + use<> {
         let now = self.watch.last_input;
-        let up = self.pacer.as_ref().and_then(Pacer::deadline);
-        let down = self.to_client.next_audio().and_then(|duration| self.smoother.leaves_at(duration, now));
+        let up = self.pacer.as_ref().filter(|_| !self.is_clock_stopped()).and_then(Pacer::deadline);
+        let listens = self.client_open.then_some(&self.to_client);
+        let down =
+            listens.and_then(|queue| queue.next_audio()).and_then(|duration| self.smoother.leaves_at(duration, now));
         up.into_iter().chain(down)
     }
 
@@ -108,18 +120,28 @@ impl Machine {
                 return;
             }
         }
-        let passed = self.limits_in_force().filter(|(at, _)| now >= *at).min_by_key(|(at, _)| *at);
-        if let Some((_, ending)) = passed {
-            self.end(ending, now);
-            return;
+        while let Some(ending) = self.passed_limit(now) {
+            match ending {
+                Ending::ClientLost => self.lose_client(now),
+                _ => self.end(ending, now),
+            }
+            if self.is_ending() {
+                return;
+            }
         }
         self.warn(now);
         self.ping(now);
     }
 
+    /// What the limit asks for that passed first.
+    fn passed_limit(&self, now: Instant) -> Option<Ending> {
+        let passed = self.limits_in_force().filter(|(at, _)| now >= *at).min_by_key(|(at, _)| *at);
+        passed.map(|(_, ending)| ending)
+    }
+
     /// Every limit that may end the call now, but the handshake's, which may also be tried again.
     fn limits_in_force(&self) -> impl Iterator<Item = Limit> + '_ {
-        let (limits, watch) = (&self.limits, &self.watch);
+        let (limits, watch, here) = (&self.limits, &self.watch, !self.is_detached());
         let handshake = match self.phase {
             Phase::Handshaking { until } => Some((until, Ending::HandshakeTimeout)),
             _ => None,
@@ -127,12 +149,16 @@ impl Machine {
         [
             handshake,
             Some((self.started + limits.max_duration, Ending::MaxDuration)),
-            Some((watch.heard_at + limits.lost_after, Ending::ClientLost)),
-            self.idle_end().map(|at| (at, Ending::IdleTimeout)),
+            here.then_some((watch.heard_at + limits.lost_after, Ending::ClientLost)),
+            self.detached_until().map(|at| (at, Ending::ClientLost)),
+            self.idle_end().filter(|_| here).map(|at| (at, Ending::IdleTimeout)),
             watch.drain_by.map(|at| (at, Ending::Drained)),
-            self.to_client.blocked_since().map(|at| (at + limits.too_slow_after, Ending::TooSlow)),
+            self.to_client.blocked_since().filter(|_| here).map(|at| (at + limits.too_slow_after, Ending::TooSlow)),
             self.to_upstream.blocked_since().map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
-            self.upstream.owing_since().map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
+            self.upstream
+                .owing_since()
+                .filter(|_| !self.is_clock_stopped())
+                .map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
         ]
         .into_iter()
         .flatten()
@@ -162,7 +188,7 @@ impl Machine {
     fn warnings(&self) -> impl Iterator<Item = (Instant, ExpiryReason)> + '_ {
         let (limits, watch) = (&self.limits, &self.watch);
         let longest = limits.max_duration;
-        let idle = self.idle_warning().filter(|_| watch.idle_warned.is_none());
+        let idle = self.idle_warning().filter(|_| watch.idle_warned.is_none() && !self.is_detached());
         [
             idle.map(|at| (at, ExpiryReason::Idle)),
             (!watch.max_warned).then(|| (self.started + (longest - self.ahead(longest)), ExpiryReason::MaxDuration)),
@@ -190,7 +216,7 @@ impl Machine {
     }
 
     fn ping(&mut self, now: Instant) {
-        if now >= self.watch.next_ping {
+        if self.client_open && now >= self.watch.next_ping {
             self.watch.next_ping = now + self.limits.ping_interval;
             // A queue too full for a ping is watched by its own limit.
             let _ = self.to_client.push(ClientOutput::Ping, now);

@@ -12,7 +12,7 @@ use crate::audio::opus::OpusDecoder;
 use crate::audio::packet::OpusPacket;
 use crate::audio::resampler::Resampler;
 use crate::protocol::ending::Ending;
-use crate::protocol::native::{EndReport, ErrorEvent, ServerEvent, TranscriptDelta};
+use crate::protocol::native::{EndReport, ErrorEvent, ResumeTerms, ServerEvent, TranscriptDelta};
 
 use super::error::CallerError;
 use super::report::{CallEvent, CallReport};
@@ -30,6 +30,8 @@ const MAX_TRANSCRIPT_BYTES: usize = 1024 * 1024;
 pub(super) enum Heard {
     /// The model listens from now on.
     Ready,
+    /// The call goes on, on this socket.
+    Resumed,
     /// The server closes the connection.
     Close,
     /// The call goes on as it was.
@@ -51,6 +53,8 @@ pub(super) struct Ear {
     pub(super) report: CallReport,
     /// The server's last word, when it said one.
     pub(super) ended: Option<EndReport>,
+    /// How to come back when the connection breaks.
+    pub(super) resume: Option<ResumeTerms>,
     /// The server's last complaint.
     pub(super) complaint: Option<ErrorEvent>,
 }
@@ -93,8 +97,17 @@ impl Ear {
             events,
             report: CallReport::default(),
             ended: None,
+            resume: None,
             complaint: None,
         })
+    }
+
+    /// The next message comes on another socket: of what was cut off in the middle nothing more will come.
+    pub(super) fn reconnect(&mut self) {
+        if let Form::Ogg { demuxer, .. } = &mut self.form {
+            *demuxer = OggDemuxer::new();
+        }
+        self.pages = PageNumbers::default();
     }
 
     /// Takes one WebSocket message.
@@ -138,9 +151,16 @@ impl Ear {
             }
         };
         match event {
-            ServerEvent::Created { session_id, .. } => {
+            ServerEvent::Created { session_id, resume, .. } => {
+                self.resume = resume;
                 self.report.session_id = Some(session_id.clone());
                 self.tell(CallEvent::Created { session_id });
+            }
+            ServerEvent::Resumed { missed_audio_ms, resume, .. } => {
+                self.resume = Some(resume);
+                self.report.resumes += 1;
+                self.tell(CallEvent::Resumed { missed_audio_ms });
+                return Ok(Heard::Resumed);
             }
             ServerEvent::Connecting { attempt, .. } => self.tell(CallEvent::Connecting { attempt }),
             ServerEvent::Ready { queued_ms, .. } => {
@@ -149,6 +169,8 @@ impl Ear {
             }
             ServerEvent::Transcript(delta) => self.note_words(delta.text, delta.audio_ms),
             ServerEvent::Expiring { reason, in_ms } => self.tell(CallEvent::Expiring { reason, in_ms }),
+            ServerEvent::Degraded { realtime_factor } => self.tell(CallEvent::Degraded { realtime_factor }),
+            ServerEvent::Restored {} => self.tell(CallEvent::Restored),
             ServerEvent::Error(error) => {
                 self.tell(CallEvent::Warning { code: error.code.clone(), message: error.message.clone() });
                 self.complaint = Some(error);
@@ -291,8 +313,9 @@ fn is_event_of_another_version(text: &str) -> bool {
         #[serde(rename = "type")]
         name: String,
     }
-    const KNOWN: [&str; 14] = [
+    const KNOWN: [&str; 15] = [
         "session.created",
+        "session.resumed",
         "session.connecting",
         "session.ready",
         "transcript.delta",

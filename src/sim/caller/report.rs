@@ -24,6 +24,8 @@ pub struct CallReport {
     pub sent_seconds: f64,
     /// Audio received, in seconds.
     pub received_seconds: f64,
+    /// How often the caller came back to its call after its connection broke.
+    pub resumes: u32,
     /// Gaps in the page numbers of what was received; 0 where the wire numbers nothing.
     pub lost_packets: u64,
     /// What the assistant said.
@@ -58,6 +60,7 @@ impl fmt::Debug for CallReport {
             .field("first_audio_ms", &self.first_audio_ms)
             .field("sent_seconds", &self.sent_seconds)
             .field("received_seconds", &self.received_seconds)
+            .field("resumes", &self.resumes)
             .field("lost_packets", &self.lost_packets)
             .field("transcript_bytes", &self.transcript.len())
             .field("turns", &self.turns)
@@ -108,6 +111,11 @@ pub enum CallEvent {
     },
     /// The model listens.
     Ready,
+    /// The caller is back in its call after its connection broke.
+    Resumed {
+        /// Audio of the assistant that was dropped meanwhile, in milliseconds.
+        missed_audio_ms: u64,
+    },
     /// The first audio of the assistant came.
     FirstAudio,
     /// A piece of what the assistant says; pieces join without a separator.
@@ -129,6 +137,13 @@ pub enum CallEvent {
         /// Milliseconds until the call ends.
         in_ms: u64,
     },
+    /// The model is slower than real time; the call goes on.
+    Degraded {
+        /// Seconds of audio for each second of time.
+        realtime_factor: f64,
+    },
+    /// The model keeps up with real time again.
+    Restored,
     /// The server complains about something; the call goes on.
     Warning {
         /// The complaint's code.

@@ -70,6 +70,7 @@ fn created() -> ServerEvent {
         session_id: "call-1".into(),
         audio: AudioTerms { format: "pcm16".into(), sample_rate: 24_000, channels: 1 },
         limits: LimitTerms { max_duration_ms: 60_000, idle_timeout_ms: 60_000 },
+        resume: None,
     }
 }
 

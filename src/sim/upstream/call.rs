@@ -41,8 +41,16 @@ const MAX_TIMES: usize = 1_024;
 pub async fn serve(server: &Server, transport: Transport, rest: BytesMut, upgrade: &Upgrade, entry: Entry) {
     let fault = server.fault_of(entry.call());
     let clock = ModelClock::new(&server.event_loop);
-    let socket = Socket::new(transport, rest);
-    let mut call = Call { server, entry, socket, fault, clock, steps: 0, handshake_at: None };
+    let mut call = Call {
+        server,
+        entry,
+        socket: Socket::new(transport, rest),
+        fault,
+        clock,
+        steps: 0,
+        frame: server.settings.step,
+        handshake_at: None,
+    };
     let end = call.run(&Query::parse(&upgrade.target)).await;
     call.entry.end(end);
     call.socket.write_now();
@@ -69,6 +77,8 @@ struct Call<'a> {
     fault: Option<Fault>,
     clock: ModelClock<'a>,
     steps: u32,
+    /// What a frame of the conversation takes.
+    frame: Duration,
     /// When `00` was sent.
     handshake_at: Option<Instant>,
 }
@@ -201,15 +211,16 @@ impl Call<'_> {
         self.clock.catch_up();
         self.clock.skip(self.server.settings.round);
         let fault_at = self.fault.and_then(delay_of).map(|after| handshake_at + after);
-        let mut hung = false;
+        let (mut hung, mut slow) = (false, false);
         loop {
             let reading = session.input.waiting_bytes() < MAX_INPUT_BYTES;
             let due = self.clock.now();
             let busy = session.is_busy() && !hung && self.socket.has_room();
             tokio::select! {
                 biased;
-                () = until(fault_at.unwrap_or(due)), if fault_at.is_some() && !hung => match self.fault {
+                () = until(fault_at.unwrap_or(due)), if fault_at.is_some() && !hung && !slow => match self.fault {
                     Some(Fault::Hang { .. }) => hung = true,
+                    Some(Fault::Slow { step, .. }) => (slow, self.frame) = (true, step),
                     // The lock, the socket and all that is in them stay as they are.
                     Some(Fault::Vanish { .. }) => pending().await,
                     Some(fault) => return CallEnd::Injected(fault),
@@ -255,7 +266,7 @@ impl Call<'_> {
         let settings = &self.server.settings;
         if let Some(packet) = session.next_packet()? {
             let heard = session.model.hear(packet)?;
-            let mut step = settings.step;
+            let mut step = self.frame;
             if heard == Heard::Empty {
                 self.clock.work(settings.empty_packet_block).await;
                 step = Duration::ZERO;
@@ -325,9 +336,11 @@ fn note_time(times: &mut Vec<Duration>, time: Option<Duration>) {
 
 fn delay_of(fault: Fault) -> Option<Duration> {
     match fault {
-        Fault::Reset { after } | Fault::Finish { after } | Fault::Hang { after } | Fault::Vanish { after } => {
-            Some(after)
-        }
+        Fault::Reset { after }
+        | Fault::Finish { after }
+        | Fault::Hang { after }
+        | Fault::Slow { after, .. }
+        | Fault::Vanish { after } => Some(after),
         Fault::Refuse | Fault::NeverHandshake | Fault::FailPrompting { .. } => None,
     }
 }

@@ -53,6 +53,17 @@ pub enum Mark {
     Backchannel,
 }
 
+/// What came of one frame of input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The words of the frame, if it has any.
+    pub text: Option<&'static str>,
+    /// 80 ms of sound as one Opus packet.
+    pub packet: Vec<u8>,
+    /// What happened in it.
+    pub marks: Vec<Mark>,
+}
+
 /// What is being said.
 #[derive(Clone, Copy, Debug)]
 struct Saying {
@@ -97,8 +108,8 @@ impl Converse {
         })
     }
 
-    /// Hears a frame of input and says one: its words, its packet and what happened in it.
-    pub fn step(&mut self, heard: &[f32]) -> Result<(Option<&'static str>, Vec<u8>, Vec<Mark>), CodecError> {
+    /// Hears a frame of input and says one.
+    pub fn step(&mut self, heard: &[f32]) -> Result<Said, CodecError> {
         let start = self.position;
         self.listen(heard);
         self.position = start + FRAME_SAMPLES;
@@ -109,7 +120,8 @@ impl Converse {
         if self.saying.is_some_and(|saying| saying.until <= self.position) {
             self.saying = None;
         }
-        Ok((text, self.encoder.encode(&sound)?.bytes().to_vec(), marks))
+        let packet = self.encoder.encode(&sound)?.bytes().to_vec();
+        Ok(Said { text, packet, marks })
     }
 
     fn listen(&mut self, heard: &[f32]) {
@@ -198,7 +210,7 @@ mod tests {
         let loud = vec![0.3; FRAME_SAMPLES as usize];
         let quiet = vec![0.0; FRAME_SAMPLES as usize];
         let frames = caller.chars().map(|letter| if letter == '#' { &loud } else { &quiet });
-        frames.flat_map(|frame| converse.step(frame).unwrap().2).collect()
+        frames.flat_map(|frame| converse.step(frame).unwrap().marks).collect()
     }
 
     /// From the input to what is heard of the output, in milliseconds: it leaves after its frame and a step of 40 ms.
@@ -243,7 +255,7 @@ mod tests {
         click[..240].fill(0.5);
         let mut frames = vec![click];
         frames.resize(40, vec![0.0; FRAME_SAMPLES as usize]);
-        assert!(frames.iter().all(|frame| converse.step(frame).unwrap().2.is_empty()));
+        assert!(frames.iter().all(|frame| converse.step(frame).unwrap().marks.is_empty()));
     }
 
     #[test]
@@ -251,7 +263,7 @@ mod tests {
         let mut converse = Converse::new(Manners::default(), Duration::ZERO).unwrap();
         let frames = [vec![0.3; FRAME_SAMPLES as usize], vec![0.0; FRAME_SAMPLES as usize]];
         let script = std::iter::repeat_n(&frames[0], 5).chain(std::iter::repeat_n(&frames[1], 60));
-        let words: Vec<_> = script.filter_map(|frame| converse.step(frame).unwrap().0).collect();
+        let words: Vec<_> = script.filter_map(|frame| converse.step(frame).unwrap().text).collect();
         assert_eq!(words[..12], ANSWER);
         assert!((38..=39).contains(&words.len()), "as long as the voice, 3 s: {}", words.len());
     }

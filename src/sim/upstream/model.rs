@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::converse::{Converse, Mark};
+use super::converse::{Converse, Mark, Said};
 use super::input::AudioFault;
 use super::settings::Answer;
 use crate::audio::opus::{CodecError, OpusDecoder, OpusEncoder};
@@ -171,7 +171,7 @@ impl Echo {
 impl Listener {
     fn step(&mut self) -> Result<Frame, AudioFault> {
         let heard: Vec<f32> = self.waiting.drain(..FRAME_SAMPLES.min(self.waiting.len())).collect();
-        let (text, packet, marks) = self.converse.step(&heard).map_err(|_| AudioFault::BadPacket)?;
+        let Said { text, packet, marks } = self.converse.step(&heard).map_err(|_| AudioFault::BadPacket)?;
         Ok(Frame { text, packet, marks })
     }
 }
