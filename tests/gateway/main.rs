@@ -12,3 +12,4 @@ mod odd_servers;
 mod refusals;
 mod resume;
 mod slowness;
+mod turns;
