@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::authority::Authority;
 use super::flaw::{Flaw, quoted};
-use super::raw::{Enabled, Raw, RawAuth, RawDoors, RawPersona, RawSession, RawSimulator, RawUpstreams, Where};
+use super::raw::{Answers, Enabled, Raw, RawAuth, RawDoors, RawPersona, RawSession, RawSimulator, RawUpstreams, Where};
 use super::settings::{
     AuthSettings, DoorSettings, DrainSettings, ListenSettings, LoggingSettings, MetricsSettings, Mode, PersonaSettings,
     SessionSettings, Settings, SimulatorSettings, StateSettings, TurnSettings, UpstreamSettings,
@@ -233,6 +233,7 @@ impl Judge {
         }
         SimulatorSettings {
             enabled,
+            answers_after: (raw.answer == Answers::Converse).then(|| Duration::from_millis(raw.answer_delay_ms)),
             step: Duration::from_millis(raw.step_ms),
             voice_steps: raw.voice_steps,
             servers: raw.servers,

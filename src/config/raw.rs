@@ -77,7 +77,14 @@ raw! {
     RawMetrics { enabled: bool }
     RawState { dir: String }
     RawStore { mongodb_uri: String }
-    RawSimulator { enabled: Enabled, step_ms: u64, voice_steps: u32, servers: u32 }
+    RawSimulator {
+        enabled: Enabled,
+        answer: Answers,
+        answer_delay_ms: u64,
+        step_ms: u64,
+        voice_steps: u32,
+        servers: u32,
+    }
 }
 
 /// Where a relaxed rule applies.
@@ -87,6 +94,14 @@ pub(super) enum Where {
     Development,
     Always,
     Never,
+}
+
+/// What simulated servers answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Answers {
+    Echo,
+    Converse,
 }
 
 /// A switch that may decide for itself.

@@ -126,6 +126,8 @@ pub static KEYS: &[Key] = &[
     Key::new("state.dir", Kind::Text),
     Key::new("store.mongodb_uri", Kind::Secret).alias("MONGODB_URI"),
     Key::new("simulator.enabled", Kind::Choice(&["auto", "true", "false"])),
+    Key::new("simulator.answer", Kind::Choice(&["echo", "converse"])),
+    Key::number("simulator.answer_delay_ms", 0, 10_000),
     Key::number("simulator.step_ms", 1, 1_000),
     Key::number("simulator.voice_steps", 1, 10_000),
     Key::number("simulator.servers", 1, 64),

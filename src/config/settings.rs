@@ -237,6 +237,8 @@ pub struct StateSettings {
 pub struct SimulatorSettings {
     /// Whether they take the calls.
     pub enabled: bool,
+    /// How long after the caller they answer, in a voice of their own; without it, they give the caller's voice back.
+    pub answers_after: Option<Duration>,
     /// How long a model step takes.
     pub step: Duration,
     /// The steps of the voice's own prompt.

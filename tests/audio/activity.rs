@@ -1,4 +1,5 @@
 //! When somebody speaks, by the packets that come: the edges are those of the sound, not of the detector's mind.
+#![allow(clippy::single_range_in_vec_init, reason = "one stretch of speech is a list of one")]
 
 use std::ops::Range;
 use std::time::Duration;

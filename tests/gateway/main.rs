@@ -13,3 +13,4 @@ mod refusals;
 mod resume;
 mod slow_callers;
 mod slowness;
+mod turns;

@@ -193,6 +193,16 @@ fn the_time_that_a_caller_was_away_is_not_made_up_for() {
 }
 
 #[test]
+fn a_server_whose_clock_stood_still_is_not_found_slow() {
+    let mut call = talking();
+    talk(&mut call, 20).expect("Pace { slow: false");
+    call.client(BROKEN);
+    call.advance(SECOND * 19).refuse("Pace");
+    come_back(&mut call);
+    talk(&mut call, 40).refuse("Pace { slow: true").refuse("degraded").expect("Pace { slow: false");
+}
+
+#[test]
 fn a_second_socket_takes_the_call_over() {
     let mut call = talking();
     talk(&mut call, 3);

@@ -26,8 +26,8 @@ const STEADY: usize = 16;
 const STALL: usize = 3;
 /// Below this a server is slow.
 const SLOW: f64 = 0.95;
-/// From here on a server keeps up.
-const KEEPS_UP: f64 = 0.97;
+/// From here on a server keeps up: so much of sixteen seconds is what a burst of the caller leaves unanswered for a while.
+const KEEPS_UP: f64 = 0.975;
 /// Between two reports that say the same.
 const REPORT_SECONDS: u32 = 10;
 /// The caller is told of another factor if it differs by so much.
@@ -146,10 +146,10 @@ impl LagGuard {
     /// Whether the server is slow, once that can be said. Between the two limits the last verdict stands.
     fn judge(&self) -> Option<bool> {
         let is_slow = |seconds| self.factor_but_one_stall(seconds).is_some_and(|factor| factor < SLOW);
-        if is_slow(SOON) || is_slow(STEADY) {
-            Some(true)
-        } else if self.factor(STEADY).is_some_and(|factor| factor >= KEEPS_UP) {
+        if self.factor(STEADY).is_some_and(|factor| factor >= KEEPS_UP) {
             Some(false)
+        } else if is_slow(SOON) || is_slow(STEADY) {
+            Some(true)
         } else {
             self.slow
         }
@@ -162,13 +162,13 @@ impl LagGuard {
         Some((1.0 - lost / seconds as f64).max(0.0))
     }
 
-    /// The same without the seconds of the worst stall in them.
+    /// The same without the seconds of the worst stall in them, which never makes it less.
     fn factor_but_one_stall(&self, seconds: usize) -> Option<f64> {
         let first = self.seconds.len().checked_sub(seconds + 1)?;
         let lost = self.seconds.back()? - self.seconds.get(first)?;
         let of_stall = |at: usize| Some(self.seconds.get(at + STALL)? - self.seconds.get(at)?);
         let stall = (first..).map_while(of_stall).fold(f64::NEG_INFINITY, f64::max);
-        Some((1.0 - (lost - stall) / (seconds - STALL) as f64).max(0.0))
+        Some((1.0 - (lost - stall) / (seconds - STALL) as f64).max(self.factor(seconds)?))
     }
 
     /// By how many seconds the sound is behind what is owed; less than zero for a server that gives more than it is fed.

@@ -185,15 +185,18 @@ impl Ear {
             }
             ServerEvent::Ended(ended) => {
                 self.report.ending = Some(ended.ending);
+                self.report.turns = ended.turns.as_deref().cloned();
                 self.tell(CallEvent::Ended { ending: ended.ending });
                 self.ended = Some(ended);
+            }
+            ServerEvent::TurnResponse { latency_ms, .. } => self.tell(CallEvent::Answered { latency_ms }),
+            ServerEvent::TurnInterrupted { stopped_after_ms, .. } => {
+                self.tell(CallEvent::Interrupted { stopped_after_ms });
             }
             ServerEvent::TurnStarted { .. }
             | ServerEvent::TurnEnded { .. }
             | ServerEvent::TurnMissed { .. }
-            | ServerEvent::TurnInterrupted { .. }
             | ServerEvent::TurnBackchannel { .. }
-            | ServerEvent::TurnResponse { .. }
             | ServerEvent::Pong { .. } => {}
         }
         Ok(Heard::Other)
@@ -332,7 +335,7 @@ fn is_event_of_another_version(text: &str) -> bool {
         #[serde(rename = "type")]
         name: String,
     }
-    const KNOWN: [&str; 9] = [
+    const KNOWN: [&str; 15] = [
         "session.created",
         "session.resumed",
         "session.connecting",
@@ -340,6 +343,12 @@ fn is_event_of_another_version(text: &str) -> bool {
         "transcript.delta",
         "session.expiring",
         "session.ended",
+        "turn.started",
+        "turn.ended",
+        "turn.response",
+        "turn.missed",
+        "turn.interrupted",
+        "turn.backchannel",
         "error",
         "pong",
     ];

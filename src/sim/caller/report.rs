@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::protocol::ending::Ending;
-use crate::protocol::native::{ExpiryReason, TranscriptDelta};
+use crate::protocol::native::{ExpiryReason, TranscriptDelta, TurnReport};
 
 use super::error::CallerError;
 
@@ -30,6 +30,9 @@ pub struct CallReport {
     pub lost_packets: u64,
     /// What the assistant said.
     pub transcript: String,
+    /// Who spoke when, as the server measured it (our wire only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turns: Option<TurnReport>,
     /// Why the call ended, when the server said so or the close code says it.
     pub ending: Option<Ending>,
     /// The server's close code.
@@ -60,6 +63,7 @@ impl fmt::Debug for CallReport {
             .field("resumes", &self.resumes)
             .field("lost_packets", &self.lost_packets)
             .field("transcript_bytes", &self.transcript.len())
+            .field("turns", &self.turns)
             .field("ending", &self.ending)
             .field("close_code", &self.close_code)
             .field("error", &self.error)
@@ -116,6 +120,16 @@ pub enum CallEvent {
     FirstAudio,
     /// A piece of what the assistant says; pieces join without a separator.
     Transcript(TranscriptDelta),
+    /// The assistant took over after the caller.
+    Answered {
+        /// From the caller's last sound to the assistant's first, in milliseconds.
+        latency_ms: u64,
+    },
+    /// The caller began to speak while the assistant spoke.
+    Interrupted {
+        /// How long the assistant went on, in milliseconds, if it was stopped.
+        stopped_after_ms: Option<u64>,
+    },
     /// The call will end soon unless the reason goes away.
     Expiring {
         /// Which limit is near.
