@@ -108,8 +108,10 @@ impl Gateway {
             settings.upstreams.urls.iter().enumerate().map(|(index, url)| endpoint(index, url)).collect();
         for upstream in &upstreams {
             tracing::info!(upstream = upstream.name, address = upstream.address(), tls = upstream.tls, "model server");
+            metrics.upstream(&upstream.name);
         }
-        let pool = PoolActor::new(upstreams, rehearsal.policy, Box::new(Observer(Arc::clone(&metrics)))).start();
+        let policy = Policy { realtime: settings.upstreams.realtime, ..rehearsal.policy };
+        let pool = PoolActor::new(upstreams, policy, Box::new(Observer(Arc::clone(&metrics)))).start();
         let seats = SeatLimits {
             total: settings.session.max_sessions as usize,
             per_user: settings.session.max_sessions_per_user as usize,
@@ -130,6 +132,7 @@ impl Gateway {
                 voice_steps: settings.upstreams.voice_steps,
             },
             limits: settings.session.limits.clone(),
+            turn_share: settings.turns.share,
             switchboard: Switchboard::new(seats, pool.clone()),
             connector,
             metrics,
@@ -270,6 +273,9 @@ impl PoolObserver for Observer {
         self.0.slots("free", count(|state| *state == SlotState::Free));
         self.0.slots("leased", count(|state| *state == SlotState::Leased));
         self.0.slots("quarantined", count(|state| matches!(state, SlotState::Quarantined(_))));
+        for slot in slots {
+            self.0.upstream_slow(slot.upstream.clone(), slot.slow);
+        }
     }
 
     fn returned(&self, what: Return) {

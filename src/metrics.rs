@@ -2,6 +2,13 @@
 //!
 //! The recorder belongs to one gateway and is not installed globally, so that several can live in one process.
 
+mod resumes;
+mod turns;
+mod upstreams;
+
+pub use resumes::DetachedMetrics;
+pub use turns::{Talk, TurnMetrics};
+
 use std::{borrow::Cow, fmt, time::Duration};
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata, Recorder, Unit};
@@ -39,10 +46,10 @@ pub struct Series {
 const SETUP: Buckets = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
 const HANDSHAKE: Buckets = &[0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0];
 const FIRST_AUDIO: Buckets = &[0.08, 0.16, 0.24, 0.32, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 40.0];
+const LAG: Buckets = &[0.08, 0.16, 0.24, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6];
 // Edges on the model's window of 240 s and on the 360 s of its relatives.
 const DURATION: Buckets =
     &[1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 360.0, 480.0, 600.0, 900.0, 1800.0, 3600.0];
-
 const fn series(name: &'static str, kind: Kind, labels: &'static [&'static str], help: &'static str) -> Series {
     Series { name, kind, labels, help }
 }
@@ -113,6 +120,30 @@ const FRAMES_SYNTHETIC: Series = series(
 );
 const FRAMES_DROPPED: Series =
     series("tandem_frames_dropped_total", Kind::Counter, &["direction", "reason"], "Opus packets dropped, and why.");
+const AUDIO_LAG: Series = series(
+    "tandem_audio_lag_seconds",
+    Kind::Histogram(LAG),
+    &[],
+    "How far models are behind their callers: audio that is not answered, looked at once a second in every call.",
+);
+const REALTIME_FACTOR: Series = series(
+    "tandem_realtime_factor",
+    Kind::Gauge,
+    &["upstream"],
+    "Seconds of audio for each second of time, over the last seconds of the last call; 1 is real time.",
+);
+const UPSTREAM_SLOW: Series = series(
+    "tandem_upstream_slow",
+    Kind::Gauge,
+    &["upstream"],
+    "1 while a model server counts as slower than real time, until a call finds that it keeps up.",
+);
+const SLOW_FOUND: Series = series(
+    "tandem_slow_found_total",
+    Kind::Counter,
+    &["upstream"],
+    "How often a call found its model server slower than real time.",
+);
 const DRAINING: Series = series("tandem_draining", Kind::Gauge, &[], "1 while the process refuses new calls to end.");
 const BUILD_INFO: Series =
     series("tandem_build_info", Kind::Gauge, &["version"], "Always 1; its label says what runs.");
@@ -134,6 +165,19 @@ pub const TABLE: &[Series] = &[
     FRAMES,
     FRAMES_SYNTHETIC,
     FRAMES_DROPPED,
+    resumes::RESUMES,
+    resumes::DETACHED,
+    AUDIO_LAG,
+    REALTIME_FACTOR,
+    UPSTREAM_SLOW,
+    SLOW_FOUND,
+    turns::RESPONSE_LATENCY,
+    turns::TURNS,
+    turns::TAKE_OVERS,
+    turns::INTERRUPTIONS,
+    turns::INTERRUPTION_STOP,
+    turns::BACKCHANNELS,
+    turns::TALK,
     DRAINING,
     BUILD_INFO,
 ];
@@ -199,9 +243,11 @@ impl Metrics {
                 self.counter(&FRAMES_DROPPED, &[direction.into(), reason.into()]).increment(0);
             }
         }
+        TurnMetrics::new(self).begin_at_zero();
         for (row, result) in [(&ADMISSION, "immediate"), (&AUTH, "ok")] {
             self.counter(row, &[result.into(), "ok".into()]).increment(0);
         }
+        self.begin_resumes();
         for state in ["free", "leased", "quarantined"] {
             self.slots(state, 0);
         }
@@ -229,21 +275,6 @@ impl Metrics {
         self.counter(&ADMISSION, &[result.into(), rejected.unwrap_or("ok").into()]).increment(1);
     }
 
-    /// How many slots are in one state.
-    pub fn slots(&self, state: &'static str, count: usize) {
-        self.gauge(&SLOTS, &[state.into()]).set(count as f64);
-    }
-
-    /// A slot was quarantined.
-    pub fn quarantined(&self, reason: &'static str) {
-        self.counter(&QUARANTINED, &[reason.into()]).increment(1);
-    }
-
-    /// An attempt on `upstream` came to `result`.
-    pub fn attempt(&self, upstream: String, result: &'static str) {
-        self.counter(&ATTEMPTS, &[upstream.into(), result.into()]).increment(1);
-    }
-
     /// The process begins to shut down.
     pub fn draining(&self) {
         self.gauge(&DRAINING, &[]).set(1.0);
@@ -258,6 +289,7 @@ impl Metrics {
         let protocol = [Value::from(protocol)];
         CallMetrics {
             active,
+            detached: self.detached_calls(),
             frames_up: frames("up"),
             frames_down: frames("down"),
             frames_synthetic: self.counter(&FRAMES_SYNTHETIC, &[]),
@@ -265,6 +297,8 @@ impl Metrics {
             setup: self.histogram(&SESSION_SETUP, &protocol),
             first_audio: self.histogram(&FIRST_SOUND, &protocol),
             handshake: self.histogram(&UPSTREAM_HANDSHAKE, &[]),
+            lag: self.histogram(&AUDIO_LAG, &[]),
+            turns: TurnMetrics::new(self),
         }
     }
 
@@ -300,6 +334,8 @@ fn key(row: &Series, values: &[Value]) -> Key {
 /// Handles that one call holds, so that a packet costs no look-up. Its drop ends the call in the count of active ones.
 pub struct CallMetrics {
     active: Gauge,
+    /// Whether the call waits for its caller.
+    pub detached: DetachedMetrics,
     frames_up: Counter,
     frames_down: Counter,
     frames_synthetic: Counter,
@@ -307,6 +343,8 @@ pub struct CallMetrics {
     setup: Histogram,
     first_audio: Histogram,
     handshake: Histogram,
+    lag: Histogram,
+    turns: TurnMetrics,
 }
 
 impl CallMetrics {
@@ -334,6 +372,16 @@ impl CallMetrics {
     /// The first sound of the assistant.
     pub fn first_audio(&self, since_start: Duration) {
         self.first_audio.record(since_start);
+    }
+
+    /// How far the model is behind the caller, once a second.
+    pub fn lag(&self, lag: Duration) {
+        self.lag.record(lag);
+    }
+
+    /// What is counted of turns.
+    pub fn turns(&self) -> &TurnMetrics {
+        &self.turns
     }
 
     /// The call is over.

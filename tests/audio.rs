@@ -13,6 +13,8 @@ use tandem::audio::opus::{CODEC_RATE_HZ, CodecError, FRAME_SAMPLES, OpusDecoder,
 use tandem::audio::packet::OpusPacket;
 use tandem::audio::pcm::{ChannelsError, PCM_RATES_HZ, PcmFormat, PcmReader, PcmWriter, RateError, Resampler};
 
+#[path = "audio/activity.rs"]
+mod activity;
 #[path = "audio/bark.rs"]
 mod bark;
 #[path = "audio/formats.rs"]
@@ -24,6 +26,8 @@ mod libopus;
 mod quality;
 #[path = "audio/stereo.rs"]
 mod stereo;
+#[path = "audio/turns.rs"]
+mod turns;
 
 /// A sine at half of full scale.
 fn tone(frequency_hz: f32, rate_hz: u32, seconds: f32) -> Vec<f32> {

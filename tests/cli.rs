@@ -11,6 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use tandem::sim::voice::MadeVoice;
 use tandem::sim::wav;
 
 /// The longest wait for anything that a test waits for.
@@ -166,6 +167,32 @@ fn a_call_to_a_simulated_server_brings_the_callers_own_voice_back_later() {
     assert!(line.contains("NATF0.pt") && line.contains("the client closed it (1000)"), "{line}");
     assert!(!line.contains("friendly"), "prompts are not shown: {line}");
     assert_eq!(simulator.terminate(), Some(0));
+}
+
+#[test]
+fn a_call_tells_how_fast_it_was_answered() {
+    let desk = Desk::new();
+    let mut said = MadeVoice::new().say(23_000);
+    said.extend([0.0; 52_000]);
+    wav::write(&desk.path("in.wav"), &said).unwrap();
+    let words = ["simulate", "--port", "0", "--step-ms", "20", "--poll-ms", "0", "--voice-steps", "1"];
+    let answers = ["--answer", "converse", "--answer-delay-ms", "560", "--answer-length-ms", "1200"];
+    let simulator = Running::start(desk.command(&[&words[..], &answers].concat(), &[]));
+    let server = simulator.line("listens at").rsplit(' ').next().unwrap().to_owned();
+    let (serving, _) = serve(&desk, &[], &[("PERSONAPLEX_SERVER_URL", &server)]);
+    let ran = desk.run(&["call", "in.wav", "--tail", "0.2", "--json"], &[]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let measured_ms = report["turns"]["response_latency"]["median_ms"].as_u64().unwrap();
+    let line = simulator.line("call 1: ");
+    let truth = line.split_once("answered after [").unwrap().1.split_once(']').unwrap().0;
+    let truth_ms: u64 = truth.parse().unwrap();
+    assert!(measured_ms.abs_diff(truth_ms) <= 40, "measured {measured_ms} ms; {line}");
+    assert_eq!((&report["turns"]["taken_over"], &report["turns"]["caller_turns"]), (&1.into(), &1.into()), "{report}");
+
+    let ran = desk.run(&["call", "in.wav", "--tail", "0.2"], &[]);
+    assert!(ran.stderr.contains("answered after") && ran.stderr.contains("were answered 1 times (median "), "{ran:?}");
+    assert_eq!(serving.terminate(), Some(0));
 }
 
 #[test]

@@ -5,7 +5,13 @@ use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
 use serde_json::Value;
 use tandem::{
-    audio::{container::Container, packet::MAX_PACKET_BYTES, pcm::PCM_RATES_HZ},
+    audio::{
+        activity::BRIDGE,
+        container::Container,
+        packet::MAX_PACKET_BYTES,
+        pcm::PCM_RATES_HZ,
+        turns::{ANSWER_WITHIN, MIN_INTERRUPTION, PAUSE, STOP_WITHIN, TAKE_OVER, TAKE_OVER_WORDS},
+    },
     auth::{TicketLimits, ticket::TICKET_CHARS, token::MAX_TOKEN_BYTES},
     config,
     http::{problem::Problem, tickets::MAX_BODY_BYTES},
@@ -182,7 +188,16 @@ fn the_limits_of_the_page_are_those_of_the_code() {
         format!("The first two come {} s ahead", seconds(session.limits.warning)),
         format!("a WebSocket ping every {} s", seconds(session.limits.ping_interval)),
         format!("nothing comes for {} s, pongs included", seconds(session.limits.lost_after)),
-        format!("No caller audio for {} s", seconds(session.limits.idle_timeout)),
+        format!("No speech of the caller for {} s", seconds(session.limits.idle_timeout)),
+        format!("only after {} s in which nothing", seconds(session.limits.idle_timeout / 4)),
+        format!("with pauses under {} ms", BRIDGE.as_millis()),
+        format!("it speaks for {} s, or more than {TAKE_OVER_WORDS} words", seconds(TAKE_OVER)),
+        format!("take over within {} s", seconds(ANSWER_WITHIN)),
+        format!("a caller's pause under {} s is none", seconds(PAUSE)),
+        format!("goes on for {} ms, or the assistant stops", MIN_INTERRUPTION.as_millis()),
+        format!("absent if that took over {} s", seconds(STOP_WITHIN)),
+        format!("the call waits {} s for its caller", seconds(session.limits.resume_grace)),
+        format!("it can come back for {} s", seconds(session.limits.resume_grace)),
         format!("A call of {} s: `max_duration`", seconds(session.limits.max_duration)),
         format!("takes nothing for {} s while messages wait", seconds(session.limits.too_slow_after)),
         format!("gave no sound for {} s", seconds(Limits::default().stall_after)),

@@ -9,7 +9,7 @@ use tandem::{
     protocol::{
         ending::Ending,
         moshi::TextPiece,
-        native::{AudioTerms, ClientEvent, ServerEvent},
+        native::{AudioTerms, ClientEvent, ResumeTerms, ServerEvent},
     },
     session::machine::{
         ClientInput, ClientOutput, Complaint, Effect, Input, LEG_CREDIT, Limits, Machine, Note, Terms, UpstreamEnd,
@@ -17,8 +17,18 @@ use tandem::{
     },
 };
 
+#[path = "session/detached.rs"]
+mod detached;
+#[path = "session/flight.rs"]
+mod flight;
+#[path = "session/lag.rs"]
+mod lag;
 #[path = "session/pace.rs"]
 mod pace;
+#[path = "session/sound.rs"]
+mod sound;
+#[path = "session/turns.rs"]
+mod turns;
 
 #[test]
 fn a_call_from_the_first_word_to_the_last() {
@@ -100,22 +110,12 @@ fn a_server_that_is_lost_in_mid_call_ends_it_truly() {
 }
 
 #[test]
-fn a_silent_caller_is_warned_then_ended_and_any_audio_takes_it_back() {
-    let mut call = Call::talking();
-    call.stay(Duration::from_secs(89)).refuse("expiring");
-    call.stay(Duration::from_secs(1)).expect("expiring Idle 30000");
-    call.client(ClientInput::Audio(frame()));
-    call.stay(Duration::from_secs(89)).refuse("expiring").refuse("ended");
-    call.stay(Duration::from_secs(1)).expect("expiring Idle 30000");
-    call.stay(Duration::from_secs(30)).expect("ended idle_timeout");
-}
-
-#[test]
 fn the_longest_call_is_warned_of_and_cut() {
-    let mut call = Call::talking();
-    call.talk(Duration::from_secs(30 * 60 - 31)).refuse("expiring");
-    call.talk(Duration::from_secs(2)).expect("expiring MaxDuration").refuse("ended");
-    call.talk(Duration::from_secs(31)).expect("ended max_duration");
+    let never = Duration::from_secs(3_600);
+    let mut call = Call::under(Limits { idle_timeout: never, ..Limits::default() }, false);
+    call.stay(Duration::from_secs(30 * 60 - 31)).refuse("expiring");
+    call.stay(Duration::from_secs(2)).expect("expiring MaxDuration").refuse("ended");
+    call.stay(Duration::from_secs(31)).expect("ended max_duration");
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         2 => Just(Event::Leased),
         1 => Just(Event::NoSlot),
-        12 => (0..12_u8).prop_map(Event::Client),
+        12 => (0..14_u8).prop_map(Event::Client),
         12 => (any::<bool>(), 0..9_u8).prop_map(|(current, what)| Event::Upstream(current, what)),
         12 => (0..4_000_u16).prop_map(Event::Wait),
         1 => Just(Event::Drain),
@@ -241,8 +241,8 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 600, ..ProptestConfig::default() })]
     /// The reference is the list of what was decided: whatever comes in whatever order, these hold.
     #[test]
-    fn whatever_happens_the_rules_hold(events in proptest::collection::vec(event(), 1..250)) {
-        let mut call = Call::new();
+    fn whatever_happens_the_rules_hold(events in proptest::collection::vec(event(), 1..250), may_return in any::<bool>()) {
+        let mut call = Call::on(may_return.then(detached::resume_terms));
         let (mut ended, mut done, mut ready, mut opened, mut asked) = (0, 0, false, 0, 1);
         for event in events {
             let closed_before = call.machine.is_closed();
@@ -297,17 +297,32 @@ struct Call {
 }
 
 impl Call {
-    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
     fn new() -> Call {
+        Call::with(Limits::default(), false)
+    }
+
+    /// A call on a wire that lets callers come back, or not.
+    fn on(resume: Option<ResumeTerms>) -> Call {
+        Call::of(Limits::default(), false, resume)
+    }
+
+    fn with(limits: Limits, sampled: bool) -> Call {
+        Call::of(limits, sampled, None)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+    fn of(limits: Limits, sampled: bool, resume: Option<ResumeTerms>) -> Call {
         let terms = Terms {
             session_id: "s".into(),
             audio: AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 },
             handshake: Duration::from_secs(20),
             player_lead: None,
+            resume,
+            sampled,
         };
         let now = Instant::now();
         let mut call = Call {
-            machine: Machine::new(terms, Limits::default(), now),
+            machine: Machine::new(terms, limits, now),
             now,
             effects: Vec::new(),
             attempt: 0,
@@ -324,10 +339,18 @@ impl Call {
     }
 
     fn talking() -> Call {
-        let mut call = Call::new();
-        call.input(Input::Leased).up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");
-        call.answers = true;
-        call
+        Call::under(Limits::default(), false)
+    }
+
+    /// A conversation under these limits, measured or not.
+    fn under(limits: Limits, sampled: bool) -> Call {
+        Call::with(limits, sampled).answered()
+    }
+
+    fn answered(mut self) -> Call {
+        self.input(Input::Leased).up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");
+        self.answers = true;
+        self
     }
 
     fn input(&mut self, input: Input) -> &mut Call {
@@ -367,11 +390,17 @@ impl Call {
         })
     }
 
-    /// Time passes in conversation.
-    fn talk(&mut self, time: Duration) -> &mut Call {
-        self.pass(time.as_secs(), Duration::from_secs(1), |call| {
-            call.client(ClientInput::Audio(frame()));
-        })
+    /// The caller says these packets of 20 ms in real time.
+    fn say(&mut self, packets: &[OpusPacket]) -> &mut Call {
+        let mut seen = Vec::new();
+        for packet in packets {
+            self.client(ClientInput::Audio(packet.clone()));
+            seen.append(&mut self.effects);
+            self.advance(Duration::from_millis(20));
+            seen.append(&mut self.effects);
+        }
+        self.effects = seen;
+        self
     }
 
     fn pass(&mut self, steps: u64, step: Duration, each: impl Fn(&mut Call)) -> &mut Call {
@@ -407,6 +436,7 @@ impl Call {
                         self.attempt = *attempt;
                         self.upstream_held = 0;
                     }
+                    Effect::LetClientGo => self.client_held = 0,
                     Effect::SendClient(_) => self.client_held += 1,
                     Effect::SendUpstream(packet) => {
                         self.upstream_held += 1;
@@ -451,7 +481,12 @@ impl Call {
                     self.hold_upstream = !self.hold_upstream;
                     self.input(Input::Tick)
                 }
-                _ => self.client(ClientInput::Closed { clean: true }),
+                11 => self.client(ClientInput::Closed { clean: true }),
+                12 => self.client(ClientInput::Closed { clean: false }),
+                _ => {
+                    self.client_held = 0;
+                    self.input(Input::Attached(detached::resume_terms()))
+                }
             },
             Event::Upstream(current, what) => {
                 let input = match what {
@@ -479,15 +514,27 @@ fn line(effect: Effect) -> Option<String> {
         Effect::SendClient(ClientOutput::Ping) => "ping".into(),
         Effect::SendClient(ClientOutput::Event(event)) => match event {
             ServerEvent::Created { .. } => "created".into(),
+            ServerEvent::Resumed { missed_audio_ms, repeats_from_ms, .. } => match repeats_from_ms {
+                Some(from_ms) => format!("resumed {missed_audio_ms} from {from_ms}"),
+                None => format!("resumed {missed_audio_ms}"),
+            },
             ServerEvent::Connecting { .. } => "connecting".into(),
             ServerEvent::Ready { .. } => "ready".into(),
             ServerEvent::Transcript(delta) => format!("transcript {}", delta.text),
             ServerEvent::Expiring { reason, in_ms } => format!("expiring {reason:?} {in_ms}"),
+            ServerEvent::Degraded { realtime_factor } => format!("degraded {realtime_factor}"),
+            ServerEvent::Restored {} => "restored".into(),
             ServerEvent::Ended(report) => format!("ended {}", report.ending.code()),
             ServerEvent::Error(error) => format!("error {}", error.code),
+            ServerEvent::TurnStarted { speaker, .. } => format!("started {}", speaker.code()),
+            ServerEvent::TurnEnded { speaker, .. } => format!("stopped {}", speaker.code()),
+            ServerEvent::TurnResponse { latency_ms, .. } => format!("response {latency_ms}"),
+            ServerEvent::TurnMissed { .. } => "missed".into(),
+            ServerEvent::TurnInterrupted { stopped_after_ms, .. } => format!("interrupted {stopped_after_ms:?}"),
+            ServerEvent::TurnBackchannel { duration_ms, .. } => format!("backchannel {duration_ms}"),
             ServerEvent::Pong { .. } => "pong".into(),
         },
-        Effect::Note(Note::Passed(_) | Note::Filled) => return None,
+        Effect::Note(Note::Passed(_) | Note::Filled | Note::Second { .. } | Note::Turn(_)) => return None,
         Effect::Note(Note::Ready { .. }) => "listening".into(),
         Effect::Note(note) => format!("{note:?}"),
         Effect::Done(summary) => format!("Done({:?})", summary.ending),

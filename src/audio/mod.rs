@@ -2,6 +2,7 @@
 //!
 //! Inside Tandem audio is [`packet::OpusPacket`]s with a duration; every other shape is converted at a leg's edge.
 
+pub mod activity;
 pub mod container;
 pub mod ogg;
 pub mod opus;
@@ -9,3 +10,4 @@ pub mod pacer;
 pub mod packet;
 pub mod pcm;
 pub mod resampler;
+pub mod turns;

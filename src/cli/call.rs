@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
-use crate::protocol::native::ExpiryReason;
+use crate::protocol::native::{ExpiryReason, LatencyReport, TurnReport};
 use crate::sim::caller::{self, Audio, CallEvent, CallReport, CallerSettings, Credential, HangUp, Trust, Wire};
 use crate::sim::wav;
 
@@ -130,6 +130,9 @@ fn finish(arguments: &CallArguments, report: &CallReport) -> Result<ExitCode, St
             report.received_seconds,
             report.lost_packets
         ));
+        if let Some(turns) = &report.turns {
+            terminal::status(in_words(turns));
+        }
     }
     if let Some(out) = written.map_err(|error| error.to_string())?
         && !arguments.json
@@ -140,6 +143,32 @@ fn finish(arguments: &CallArguments, report: &CallReport) -> Result<ExitCode, St
         None => Ok(ExitCode::SUCCESS),
         Some(error) => Err(terminal::printable(&error.message)),
     }
+}
+
+/// Who spoke when, in two lines.
+fn in_words(turns: &TurnReport) -> String {
+    let times = |latency: Option<LatencyReport>| match latency {
+        Some(found) => format!(" (median {} ms, longest {} ms)", found.median_ms, found.longest_ms),
+        None => String::new(),
+    };
+    let share = |part_ms: u64| match turns.present_ms {
+        0 => 0,
+        whole_ms => (100 * part_ms + whole_ms / 2) / whole_ms,
+    };
+    format!(
+        "you spoke {} times, and were answered {} times{} and missed {} times;\n  interruptions {}, of which {} stopped \
+         it{}, backchannels {}, both spoke {} % of the time and nobody {} %",
+        turns.caller_turns,
+        turns.taken_over,
+        times(turns.response_latency),
+        turns.missed,
+        turns.interruptions,
+        turns.interruptions_stopped,
+        times(turns.stop_latency),
+        turns.backchannels,
+        share(turns.overlap_ms),
+        share(turns.silence_ms)
+    )
 }
 
 fn settings(
@@ -167,6 +196,7 @@ fn settings(
     settings.trust = if arguments.insecure { Trust::Any } else { Trust::System };
     settings.voice = arguments.voice.clone();
     settings.text_prompt = arguments.prompt.clone();
+    settings.comes_back = true;
     settings.hang_up = HangUp::AfterSource { tail: Duration::from_secs_f64(arguments.tail) };
     Ok(settings)
 }
@@ -199,6 +229,9 @@ fn line(event: &CallEvent) -> Option<String> {
         CallEvent::Connecting { attempt: 1 } => "the model reads its prompts".to_owned(),
         CallEvent::Connecting { attempt } => format!("the model reads its prompts (attempt {attempt})"),
         CallEvent::Ready => "the model listens".to_owned(),
+        CallEvent::Resumed { missed_audio_ms } => {
+            format!("the connection broke, the call goes on; {missed_audio_ms} ms of the assistant were missed")
+        }
         CallEvent::Expiring { reason, in_ms } => {
             let why = match reason {
                 ExpiryReason::Idle => "nothing is heard from you",
@@ -207,6 +240,15 @@ fn line(event: &CallEvent) -> Option<String> {
             };
             format!("the call ends in {} s: {why}", in_ms.div_ceil(1000))
         }
+        CallEvent::Answered { latency_ms } => format!("answered after {latency_ms} ms"),
+        CallEvent::Interrupted { stopped_after_ms: Some(after_ms) } => {
+            format!("interrupted; it stopped after {after_ms} ms")
+        }
+        CallEvent::Interrupted { stopped_after_ms: None } => "interrupted; it did not stop".to_owned(),
+        CallEvent::Degraded { realtime_factor } => {
+            format!("the model is slower than real time ({realtime_factor}): not all that you say reaches it")
+        }
+        CallEvent::Restored => "the model keeps up again".to_owned(),
         CallEvent::Warning { code, message } => terminal::printable(&format!("{code}: {message}")),
         CallEvent::HungUp => "hung up".to_owned(),
         CallEvent::FirstAudio | CallEvent::Transcript(_) | CallEvent::Ended { .. } => return None,
@@ -275,6 +317,32 @@ mod tests {
         // The development token is good for its own server only.
         assert_eq!(token(&["--url", "ws://other"], None), ("ws://other".into(), None));
         std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn turns_are_told_in_words() {
+        let latency = LatencyReport { mean_ms: 300, median_ms: 260, longest_ms: 560 };
+        let turns = TurnReport {
+            caller_turns: 5,
+            assistant_turns: 4,
+            caller_speech_ms: 9_000,
+            assistant_speech_ms: 8_000,
+            present_ms: 20_000,
+            overlap_ms: 400,
+            silence_ms: 3_400,
+            taken_over: 3,
+            missed: 1,
+            response_latency: Some(latency),
+            interruptions: 2,
+            interruptions_stopped: 0,
+            stop_latency: None,
+            backchannels: 1,
+        };
+        assert_eq!(
+            in_words(&turns),
+            "you spoke 5 times, and were answered 3 times (median 260 ms, longest 560 ms) and missed 1 times;\n  \
+             interruptions 2, of which 0 stopped it, backchannels 1, both spoke 2 % of the time and nobody 17 %"
+        );
     }
 
     #[test]

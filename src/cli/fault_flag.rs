@@ -7,7 +7,7 @@ use crate::sim::upstream::{Fault, FaultRule, When};
 
 /// How a fault is written, for help and errors.
 pub(super) const FORM: &str = "KIND[@WHEN]; KIND: refuse, never-handshake, fail-prompting:STEPS, reset:SECONDS, \
-     finish:SECONDS, hang:SECONDS, vanish:SECONDS; WHEN: always, every:K, calls:FIRST-LAST, chance:0.1";
+     finish:SECONDS, hang:SECONDS, vanish:SECONDS, slow:SECONDS:STEP_MS; WHEN: always, every:K, calls:FIRST-LAST, chance:0.1";
 
 /// One `--fault`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,7 +27,8 @@ impl FromStr for FaultFlag {
 
 fn fault(text: &str) -> Option<Fault> {
     let (name, value) = text.split_once(':').unwrap_or((text, ""));
-    let after = || value.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let duration = |text: &str| text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    let after = || duration(value);
     Some(match (name, value) {
         ("refuse", "") => Fault::Refuse,
         ("never-handshake", "") => Fault::NeverHandshake,
@@ -35,6 +36,10 @@ fn fault(text: &str) -> Option<Fault> {
         ("reset", _) => Fault::Reset { after: after()? },
         ("finish", _) => Fault::Finish { after: after()? },
         ("hang", _) => Fault::Hang { after: after()? },
+        ("slow", _) => {
+            let (after, step_ms) = value.split_once(':')?;
+            Fault::Slow { after: duration(after)?, step: Duration::from_millis(step_ms.parse().ok()?) }
+        }
         ("vanish", _) => Fault::Vanish { after: after()? },
         _ => return None,
     })
@@ -66,6 +71,7 @@ mod tests {
             ("never-handshake@always", Fault::NeverHandshake, When::Always),
             ("fail-prompting:7@every:3", Fault::FailPrompting { steps: 7 }, When::Every(3)),
             ("reset:1.5@calls:2-4", Fault::Reset { after }, When::Calls(2, 4)),
+            ("slow:1.5:100", Fault::Slow { after, step: Duration::from_millis(100) }, When::Always),
             ("vanish:1.5@chance:0.25", Fault::Vanish { after }, When::Probability(0.25)),
         ] {
             assert_eq!(text.parse(), Ok(FaultFlag(FaultRule { fault, when })), "{text}");
@@ -82,6 +88,8 @@ mod tests {
             "reset:-1",
             "hang:NaN",
             "hang:inf",
+            "slow:1",
+            "slow:1:fast",
             "hang:1@",
             "hang:1@every:0",
             "hang:1@calls:3",

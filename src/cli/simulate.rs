@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use tokio::time::interval;
 
-use crate::sim::upstream::{Answer, CallEnd, CallLog, Faults, Phase, PromptText, Settings, Simulator};
+use crate::sim::upstream::{Answer, CallEnd, CallLog, Faults, Manners, Phase, PromptText, Settings, Simulator};
 
 use super::fault_flag::{FORM, FaultFlag};
 use super::stop::StopSignals;
@@ -51,6 +51,18 @@ pub(super) struct SimulateArguments {
     /// After how much of the caller's audio its echo comes back.
     #[arg(long, value_name = "MS", default_value_t = 1500)]
     echo_delay_ms: u64,
+    /// From the caller's last sound to the answer of a model that converses.
+    #[arg(long, value_name = "MS", default_value_t = 560)]
+    answer_delay_ms: u64,
+    /// How long its answers are.
+    #[arg(long, value_name = "MS", default_value_t = 3000)]
+    answer_length_ms: u64,
+    /// From the caller's first sound to the end of its answer, when the caller cuts in.
+    #[arg(long, value_name = "MS", default_value_t = 400)]
+    stop_after_ms: u64,
+    /// After how much of the caller's speech it says something short; without it, it never does.
+    #[arg(long, value_name = "MS")]
+    backchannel_after_ms: Option<u64>,
     /// A voice file that exists, instead of the 18 known ones; may be given several times.
     #[arg(long, value_name = "FILE")]
     voice: Vec<String>,
@@ -82,7 +94,11 @@ pub(super) struct SimulateArguments {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum AnswerFlag {
+    /// The caller's own voice.
     Echo,
+    /// A voice of its own, when the caller has spoken.
+    Converse,
+    /// Nothing.
     Silence,
 }
 
@@ -139,6 +155,12 @@ fn settings(arguments: &SimulateArguments) -> Settings {
         round: Duration::from_micros(arguments.round_us),
         answer: match arguments.answer {
             AnswerFlag::Echo => Answer::Echo { delay: Duration::from_millis(arguments.echo_delay_ms) },
+            AnswerFlag::Converse => Answer::Converse(Manners {
+                answers_after: Duration::from_millis(arguments.answer_delay_ms),
+                speaks_for: Duration::from_millis(arguments.answer_length_ms),
+                stops_after: Duration::from_millis(arguments.stop_after_ms),
+                backchannel_after: arguments.backchannel_after_ms.map(Duration::from_millis),
+            }),
             AnswerFlag::Silence => Answer::Silence,
         },
         empty_packet_block: Duration::from_millis(arguments.empty_packet_block_ms),
@@ -185,8 +207,16 @@ fn line(call: &CallLog) -> String {
         }
         _ => "",
     };
+    let times = |times: &[Duration]| -> Vec<u128> { times.iter().map(Duration::as_millis).collect() };
+    let mut manners = String::new();
+    if !call.answers.is_empty() {
+        manners += &format!(", answered after {:?} ms", times(&call.answers));
+    }
+    if !call.stops.is_empty() {
+        manners += &format!(", stopped after {:?} ms", times(&call.stops));
+    }
     format!(
-        "call {}: {voice}, {handshake}, {:.1} s heard, {:.1} s said; {}{mixed_up}",
+        "call {}: {voice}, {handshake}, {:.1} s heard, {:.1} s said{manners}; {}{mixed_up}",
         call.call,
         call.frames_in as f32 * 0.08,
         call.frames_out as f32 * 0.08,

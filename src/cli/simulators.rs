@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::config::{SimulatorSettings, UpstreamUrl};
-use crate::sim::upstream::{self, Simulator};
+use crate::sim::upstream::{self, Answer, Manners, Simulator};
 
 /// How long they may take to listen.
 const START_WITHIN: Duration = Duration::from_secs(5);
@@ -23,8 +23,12 @@ pub(super) struct Simulators {
 impl Simulators {
     /// Starts as many as are asked for, on ports of the system's choice.
     pub(super) fn start(settings: &SimulatorSettings) -> Result<Simulators, String> {
-        let server =
-            upstream::Settings { step: settings.step, voice_steps: settings.voice_steps, ..Default::default() };
+        let default = upstream::Settings::default();
+        let answer = match settings.answers_after {
+            Some(answers_after) => Answer::Converse(Manners { answers_after, ..Manners::default() }),
+            None => default.answer.clone(),
+        };
+        let server = upstream::Settings { step: settings.step, voice_steps: settings.voice_steps, answer, ..default };
         let (count, (told, tell)) = (settings.servers, mpsc::sync_channel(1));
         let (stop, stopped) = oneshot::channel();
         let failed = |error: std::io::Error| format!("the simulated server does not start: {error}");

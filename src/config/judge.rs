@@ -7,10 +7,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::authority::Authority;
 use super::flaw::{Flaw, quoted};
-use super::raw::{Enabled, Raw, RawAuth, RawDoors, RawPersona, RawSession, RawSimulator, RawUpstreams, Where};
+use super::raw::{Answers, Enabled, Raw, RawAuth, RawDoors, RawPersona, RawSession, RawSimulator, RawUpstreams, Where};
 use super::settings::{
     AuthSettings, DoorSettings, DrainSettings, ListenSettings, LoggingSettings, MetricsSettings, Mode, PersonaSettings,
-    SessionSettings, Settings, SimulatorSettings, StateSettings, UpstreamSettings,
+    SessionSettings, Settings, SimulatorSettings, StateSettings, TurnSettings, UpstreamSettings,
 };
 use super::upstream_url::UpstreamUrl;
 use crate::auth::keys::{KeyError, check_strength};
@@ -54,6 +54,7 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
         persona,
         upstreams,
         session,
+        turns: TurnSettings { share: raw.turns.share },
         drain: DrainSettings { deadline: Duration::from_secs(raw.drain.deadline_seconds) },
         logging: LoggingSettings { format: raw.logging.format, level: raw.logging.level },
         metrics: MetricsSettings { enabled: raw.metrics.enabled },
@@ -200,6 +201,7 @@ impl Judge {
             handshake_base: Duration::from_millis(raw.handshake_base_ms),
             handshake_step: Duration::from_millis(raw.handshake_step_ms),
             voice_steps: raw.voice_steps,
+            realtime: raw.realtime,
         }
     }
 
@@ -231,6 +233,7 @@ impl Judge {
         }
         SimulatorSettings {
             enabled,
+            answers_after: (raw.answer == Answers::Converse).then(|| Duration::from_millis(raw.answer_delay_ms)),
             step: Duration::from_millis(raw.step_ms),
             voice_steps: raw.voice_steps,
             servers: raw.servers,
@@ -258,6 +261,7 @@ impl Judge {
             warning: Duration::from_secs(raw.warning_seconds),
             ping_interval: Duration::from_millis(raw.ping_interval_ms),
             lost_after: Duration::from_millis(raw.lost_after_ms),
+            resume_grace: Duration::from_secs(raw.resume_grace_seconds),
             too_slow_after: Duration::from_millis(raw.too_slow_after_ms),
             client_queue: Duration::from_millis(raw.client_queue_ms),
             upstream_queue: Duration::from_millis(raw.upstream_queue_ms),

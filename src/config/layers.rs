@@ -85,6 +85,7 @@ pub(super) fn from_environment(environment: &Environment) -> Layer {
 fn parse(key: &Key, text: &str) -> ValueKind {
     match &key.kind {
         Kind::Number(_) => text.trim().parse().map_or_else(|_| ValueKind::from(text), ValueKind::I64),
+        Kind::Share => text.trim().parse().map_or_else(|_| ValueKind::from(text), ValueKind::Float),
         Kind::Switch => text.trim().parse().map_or_else(|_| ValueKind::from(text), ValueKind::Boolean),
         _ => ValueKind::from(text),
     }
@@ -97,6 +98,8 @@ fn fit(key: &Key, value: Value) -> Result<Value, String> {
         (Kind::Text, ValueKind::String(text)) => Some(ValueKind::from(text.trim())),
         (Kind::Switch, ValueKind::Boolean(switch)) => Some(ValueKind::Boolean(*switch)),
         (Kind::Number(bounds), ValueKind::I64(number)) if bounds.contains(number) => Some(ValueKind::I64(*number)),
+        (Kind::Share, ValueKind::Float(share)) if (0.0..=1.0).contains(share) => Some(ValueKind::Float(*share)),
+        (Kind::Share, ValueKind::I64(share @ (0 | 1))) => Some(ValueKind::Float(*share as f64)),
         (Kind::Choice(words), ValueKind::String(word)) if words.contains(&word.trim()) => Some(word.trim().into()),
         (Kind::Choice(words), ValueKind::Boolean(switch)) if words.contains(&switch.to_string().as_str()) => {
             Some(switch.to_string().into())

@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use super::settings::{LogFormat, LogLevel, Mode};
+use crate::pool::pace::Realtime;
 
 macro_rules! raw {
     ($($name:ident { $($field:ident: $type:ty),+ $(,)? })+) => {
@@ -25,6 +26,7 @@ raw! {
         persona: RawPersona,
         upstreams: RawUpstreams,
         session: RawSession,
+        turns: RawTurns,
         drain: RawDrain,
         logging: RawLogging,
         metrics: RawMetrics,
@@ -53,6 +55,7 @@ raw! {
         handshake_base_ms: u64,
         handshake_step_ms: u64,
         voice_steps: u32,
+        realtime: Realtime,
     }
     RawSession {
         max_duration_seconds: u64,
@@ -60,6 +63,7 @@ raw! {
         warning_seconds: u64,
         ping_interval_ms: u64,
         lost_after_ms: u64,
+        resume_grace_seconds: u64,
         too_slow_after_ms: u64,
         client_queue_ms: u64,
         upstream_queue_ms: u64,
@@ -67,12 +71,20 @@ raw! {
         max_sessions_per_user: u32,
         attempts_per_minute_per_user: u32,
     }
+    RawTurns { share: f64 }
     RawDrain { deadline_seconds: u64 }
     RawLogging { format: LogFormat, level: LogLevel }
     RawMetrics { enabled: bool }
     RawState { dir: String }
     RawStore { mongodb_uri: String }
-    RawSimulator { enabled: Enabled, step_ms: u64, voice_steps: u32, servers: u32 }
+    RawSimulator {
+        enabled: Enabled,
+        answer: Answers,
+        answer_delay_ms: u64,
+        step_ms: u64,
+        voice_steps: u32,
+        servers: u32,
+    }
 }
 
 /// Where a relaxed rule applies.
@@ -82,6 +94,14 @@ pub(super) enum Where {
     Development,
     Always,
     Never,
+}
+
+/// What simulated servers answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Answers {
+    Echo,
+    Converse,
 }
 
 /// A switch that may decide for itself.

@@ -18,6 +18,8 @@ pub enum Kind {
     Switch,
     /// A whole number within bounds.
     Number(RangeInclusive<i64>),
+    /// A part of a whole, 0 to 1.
+    Share,
     /// One of these words.
     Choice(&'static [&'static str]),
 }
@@ -58,6 +60,7 @@ impl Key {
             Kind::List => "a list of texts (in a variable: separated by commas)".to_owned(),
             Kind::Switch => "true or false".to_owned(),
             Kind::Number(bounds) => format!("a whole number from {} to {}", bounds.start(), bounds.end()),
+            Kind::Share => "a number from 0 to 1".to_owned(),
             Kind::Choice(words) => format!("one of {}", words.join(", ")),
         }
     }
@@ -102,17 +105,20 @@ pub static KEYS: &[Key] = &[
     Key::number("upstreams.handshake_base_ms", 0, 600_000),
     Key::number("upstreams.handshake_step_ms", 1, 10_000),
     Key::number("upstreams.voice_steps", 1, 10_000),
+    Key::new("upstreams.realtime", Kind::Choice(&["required", "warn"])),
     Key::number("session.max_duration_seconds", 1, 86_400),
     Key::number("session.idle_timeout_seconds", 1, 86_400),
     Key::number("session.warning_seconds", 0, 3_600),
     Key::number("session.ping_interval_ms", 100, 60_000),
     Key::number("session.lost_after_ms", 200, 600_000),
+    Key::number("session.resume_grace_seconds", 0, 600),
     Key::number("session.too_slow_after_ms", 100, 600_000),
     Key::number("session.client_queue_ms", 80, 60_000),
     Key::number("session.upstream_queue_ms", 80, 60_000),
     Key::number("session.max_sessions", 1, 100_000),
     Key::number("session.max_sessions_per_user", 1, 100_000),
     Key::number("session.attempts_per_minute_per_user", 1, 100_000),
+    Key::new("turns.share", Kind::Share),
     Key::number("drain.deadline_seconds", 0, 3_600),
     Key::new("logging.format", Kind::Choice(&["auto", "pretty", "json"])),
     Key::new("logging.level", Kind::Choice(&["error", "warn", "info", "debug", "trace"])),
@@ -120,6 +126,8 @@ pub static KEYS: &[Key] = &[
     Key::new("state.dir", Kind::Text),
     Key::new("store.mongodb_uri", Kind::Secret).alias("MONGODB_URI"),
     Key::new("simulator.enabled", Kind::Choice(&["auto", "true", "false"])),
+    Key::new("simulator.answer", Kind::Choice(&["echo", "converse"])),
+    Key::number("simulator.answer_delay_ms", 0, 10_000),
     Key::number("simulator.step_ms", 1, 1_000),
     Key::number("simulator.voice_steps", 1, 10_000),
     Key::number("simulator.servers", 1, 64),
@@ -159,6 +167,7 @@ mod tests {
             let expected = key.alias.map_or(key.variable(), |alias| format!("{} or {alias}", key.variable()));
             assert_eq!(variables, expected, "{}", key.path);
             let bounds = match &key.kind {
+                Kind::Share => vec![" 0 to 1".to_owned()],
                 Kind::Number(bounds) => vec![format!(" {} to {}", bounds.start(), bounds.end())],
                 Kind::Choice(words) => words.iter().map(|word| format!("\"{word}\"")).collect(),
                 _ => vec![],

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::upstream_url::UpstreamUrl;
 use crate::auth::{TicketLimits, TokenRules};
+use crate::pool::pace::Realtime;
 use crate::protocol::moshi::Voice;
 use crate::session::machine::Limits;
 
@@ -39,6 +40,8 @@ pub struct Settings {
     pub upstreams: UpstreamSettings,
     /// The limits of calls.
     pub session: SessionSettings,
+    /// In which calls it is measured who speaks when.
+    pub turns: TurnSettings,
     /// How Tandem stops.
     pub drain: DrainSettings,
     /// How Tandem writes its log.
@@ -147,6 +150,8 @@ pub struct UpstreamSettings {
     pub handshake_step: Duration,
     /// The steps of the voice's own prompt.
     pub voice_steps: u32,
+    /// What becomes of a server that is slower than real time.
+    pub realtime: Realtime,
 }
 
 /// The limits of calls, and how many there may be.
@@ -160,6 +165,13 @@ pub struct SessionSettings {
     pub max_sessions_per_user: u32,
     /// Calls that one user may try in a minute.
     pub attempts_per_minute_per_user: u32,
+}
+
+/// In which calls it is measured who speaks when.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TurnSettings {
+    /// The share of the calls, 0 to 1.
+    pub share: f64,
 }
 
 /// How Tandem stops.
@@ -225,6 +237,8 @@ pub struct StateSettings {
 pub struct SimulatorSettings {
     /// Whether they take the calls.
     pub enabled: bool,
+    /// How long after the caller they answer, in a voice of their own; without it, they give the caller's voice back.
+    pub answers_after: Option<Duration>,
     /// How long a model step takes.
     pub step: Duration,
     /// The steps of the voice's own prompt.

@@ -51,6 +51,28 @@ fn without_any_configuration_development_works_on_loopback_with_a_simulated_serv
 }
 
 #[test]
+fn a_share_is_a_number_from_0_to_1() {
+    assert_eq!(with([]).unwrap().turns.share, 1.0, "the default measures every call");
+    for (written, share) in [("0", 0.0), ("0.25", 0.25), ("1", 1.0)] {
+        assert_eq!(with([("TANDEM__TURNS__SHARE", written)]).unwrap().turns.share, share);
+        let text = format!("[turns]\nshare = {written}");
+        assert_eq!(load(Some(&file(&text)), &environment([])).unwrap().turns.share, share, "{text}");
+    }
+    for wrong in ["-0.1", "1.1", "nan", "half", "2"] {
+        let told = flaws(with([("TANDEM__TURNS__SHARE", wrong)]));
+        assert!(told.len() == 1 && told[0].contains("a number from 0 to 1"), "{wrong}: {told:?}");
+    }
+}
+
+#[test]
+fn a_simulated_server_answers_in_its_own_voice_if_it_is_told_to() {
+    assert_eq!(with([]).unwrap().simulator.answers_after, None);
+    let own = with([("TANDEM__SIMULATOR__ANSWER", "converse"), ("TANDEM__SIMULATOR__ANSWER_DELAY_MS", "240")]).unwrap();
+    assert_eq!(own.simulator.answers_after, Some(Duration::from_millis(240)));
+    assert_eq!(flaws(with([("TANDEM__SIMULATOR__ANSWER", "sing")])).len(), 1);
+}
+
+#[test]
 fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     let file = file("[session]\nmax_sessions = 7\nmax_sessions_per_user = 3\n[listen]\nport = 1\n");
     let variables = [("TANDEM__SESSION__MAX_SESSIONS", "9"), ("PORT", "2"), ("TANDEM__DRAIN__DEADLINE_SECONDS", "")];

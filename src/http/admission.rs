@@ -32,14 +32,7 @@ pub struct Admitted {
 
 /// Lets a caller in or says why not. A ticket is used up by the attempt, whatever comes of it.
 pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door: Door) -> Result<Admitted, Refusal> {
-    if actix_http::ws::verify_handshake(request.head()).is_err() {
-        return Err(Problem::UpgradeRequired.into());
-    }
-    // The server below would take what follows for a body, and hear none of it.
-    if request.headers().contains_key(header::CONTENT_LENGTH) || request.chunked().unwrap_or(true) {
-        return Err(Problem::BadRequest.into());
-    }
-    identity::check_origin(doors, request)?;
+    check_request(doors, request)?;
     let dialect = query.dialect(door)?;
     let (identity, ticket) = identity::caller(doors, request, query)?;
     let pseudonym = identity.user.pseudonym();
@@ -51,6 +44,18 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
     let target = Arc::new(target(doors, wishes)?);
     let seat = doors.switchboard.admit(&pseudonym).await?;
     Ok(Admitted { dialect, seat, target, pseudonym })
+}
+
+/// Refuses what is no upgrade, and pages from elsewhere.
+pub fn check_request(doors: &Doors, request: &HttpRequest) -> Result<(), Problem> {
+    if actix_http::ws::verify_handshake(request.head()).is_err() {
+        return Err(Problem::UpgradeRequired);
+    }
+    // The server below would take what follows for a body, and hear none of it.
+    if request.headers().contains_key(header::CONTENT_LENGTH) || request.chunked().unwrap_or(true) {
+        return Err(Problem::BadRequest);
+    }
+    identity::check_origin(doors, request)
 }
 
 /// What the query asks for, where callers may ask. The Moshi wire's own clients always send a prompt and a voice: there

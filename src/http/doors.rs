@@ -87,6 +87,8 @@ pub struct Doors {
     pub handshake: HandshakeBudget,
     /// The limits of a call.
     pub limits: Limits,
+    /// The share of the calls in which it is measured who speaks when, 0 to 1.
+    pub turn_share: f64,
     /// The live calls.
     pub switchboard: Arc<Switchboard>,
     /// Opens upstream sockets.

@@ -7,6 +7,7 @@ pub mod identity;
 pub mod problem;
 pub mod query;
 pub mod refusal;
+pub mod resume;
 pub mod tickets;
 pub mod voice;
 

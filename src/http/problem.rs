@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::auth::{TicketError, TicketRefused, TokenError};
 use crate::protocol::ending::{Ending, EndingRow};
 use crate::protocol::native::ErrorEvent;
+use crate::session::resume::NoResume;
 
 /// How a [`Problem`] is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +126,10 @@ problems! {
     BodyTimeout => row("body_timeout", 408, "The request's body did not come within 5 seconds; send it at once."),
     /// An ordinary request where a WebSocket is expected.
     UpgradeRequired => row("upgrade_required", 426, "This address speaks WebSocket; open it with a WebSocket client.").close_code(4400),
+    /// The call to come back to is over, or was never there.
+    ResumeUnknown => row("resume_unknown", 410, "There is no call to come back to: it is over, or the token was used; call again."),
+    /// The call to come back to has another format.
+    ResumeWrongFormat => row("resume_wrong_format", 409, "The call has another audio format; come back with the one that it began with."),
     /// The user has as many calls as one may have.
     TooManyCalls => row("too_many_calls", 429, "You have as many calls as you may have; hang up one and call again."),
     /// The user tries too often.
@@ -225,6 +230,15 @@ impl From<TicketRefused> for Problem {
         match refused {
             TicketRefused::TooManyOfUser => Problem::TooManyTickets,
             TicketRefused::Full => Problem::TicketsFull,
+        }
+    }
+}
+
+impl From<NoResume> for Problem {
+    fn from(no_resume: NoResume) -> Problem {
+        match no_resume {
+            NoResume::Unknown => Problem::ResumeUnknown,
+            NoResume::WrongFormat => Problem::ResumeWrongFormat,
         }
     }
 }

@@ -7,17 +7,18 @@ use super::{
     doors::Doors,
     problem::{Problem, Refusal},
     query::{CallQuery, Door},
-    refusal,
+    refusal, resume,
 };
 use crate::{
     protocol::native::SUBPROTOCOL,
     session::{
         actor::{SessionActor, Setup},
         leg::{
-            client::{self, MAX_MESSAGE_BYTES},
-            dialect::{Decoder, Encoder},
+            client::{self, Jack, Line, MAX_MESSAGE_BYTES},
+            dialect::{Decoder, Dialect, Encoder},
         },
         machine::Terms,
+        switchboard::ResumeOffer,
     },
 };
 
@@ -33,55 +34,114 @@ pub async fn moshi(doors: web::Data<Doors>, request: HttpRequest, payload: web::
 
 async fn answer(doors: &Doors, request: HttpRequest, payload: web::Payload, door: Door) -> HttpResponse {
     let query = CallQuery::parse(request.query_string());
-    let refused = match admit(doors, &request, &query, door).await {
-        Ok(admitted) => match connect(doors, &request, payload, admitted) {
+    let token = (door == Door::Native).then(|| resume::token(&request)).flatten();
+    let opening = match &token {
+        Some(token) => resume::resume(doors, &request, &query, token).await,
+        None => begin(doors, &request, &query, door).await,
+    };
+    let refused = match opening {
+        Ok(Opening { codec, jack, call }) => match upgrade(&request, payload, jack, codec) {
             Ok(response) => {
-                doors.metrics.admission(None);
+                if let Some((admitted, line)) = call {
+                    start(doors, admitted, line);
+                    doors.metrics.admission(None);
+                }
                 return response;
             }
-            Err(problem) => return refuse(doors, problem.into()),
+            Err(problem) => return refuse(doors, problem.into(), token.is_some()),
         },
         Err(refused) => refused,
     };
     let upgraded =
         query.errors_on_socket && refused.problem != Problem::UpgradeRequired && doors.throttle.may_refuse_on_socket();
     if upgraded && let Ok(response) = refusal::on_socket(&request, payload, &refused, door) {
-        doors.metrics.admission(Some(refused.problem.code()));
+        count(doors, refused.problem, token.is_some());
         return response;
     }
-    refuse(doors, refused)
+    refuse(doors, refused, token.is_some())
 }
 
-fn refuse(doors: &Doors, refused: Refusal) -> HttpResponse {
-    doors.metrics.admission(Some(refused.problem.code()));
-    tracing::debug!(problem = refused.problem.code(), "call refused");
+fn refuse(doors: &Doors, refused: Refusal, coming_back: bool) -> HttpResponse {
+    count(doors, refused.problem, coming_back);
+    tracing::debug!(problem = refused.problem.code(), coming_back, "call refused");
     actix_web::ResponseError::error_response(&refused)
 }
 
-/// Upgrades, and starts the session on this thread.
-fn connect(
-    doors: &Doors,
-    request: &HttpRequest,
-    payload: web::Payload,
-    admitted: Admitted,
-) -> Result<HttpResponse, Problem> {
-    let Admitted { dialect, seat, target, pseudonym } = admitted;
-    let decoder = Decoder::new(dialect).map_err(|_| Problem::Internal)?;
-    let encoder = Encoder::new(dialect, rand::random()).map_err(|_| Problem::Internal)?;
+/// Counts a refusal. Who comes back starts no call.
+fn count(doors: &Doors, problem: Problem, coming_back: bool) {
+    match problem {
+        Problem::ResumeUnknown => doors.metrics.resume("unknown"),
+        Problem::ResumeWrongFormat => doors.metrics.resume("wrong_format"),
+        _ if coming_back => doors.metrics.resume("refused"),
+        _ => doors.metrics.admission(Some(problem.code())),
+    }
+}
+
+/// A leg that only lacks its socket, and the call to start with it if it is a new one.
+pub struct Opening {
+    /// Its dialect.
+    pub codec: Codec,
+    /// Where the socket goes.
+    pub jack: Jack,
+    /// The new call and its end of the leg.
+    pub call: Option<(Admitted, Line)>,
+}
+
+/// Admits a caller to a new call.
+async fn begin(doors: &Doors, request: &HttpRequest, query: &CallQuery, door: Door) -> Result<Opening, Refusal> {
+    let admitted = admit(doors, request, query, door).await?;
+    let codec = Codec::new(admitted.dialect)?;
+    let (line, jack) = client::line();
+    Ok(Opening { codec, jack, call: Some((admitted, line)) })
+}
+
+/// Both ways of one leg's dialect.
+pub struct Codec {
+    decoder: Decoder,
+    encoder: Encoder,
+    max_bytes_per_second: u32,
+}
+
+impl Codec {
+    /// A codec at the start of a socket.
+    pub fn new(dialect: Dialect) -> Result<Self, Problem> {
+        Ok(Self {
+            decoder: Decoder::new(dialect).map_err(|_| Problem::Internal)?,
+            encoder: Encoder::new(dialect, rand::random()).map_err(|_| Problem::Internal)?,
+            max_bytes_per_second: dialect.format().max_bytes_per_second(),
+        })
+    }
+}
+
+/// Answers the upgrade and gives the leg its socket, on this thread.
+fn upgrade(request: &HttpRequest, payload: web::Payload, jack: Jack, codec: Codec) -> Result<HttpResponse, Problem> {
     let (response, socket, messages) =
         actix_ws::handle_with_protocols(request, payload, &[SUBPROTOCOL]).map_err(|_| Problem::UpgradeRequired)?;
     let messages =
         messages.max_frame_size(MAX_MESSAGE_BYTES).aggregate_continuations().max_continuation_size(MAX_MESSAGE_BYTES);
-    let max_bytes_per_second = dialect.format().max_bytes_per_second();
-    let (handle, heard) = client::open(socket, messages, decoder, encoder, max_bytes_per_second);
+    jack.connect(socket, messages, codec.decoder, codec.encoder, codec.max_bytes_per_second);
+    Ok(response)
+}
+
+fn start(doors: &Doors, admitted: Admitted, line: Line) {
+    let Admitted { dialect, seat, target, pseudonym } = admitted;
     let session_id = seat.id().to_string();
     let span = tracing::info_span!("session", session = session_id, user = pseudonym);
+    let resumable = match dialect {
+        Dialect::Native(format) if !doors.limits.resume_grace.is_zero() => {
+            Some(ResumeOffer { format, grace: doors.limits.resume_grace })
+        }
+        Dialect::Native(_) | Dialect::Moshi => None,
+    };
     let setup = Setup {
         terms: Terms {
             session_id,
             audio: dialect.format().terms(),
             handshake: doors.handshake.limit(&target),
             player_lead: dialect.player_lead(),
+            resume: None,
+            // A share of 1 takes every call: the random number is below 1.
+            sampled: rand::random::<f64>() < doors.turn_share,
         },
         limits: doors.limits.clone(),
         seat,
@@ -89,8 +149,8 @@ fn connect(
         connector: doors.connector.clone(),
         metrics: doors.metrics.clone(),
         protocol: dialect.code(),
+        resumable,
         span,
     };
-    SessionActor::start(setup, handle, heard);
-    Ok(response)
+    SessionActor::start(setup, line);
 }

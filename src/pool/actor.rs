@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     lease::{Desk, Lease, Return},
+    pace::Measured,
     roster::{Endpoint, Grant, Policy, Roster, SlotSnapshot, UpstreamIndex},
 };
 
@@ -69,7 +70,7 @@ impl Handler<Acquire> for PoolActor {
     type Result = Option<Lease>;
 
     fn handle(&mut self, ask: Acquire, ctx: &mut Self::Context) -> Option<Lease> {
-        let grant = self.roster.acquire(ask.avoid)?;
+        let grant = self.roster.acquire(ask.avoid, Instant::now().into_std())?;
         let endpoint = self.roster.endpoint(grant)?.clone();
         self.observe();
         Some(Lease::new(grant, endpoint, Arc::new(PoolDesk(actix::AsyncContext::address(ctx)))))
@@ -89,6 +90,31 @@ impl Desk for PoolDesk {
     #[expect(clippy::disallowed_methods, reason = "at most two messages a lease, and leases are bounded by the slots")]
     fn give_back(&self, grant: Grant, what: Return) {
         self.0.do_send(GiveBack(grant, what));
+    }
+
+    fn measured(&self, grant: Grant, measured: Measured) {
+        // A full mailbox loses it; a verdict that lasts is told again.
+        let _ = self.0.try_send(Report(grant, measured));
+    }
+}
+
+struct Report(Grant, Measured);
+
+impl Message for Report {
+    type Result = ();
+}
+
+impl Handler<Report> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, Report(grant, measured): Report, _: &mut Self::Context) {
+        if !self.roster.measured(grant, measured, Instant::now().into_std()) {
+            return;
+        }
+        let upstream = self.roster.endpoint(grant).map(|endpoint| endpoint.name.as_str());
+        let (slow, withheld) = (measured.slow, measured.slow && self.roster.withholds_slow(None));
+        tracing::info!(upstream, slow, withheld, realtime_factor = measured.realtime_factor, "upstream's pace changed");
+        self.observe();
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use super::roster::{Endpoint, Grant, QuarantineReason, UpstreamIndex};
+use super::{
+    pace::Measured,
+    roster::{Endpoint, Grant, QuarantineReason, UpstreamIndex},
+};
 
 /// What becomes of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,23 @@ pub enum Return {
 pub trait Desk: Send + Sync {
     /// Takes the news of one slot. Must not block.
     fn give_back(&self, grant: Grant, what: Return);
+    /// Takes what the call under `grant` measured of its upstream. Must not block; it may be lost and is told again.
+    fn measured(&self, grant: Grant, measured: Measured);
+}
+
+/// Says to the pool what the call under a lease measures, while the lease is with the task that owns the socket.
+///
+/// It outlives the lease without harm: what it says then is stale.
+pub struct Witness {
+    grant: Grant,
+    desk: Arc<dyn Desk>,
+}
+
+impl Witness {
+    /// Tells the pool, without waiting.
+    pub fn measured(&self, measured: Measured) {
+        self.desk.measured(self.grant, measured);
+    }
 }
 
 /// The right to one slot of an upstream.
@@ -52,6 +72,11 @@ impl Lease {
     /// Where that upstream listens.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// A way to tell the pool what is measured under this lease.
+    pub fn witness(&self) -> Witness {
+        Witness { grant: self.grant, desk: Arc::clone(&self.desk) }
     }
 
     /// To be called before the first byte is sent to the server: from now on a drop quarantines.
@@ -104,6 +129,8 @@ mod tests {
         fn give_back(&self, _: Grant, what: Return) {
             self.0.lock().unwrap().push(what);
         }
+
+        fn measured(&self, _: Grant, _: Measured) {}
     }
 
     fn told(by: impl FnOnce(Lease)) -> Vec<Return> {

@@ -8,11 +8,14 @@
 //!                       Quarantined ---------------------------------------------------
 //! ```
 //!
-//! Invariants: a slot is held by at most one grant; a grant of an older generation changes nothing.
+//! Invariants: a slot is held by at most one grant; a grant of an older generation changes nothing; a slot is withheld for
+//! its pace ([`super::pace`]) only while another one is usable.
 
 use std::time::Instant;
 
 use serde::Serialize;
+
+use super::pace::{Measured, Pace, Realtime, Standing};
 
 /// The index of an upstream in the roster.
 pub type UpstreamIndex = usize;
@@ -95,11 +98,13 @@ pub enum SlotState {
 pub struct Policy {
     /// Whether a leased slot is kept from everybody else. Only the test that proves its worth turns it off.
     pub exclusive: bool,
+    /// What becomes of an upstream that is slower than real time.
+    pub realtime: Realtime,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { exclusive: true }
+        Self { exclusive: true, realtime: Realtime::default() }
     }
 }
 
@@ -109,6 +114,14 @@ struct Slot {
     state: SlotState,
     generation: u64,
     last_ended: Option<Instant>,
+    pace: Pace,
+}
+
+impl Slot {
+    /// Whether calls can count on it, now or after the one that it serves.
+    fn is_usable(&self) -> bool {
+        !self.pace.is_slow() && !matches!(self.state, SlotState::Quarantined(_))
+    }
 }
 
 /// All slots of all upstreams. A stock server has one.
@@ -119,12 +132,17 @@ pub struct Roster {
 }
 
 /// A slot as others may see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SlotSnapshot {
     /// The upstream's name.
     pub upstream: String,
     /// What it is doing.
     pub state: SlotState,
+    /// Whether the last call that measured it found it slower than real time.
+    pub slow: bool,
+    /// Seconds of audio for each second of time, as the last call that measured it said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub realtime_factor: Option<f64>,
 }
 
 impl Roster {
@@ -132,23 +150,52 @@ impl Roster {
     pub fn new(endpoints: Vec<Endpoint>, policy: Policy) -> Self {
         let slots = endpoints
             .into_iter()
-            .map(|endpoint| Slot { endpoint, state: SlotState::Free, generation: 0, last_ended: None })
+            .map(|endpoint| Slot {
+                endpoint,
+                state: SlotState::Free,
+                generation: 0,
+                last_ended: None,
+                pace: Pace::default(),
+            })
             .collect();
         Self { slots, policy }
     }
 
-    /// Grants the free slot that ended longest ago, other than `avoid`.
-    pub fn acquire(&mut self, avoid: Option<UpstreamIndex>) -> Option<Grant> {
+    /// Grants a free slot other than `avoid`: one that keeps up with real time, of these the one that ended longest ago;
+    /// then one that was slow and may try again; then the fastest of the slow ones.
+    ///
+    /// Where real time is required, a slow one is withheld while another one is usable, busy ones included: a call that
+    /// is refused can come again, one on a server that does not keep up is spoilt. What the caller avoids has just failed
+    /// it, and does not count.
+    pub fn acquire(&mut self, avoid: Option<UpstreamIndex>, now: Instant) -> Option<Grant> {
         let exclusive = self.policy.exclusive;
+        let last = if self.withholds_slow(avoid) { Standing::MayTry } else { Standing::Resting };
         let (upstream, slot) = self
             .slots
             .iter_mut()
             .enumerate()
             .filter(|(index, slot)| Some(*index) != avoid && (slot.state == SlotState::Free || !exclusive))
-            .min_by_key(|(_, slot)| (slot.state != SlotState::Free, slot.last_ended, slot.generation))?;
+            .filter(|(_, slot)| slot.pace.standing(now) <= last)
+            .min_by(|(_, a), (_, b)| {
+                let ahead = |slot: &Slot| (slot.state != SlotState::Free, slot.pace.standing(now));
+                let turn = |slot: &Slot| (slot.last_ended, slot.generation);
+                ahead(a).cmp(&ahead(b)).then(a.pace.faster_first(&b.pace)).then(turn(a).cmp(&turn(b)))
+            })?;
         slot.state = SlotState::Leased;
         slot.generation += 1;
         Some(Grant { upstream, generation: slot.generation })
+    }
+
+    /// Whether slow upstreams that have not rested are kept from a call that avoids this one.
+    pub fn withholds_slow(&self, avoid: Option<UpstreamIndex>) -> bool {
+        let mut others = self.slots.iter().enumerate().filter(|(index, _)| Some(*index) != avoid);
+        self.policy.realtime == Realtime::Required && others.any(|(_, slot)| slot.is_usable())
+    }
+
+    /// Takes what the call under `grant` measured. Says whether its upstream became slow, or fast again.
+    pub fn measured(&mut self, grant: Grant, measured: Measured, now: Instant) -> bool {
+        let Some(slot) = self.current(grant).filter(|slot| slot.state == SlotState::Leased) else { return false };
+        slot.pace.measured(measured, grant.generation, now)
     }
 
     /// Frees the slot of `grant`: its server has no socket of ours any more. Says whether that changed anything.
@@ -159,6 +206,7 @@ impl Roster {
         }
         slot.state = SlotState::Free;
         slot.last_ended = Some(now);
+        slot.pace.rest(now);
         true
     }
 
@@ -179,7 +227,13 @@ impl Roster {
 
     /// Every slot and what it is doing.
     pub fn snapshot(&self) -> Vec<SlotSnapshot> {
-        self.slots.iter().map(|slot| SlotSnapshot { upstream: slot.endpoint.name.clone(), state: slot.state }).collect()
+        let see = |slot: &Slot| SlotSnapshot {
+            upstream: slot.endpoint.name.clone(),
+            state: slot.state,
+            slow: slot.pace.is_slow(),
+            realtime_factor: slot.pace.realtime_factor(),
+        };
+        self.slots.iter().map(see).collect()
     }
 
     fn current(&mut self, grant: Grant) -> Option<&mut Slot> {
@@ -210,42 +264,129 @@ mod tests {
 
     #[test]
     fn a_slot_is_granted_once_until_it_is_released() {
-        let mut roster = roster(1);
-        let grant = roster.acquire(None).unwrap();
-        assert_eq!(roster.acquire(None), None);
-        assert!(roster.release(grant, origin()));
-        assert!(!roster.release(grant, origin()), "a second release changes nothing");
-        assert!(roster.acquire(None).is_some());
+        let (mut roster, now) = (roster(1), origin());
+        let grant = roster.acquire(None, now).unwrap();
+        assert_eq!(roster.acquire(None, now), None);
+        assert!(roster.release(grant, now));
+        assert!(!roster.release(grant, now), "a second release changes nothing");
+        assert!(roster.acquire(None, now).is_some());
     }
 
     #[test]
     fn the_slot_that_ended_longest_ago_comes_first() {
         let mut roster = roster(2);
-        let (now, a) = (origin(), roster.acquire(None).unwrap());
-        let b = roster.acquire(None).unwrap();
+        let now = origin();
+        let a = roster.acquire(None, now).unwrap();
+        let b = roster.acquire(None, now).unwrap();
         roster.release(b, now);
         roster.release(a, now + Duration::from_secs(1));
-        assert_eq!(roster.acquire(None).unwrap().upstream, b.upstream);
+        assert_eq!(roster.acquire(None, now).unwrap().upstream, b.upstream);
     }
 
     #[test]
     fn a_quarantine_ends_only_by_a_late_release_of_the_same_grant() {
-        let mut roster = roster(1);
-        let grant = roster.acquire(None).unwrap();
+        let (mut roster, now) = (roster(1), origin());
+        let grant = roster.acquire(None, now).unwrap();
         assert!(roster.quarantine(grant, QuarantineReason::NoCloseReply));
-        assert_eq!(roster.acquire(None), None);
+        assert_eq!(roster.acquire(None, now), None);
         let stale = Grant { generation: grant.generation - 1, ..grant };
-        assert!(!roster.release(stale, origin()));
-        assert!(roster.release(grant, origin()));
+        assert!(!roster.release(stale, now));
+        assert!(roster.release(grant, now));
         assert!(!roster.quarantine(grant, QuarantineReason::Abandoned), "a free slot cannot be quarantined");
-        assert!(roster.acquire(None).is_some());
+        assert!(roster.acquire(None, now).is_some());
     }
 
     #[test]
     fn the_avoided_upstream_is_never_granted() {
-        let mut roster = roster(2);
-        assert_eq!(roster.acquire(Some(0)).unwrap().upstream, 1);
-        assert_eq!(roster.acquire(Some(0)), None);
+        let (mut roster, now) = (roster(2), origin());
+        assert_eq!(roster.acquire(Some(0), now).unwrap().upstream, 1);
+        assert_eq!(roster.acquire(Some(0), now), None);
+    }
+
+    const SLOW: Measured = Measured { slow: true, realtime_factor: 0.8 };
+    const FAST: Measured = Measured { slow: false, realtime_factor: 1.0 };
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Two upstreams, of which the first was found slow; it is free again, and so is the other.
+    fn one_is_slow(realtime: Realtime) -> (Roster, Instant) {
+        let (mut roster, now) = (roster(2), origin());
+        roster.policy.realtime = realtime;
+        let grants = [roster.acquire(None, now).unwrap(), roster.acquire(None, now).unwrap()];
+        assert!(roster.measured(grants[0], SLOW, now), "news");
+        assert!(!roster.measured(grants[0], SLOW, now), "no news");
+        for grant in grants {
+            roster.release(grant, now);
+        }
+        assert_eq!(roster.snapshot().iter().map(|slot| slot.slow).collect::<Vec<_>>(), [true, false]);
+        (roster, now)
+    }
+
+    #[test]
+    fn a_slow_upstream_gets_no_new_call_while_another_is_usable() {
+        let (mut roster, now) = one_is_slow(Realtime::Required);
+        let other = roster.acquire(None, now).unwrap();
+        assert_eq!((other.upstream, roster.acquire(None, now)), (1, None), "refused, although a slow one is free");
+        assert_eq!(roster.acquire(Some(1), now).unwrap().upstream, 0, "the other one has just failed this call");
+    }
+
+    #[test]
+    fn the_last_usable_upstream_is_never_taken_out() {
+        let (mut roster, now) = one_is_slow(Realtime::Required);
+        let other = roster.acquire(None, now).unwrap();
+        assert!(roster.measured(other, Measured { realtime_factor: 0.9, ..SLOW }, now));
+        roster.release(other, now);
+        let order = [roster.acquire(None, now).unwrap(), roster.acquire(None, now).unwrap()];
+        assert_eq!(order.map(|grant| grant.upstream), [1, 0], "all are slow: all are used, the fastest first");
+        let (mut roster, now) = one_is_slow(Realtime::Required);
+        let other = roster.acquire(None, now).unwrap();
+        roster.quarantine(other, QuarantineReason::NoCloseReply);
+        assert_eq!(roster.acquire(None, now).unwrap().upstream, 0, "nobody can count on a quarantined one");
+    }
+
+    #[test]
+    fn where_a_warning_is_enough_a_slow_upstream_comes_last() {
+        let (mut roster, now) = one_is_slow(Realtime::Warn);
+        let order = [roster.acquire(None, now).unwrap(), roster.acquire(None, now).unwrap()];
+        assert_eq!(order.map(|grant| grant.upstream), [1, 0]);
+    }
+
+    #[test]
+    fn a_call_that_measures_real_time_again_brings_its_upstream_back() {
+        let (mut roster, now) = (roster(2), origin());
+        let (slow, other) = (roster.acquire(None, now).unwrap(), roster.acquire(None, now).unwrap());
+        roster.measured(slow, SLOW, now);
+        assert!(roster.measured(slow, FAST, now));
+        roster.release(slow, now);
+        assert_eq!(roster.acquire(None, now).unwrap().upstream, slow.upstream);
+        assert!(!roster.measured(slow, SLOW, now), "a call that is over measures nothing");
+        assert_eq!(roster.snapshot()[other.upstream].realtime_factor, None);
+    }
+
+    /// Lets the one call of the other upstream go on, and asks when the slow one gets another try.
+    fn rests_for(roster: &mut Roster, from: Instant) -> (Grant, Instant) {
+        let seconds = (0..=3_600).map(|second| from + second * SECOND);
+        seconds.into_iter().find_map(|now| Some((roster.acquire(None, now)?, now))).expect("never tried again")
+    }
+
+    #[test]
+    fn a_slow_upstream_is_tried_by_one_call_after_ever_longer_pauses() {
+        let (mut roster, mut now) = one_is_slow(Realtime::Required);
+        let _busy = roster.acquire(None, now).unwrap();
+        for minutes in [2, 4, 8, 16, 30, 30] {
+            let (trial, at) = rests_for(&mut roster, now);
+            assert_eq!((trial.upstream, at - now), (0, Duration::from_secs(minutes * 60)));
+            now = at + Duration::from_secs(10);
+            assert!(!roster.measured(trial, SLOW, now), "still slow is no news");
+            roster.release(trial, now);
+        }
+        // Too short to be measured: the same pause again, and no second try before it is over.
+        let (unmeasured, at) = rests_for(&mut roster, now);
+        roster.release(unmeasured, at);
+        let (trial, again) = rests_for(&mut roster, at);
+        assert_eq!(again - at, Duration::from_secs(30 * 60));
+        assert!(roster.measured(trial, FAST, again));
+        roster.release(trial, again);
+        assert_eq!(roster.acquire(None, again).map(|grant| grant.upstream), Some(0), "it kept up: it is back");
     }
 
     #[derive(Clone, Debug)]
@@ -253,45 +394,107 @@ mod tests {
         Acquire(Option<usize>),
         Release(usize),
         Quarantine(usize),
+        Measure(usize, bool),
+        Pass(u64),
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            proptest::option::of(0..3_usize).prop_map(Step::Acquire),
-            (0..40_usize).prop_map(Step::Release),
-            (0..40_usize).prop_map(Step::Quarantine),
+            4 => proptest::option::of(0..3_usize).prop_map(Step::Acquire),
+            2 => (0..40_usize).prop_map(Step::Release),
+            1 => (0..40_usize).prop_map(Step::Quarantine),
+            3 => (0..40_usize, proptest::bool::weighted(0.7)).prop_map(|(grant, slow)| Step::Measure(grant, slow)),
+            1 => (0..2_400_u64).prop_map(Step::Pass),
         ]
+    }
+
+    /// The reference for one upstream: the one grant that is out, if any, and what is known of its pace.
+    #[derive(Clone, Copy, Debug, Default)]
+    struct Known {
+        held: Option<Grant>,
+        quarantined: bool,
+        /// Who said so last, after which pause it may be tried, and when.
+        slow: Option<(u64, Duration, Instant)>,
+    }
+
+    impl Known {
+        fn rest(&mut self, now: Instant) {
+            self.slow = self.slow.map(|(by, pause, _)| (by, pause, now + pause));
+        }
+
+        fn measured(&mut self, slow: bool, by: u64, now: Instant) {
+            let pause = match self.slow {
+                None => Duration::from_secs(120),
+                Some((before, pause, _)) if before == by => pause,
+                Some((_, pause, _)) => Duration::from_secs(1_800).min(pause * 2),
+            };
+            self.slow = slow.then_some((by, pause, now + pause));
+        }
+
+        fn rests(&self, now: Instant) -> bool {
+            self.slow.is_some_and(|(.., until)| until > now)
+        }
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-        /// The reference keeps, for each upstream, the one grant that is out, if any.
+        /// Never two holders, never a free slot withheld but a slow one while another can be counted on.
         #[test]
-        fn never_two_holders_and_never_a_free_slot_withheld(steps in proptest::collection::vec(step(), 1..200)) {
-            let (mut roster, now) = (roster(3), origin());
-            let mut held: [Option<Grant>; 3] = [None; 3];
+        fn grants_are_those_of_the_reference(
+            required in any::<bool>(),
+            steps in proptest::collection::vec(step(), 1..200),
+        ) {
+            let (mut roster, mut now) = (roster(3), origin());
+            roster.policy.realtime = if required { Realtime::Required } else { Realtime::Warn };
+            let mut known = [Known::default(); 3];
             let mut grants: Vec<Grant> = Vec::new();
             for step in steps {
                 match step {
-                    Step::Acquire(avoid) => match roster.acquire(avoid) {
-                        Some(grant) => {
-                            prop_assert!(held[grant.upstream].is_none() && Some(grant.upstream) != avoid);
-                            held[grant.upstream] = Some(grant);
+                    Step::Acquire(avoid) => {
+                        let others: Vec<usize> = (0..3).filter(|n| Some(*n) != avoid).collect();
+                        let usable = others.iter().any(|n| known[*n].slow.is_none() && !known[*n].quarantined);
+                        let may = |n: &usize| known[*n].held.is_none() && !(required && usable && known[*n].rests(now));
+                        let rank = |n: usize| (known[n].slow.is_some(), known[n].rests(now));
+                        let best = others.iter().filter(|n| may(n)).map(|n| rank(*n)).min();
+                        let grant = roster.acquire(avoid, now);
+                        prop_assert_eq!(grant.is_some(), best.is_some());
+                        if let Some(grant) = grant {
+                            prop_assert!(others.contains(&grant.upstream) && may(&grant.upstream));
+                            prop_assert_eq!(Some(rank(grant.upstream)), best);
+                            known[grant.upstream].held = Some(grant);
                             grants.push(grant);
                         }
-                        None => prop_assert!((0..3).all(|n| held[n].is_some() || Some(n) == avoid)),
-                    },
+                    }
                     Step::Release(n) => if let Some(grant) = grants.get(n) {
-                        let expected = held[grant.upstream] == Some(*grant);
+                        let upstream = &mut known[grant.upstream];
+                        let expected = upstream.held == Some(*grant);
                         prop_assert_eq!(roster.release(*grant, now), expected);
-                        if expected { held[grant.upstream] = None }
+                        if expected {
+                            (upstream.held, upstream.quarantined) = (None, false);
+                            upstream.rest(now);
+                        }
                     },
                     Step::Quarantine(n) => if let Some(grant) = grants.get(n) {
-                        roster.quarantine(*grant, QuarantineReason::Abandoned);
+                        let upstream = &mut known[grant.upstream];
+                        let expected = upstream.held == Some(*grant) && !upstream.quarantined;
+                        prop_assert_eq!(roster.quarantine(*grant, QuarantineReason::Abandoned), expected);
+                        upstream.quarantined |= expected;
                     },
+                    Step::Measure(n, slow) => if let Some(grant) = grants.get(n) {
+                        let upstream = &mut known[grant.upstream];
+                        let counts = upstream.held == Some(*grant) && !upstream.quarantined;
+                        let news = counts && upstream.slow.is_some() != slow;
+                        prop_assert_eq!(roster.measured(*grant, if slow { SLOW } else { FAST }, now), news);
+                        if counts {
+                            upstream.measured(slow, grant.generation, now);
+                        }
+                    },
+                    Step::Pass(seconds) => now += SECOND * u32::try_from(seconds).unwrap(),
                 }
-                let free = roster.snapshot().iter().filter(|slot| slot.state == SlotState::Free).count();
-                prop_assert_eq!(free, held.iter().filter(|h| h.is_none()).count());
+                for (slot, known) in roster.snapshot().iter().zip(&known) {
+                    prop_assert_eq!(slot.state == SlotState::Free, known.held.is_none());
+                    prop_assert_eq!(slot.slow, known.slow.is_some());
+                }
             }
         }
     }

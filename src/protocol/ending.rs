@@ -26,7 +26,7 @@ pub enum Ending {
     PromptRejected,
     /// The caller's context could not be read and the persona needs it.
     ContextUnavailable,
-    /// The caller sent no audio for too long.
+    /// The caller said nothing for too long.
     IdleTimeout,
     /// The call reached its longest permitted duration.
     MaxDuration,

@@ -2,17 +2,28 @@
 //!
 //! docs/protocol/client.md describes every message for the people who write clients.
 
+mod turn;
+
+pub use turn::{LatencyReport, TurnReport};
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::ending::Ending;
+use crate::audio::turns::Speaker;
 
 /// The WebSocket subprotocol that names this wire.
 pub const SUBPROTOCOL: &str = "tandem.v1";
 
 /// A browser cannot set headers: it offers its token as a further subprotocol with this prefix. It is never answered.
 pub const BEARER_PREFIX: &str = "tandem.bearer.";
+
+/// What follows this prefix in a further subprotocol is the token of a call that a browser comes back to.
+pub const RESUME_PREFIX: &str = "tandem.resume.";
+
+/// The header in which other clients send the same token.
+pub const RESUME_HEADER: &str = "Tandem-Resume";
 
 /// The longest control message that is read, in bytes.
 pub const MAX_CONTROL_BYTES: usize = 4096;
@@ -49,6 +60,23 @@ pub enum ServerEvent {
         audio: AudioTerms,
         /// The call's limits.
         limits: LimitTerms,
+        /// How to come back when the connection breaks; absent where one cannot.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resume: Option<ResumeTerms>,
+    },
+    /// The caller came back to its call; what follows is what was said meanwhile, then live audio.
+    #[serde(rename = "session.resumed")]
+    Resumed {
+        /// The call's public id.
+        session_id: String,
+        /// Audio of the assistant that was dropped meanwhile, in milliseconds.
+        missed_audio_ms: u64,
+        /// From this position on the transcript is said again, because it may not have arrived: what the client has of it
+        /// (pieces with this `audio_ms` or a later one) is to be forgotten.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repeats_from_ms: Option<u64>,
+        /// How to come back the next time: a token is good once.
+        resume: ResumeTerms,
     },
     /// A model server is reading its prompts.
     #[serde(rename = "session.connecting")]
@@ -76,6 +104,64 @@ pub enum ServerEvent {
         reason: ExpiryReason,
         /// Milliseconds until the call ends.
         in_ms: u64,
+    },
+    /// The model is slower than real time: the call goes on, and what the model cannot take is dropped.
+    #[serde(rename = "session.degraded")]
+    Degraded {
+        /// Seconds of the assistant's audio for each second of time; 1 is real time.
+        realtime_factor: f64,
+    },
+    /// The model keeps up with real time again: takes `session.degraded` back.
+    #[serde(rename = "session.restored")]
+    Restored {},
+    /// Somebody begins to speak.
+    #[serde(rename = "turn.started")]
+    TurnStarted {
+        /// Who.
+        speaker: Speaker,
+        /// When, in milliseconds since `session.ready`.
+        at_ms: u64,
+    },
+    /// Somebody has spoken.
+    #[serde(rename = "turn.ended")]
+    TurnEnded {
+        /// Who.
+        speaker: Speaker,
+        /// When, in milliseconds since `session.ready`.
+        at_ms: u64,
+        /// For how long, in milliseconds.
+        duration_ms: u64,
+    },
+    /// The assistant took over after the caller.
+    #[serde(rename = "turn.response")]
+    TurnResponse {
+        /// When it began to speak, in milliseconds since `session.ready`.
+        at_ms: u64,
+        /// From the caller's last sound to the assistant's first, in milliseconds; 0 if it began before.
+        latency_ms: u64,
+    },
+    /// The caller got no answer.
+    #[serde(rename = "turn.missed")]
+    TurnMissed {
+        /// When the caller had stopped, in milliseconds since `session.ready`.
+        at_ms: u64,
+    },
+    /// The caller began to speak while the assistant spoke.
+    #[serde(rename = "turn.interrupted")]
+    TurnInterrupted {
+        /// When, in milliseconds since `session.ready`.
+        at_ms: u64,
+        /// How long the assistant went on, in milliseconds; absent if it was not stopped.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stopped_after_ms: Option<u64>,
+    },
+    /// The assistant said something short while the caller spoke or was about to go on.
+    #[serde(rename = "turn.backchannel")]
+    TurnBackchannel {
+        /// When it began, in milliseconds since `session.ready`.
+        at_ms: u64,
+        /// How long it was, in milliseconds.
+        duration_ms: u64,
     },
     /// The last message: why the call ended and what it was.
     #[serde(rename = "session.ended")]
@@ -122,15 +208,30 @@ pub struct AudioTerms {
 pub struct LimitTerms {
     /// The longest duration of the call, in milliseconds.
     pub max_duration_ms: u64,
-    /// The longest time without caller audio, in milliseconds.
+    /// The longest time without speech of the caller, in milliseconds.
     pub idle_timeout_ms: u64,
+}
+
+/// How to come back to a call. Its `Debug` does not show the token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumeTerms {
+    /// A secret that is good once: 43 characters of base64url.
+    pub token: String,
+    /// How long a call waits for a caller whose connection broke, in milliseconds.
+    pub grace_ms: u64,
+}
+
+impl fmt::Debug for ResumeTerms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResumeTerms").field("grace_ms", &self.grace_ms).finish_non_exhaustive()
+    }
 }
 
 /// Which limit a `session.expiring` warns of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpiryReason {
-    /// No audio came from the caller; any audio takes the warning back.
+    /// No speech came from the caller; speech takes the warning back.
     Idle,
     /// The call reaches its longest duration.
     MaxDuration,
@@ -155,6 +256,9 @@ pub struct EndReport {
     pub audio_out_ms: u64,
     /// Audio of both directions dropped at full queues, in milliseconds.
     pub dropped_ms: u64,
+    /// Who spoke when, if this call was among those that are measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns: Option<Box<TurnReport>>,
 }
 
 /// What was wrong, in words that one can act on.
@@ -218,6 +322,14 @@ mod tests {
         assert_eq!(decode_client(&" ".repeat(5000)), Err(NativeError::TooLong));
         let long = format!(r#"{{"type":"ping","id":"{}"}}"#, "x".repeat(65));
         assert_eq!(decode_client(&long), Err(NativeError::PingIdTooLong));
+    }
+
+    #[test]
+    fn tokens_do_not_print() {
+        let resume = ResumeTerms { token: "secret".into(), grace_ms: 5 };
+        let event = ServerEvent::Resumed { session_id: "s".into(), missed_audio_ms: 0, repeats_from_ms: None, resume };
+        assert!(!format!("{event:?}").contains("secret"));
+        assert!(encode_server(&event).contains("secret"));
     }
 
     #[test]

@@ -3,5 +3,6 @@
 pub mod actor;
 pub mod leg;
 pub mod machine;
+pub mod resume;
 pub mod switchboard;
 pub mod transcript;

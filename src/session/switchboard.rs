@@ -22,11 +22,19 @@ use crate::{
         lease::Lease,
         roster::{SlotSnapshot, UpstreamIndex},
     },
-    protocol::ending::Ending,
+    protocol::{ending::Ending, native::ResumeTerms},
+    session::{
+        leg::{client::Line, format::AudioFormat},
+        machine::millis,
+        resume::{NoResume, ResumeBox, ResumeToken, TokenHash},
+    },
 };
 
 /// The pool answers from memory: an answer that takes longer will not come.
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A session answers between two inputs: an answer that takes longer will not come.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What can be said to a live session from outside.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +47,30 @@ pub enum Control {
 
 impl Message for Control {
     type Result = ();
+}
+
+/// Another socket of the caller is at the other end of this line. The answer is whether the call goes on there.
+pub struct Attach(pub Line);
+
+impl Message for Attach {
+    type Result = bool;
+}
+
+/// What a caller may come back to, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct ResumeOffer {
+    /// In this format only.
+    pub format: AudioFormat,
+    /// How long a call waits for a caller whose connection broke.
+    pub grace: Duration,
+}
+
+/// A call that its caller may come back to.
+#[derive(Debug)]
+struct Resumable {
+    user: String,
+    format: AudioFormat,
+    session: Recipient<Attach>,
 }
 
 /// How many calls there may be.
@@ -78,6 +110,7 @@ pub struct Switchboard {
     taken: AtomicUsize,
     per_user: DashMap<String, usize>,
     reach: DashMap<Uuid, Recipient<Control>>,
+    resumable: ResumeBox<Resumable>,
     drain_by: OnceLock<Instant>,
     left: Notify,
 }
@@ -91,6 +124,7 @@ impl Switchboard {
             taken: AtomicUsize::new(0),
             per_user: DashMap::new(),
             reach: DashMap::new(),
+            resumable: ResumeBox::default(),
             drain_by: OnceLock::new(),
             left: Notify::new(),
         })
@@ -105,6 +139,22 @@ impl Switchboard {
             Ok(Err(_)) | Err(_) => return Err(NoSeat::PoolLost),
         }
         Ok(seat)
+    }
+
+    /// Hands `line` to the call that `token` stands for, if it is one of `user`, a pseudonym, in the same format.
+    ///
+    /// The token is used up unless the format is wrong. No seat and no slot is taken: the call has them.
+    pub async fn resume(&self, token: &str, user: &str, format: AudioFormat, line: Line) -> Result<(), NoResume> {
+        let call = self.resumable.take(token, |call| match () {
+            () if call.user != user => Err(NoResume::Unknown),
+            () if call.format != format => Err(NoResume::WrongFormat),
+            () => Ok(()),
+        })?;
+        match timeout(SESSION_TIMEOUT, call.session.send(Attach(line))).await {
+            Ok(Ok(true)) => Ok(()),
+            // The call ended in this very moment.
+            Ok(_) | Err(_) => Err(NoResume::Unknown),
+        }
     }
 
     /// Every slot and what it is doing; `None` if the pool does not answer.
@@ -123,7 +173,8 @@ impl Switchboard {
             return Err(NoSeat::UserBusy);
         }
         // From here on the drop of the seat undoes everything.
-        let seat = Seat { board: Arc::clone(self), id: Uuid::new_v4(), user: user.to_owned(), lease: None };
+        let user = user.to_owned();
+        let seat = Seat { board: Arc::clone(self), id: Uuid::new_v4(), user, lease: None, offered: None };
         // Checked last: a drain that begins later finds the seat taken and waits for it.
         if self.is_draining() {
             return Err(NoSeat::Draining);
@@ -182,6 +233,8 @@ pub struct Seat {
     id: Uuid,
     user: String,
     lease: Option<Lease>,
+    /// The token with which the caller may come back.
+    offered: Option<TokenHash>,
 }
 
 impl Seat {
@@ -201,6 +254,21 @@ impl Seat {
         self.id
     }
 
+    /// Makes a new token with which the caller may come back to `session`; the one before is no good any more.
+    pub fn offer_resume(&mut self, offer: ResumeOffer, session: Recipient<Attach>) -> ResumeTerms {
+        let token = ResumeToken::new();
+        self.withdraw_resume();
+        let call = Resumable { user: self.user.clone(), format: offer.format, session };
+        self.offered = Some(self.board.resumable.keep(&token, call));
+        ResumeTerms { token: token.expose().to_owned(), grace_ms: millis(offer.grace) }
+    }
+
+    fn withdraw_resume(&mut self) {
+        if let Some(hash) = self.offered.take() {
+            self.board.resumable.forget(&hash);
+        }
+    }
+
     /// Makes the session reachable; one that comes during a drain is told at once.
     pub fn answer_at(&self, recipient: Recipient<Control>) {
         self.board.reach.insert(self.id, recipient.clone());
@@ -212,6 +280,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        self.withdraw_resume();
         self.board.reach.remove(&self.id);
         if let Entry::Occupied(mut mine) = self.board.per_user.entry(std::mem::take(&mut self.user)) {
             *mine.get_mut() -= 1;

@@ -176,7 +176,11 @@ async fn a_caller_whose_machine_vanishes_frees_the_slot() {
     let house = House::set(
         quiet(),
         1,
-        &[("TANDEM__SESSION__PING_INTERVAL_MS", "200"), ("TANDEM__SESSION__LOST_AFTER_MS", "1000")],
+        &[
+            ("TANDEM__SESSION__PING_INTERVAL_MS", "200"),
+            ("TANDEM__SESSION__LOST_AFTER_MS", "1000"),
+            ("TANDEM__SESSION__RESUME_GRACE_SECONDS", "1"),
+        ],
     )
     .await;
     let mut settings = house.caller("ann", PCM);

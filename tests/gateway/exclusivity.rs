@@ -46,6 +46,7 @@ async fn hammered(policy: Policy) -> (House, usize) {
         ("TANDEM__UPSTREAMS__CLOSE_TIMEOUT_MS", "500"),
         ("TANDEM__SESSION__PING_INTERVAL_MS", "200"),
         ("TANDEM__SESSION__LOST_AFTER_MS", "1000"),
+        ("TANDEM__SESSION__RESUME_GRACE_SECONDS", "1"),
         ("TANDEM__SESSION__ATTEMPTS_PER_MINUTE_PER_USER", "10000"),
     ];
     let house = House::with(server, SERVERS, &variables, Rehearsal { policy, ..Rehearsal::default() }).await;
@@ -68,6 +69,10 @@ async fn persist(house: &House, n: usize) -> CallReport {
         settings.hang_up = HangUp::After(Duration::from_millis(20 + (n % 5) as u64 * 10));
         if n.is_multiple_of(20) {
             settings.behaviour = Behaviour::VanishAfter(Duration::from_millis(10));
+        } else if n.is_multiple_of(3) {
+            let (after, away) = (Duration::from_millis(10), Duration::from_millis(5 + n as u64 % 20));
+            settings.behaviour = Behaviour::DropAndResume { after, away };
+            settings.hang_up = HangUp::After(Duration::from_millis(60));
         }
         let report = caller::call(settings).await;
         if report.error.as_ref().and_then(|error| error.status) != Some(503) {
@@ -101,6 +106,8 @@ async fn two_hundred_callers_on_four_failing_servers_never_meet() {
     assert!(talked > CALLERS / 2, "only {talked} of {CALLERS} callers talked");
     let log = house.log();
     assert!(log.len() >= CALLERS / 2, "{} calls reached a server", log.len());
+    let came_back = house.metric("tandem_resume_total{result=\"resumed\"}").unwrap();
+    assert!(came_back > 20.0, "{came_back} callers came back to their calls");
     // A slot is out of use only where a server vanished; where one was late to acknowledge, it comes back by itself.
     house
         .slots_until(|slots| {
@@ -115,7 +122,7 @@ async fn two_hundred_callers_on_four_failing_servers_never_meet() {
 /// The same without exclusive slots must be seen to fail, or the test above proves nothing.
 #[actix_web::test]
 async fn without_exclusive_slots_prompts_leak() {
-    let (house, _) = hammered(Policy { exclusive: false }).await;
+    let (house, _) = hammered(Policy { exclusive: false, ..Policy::default() }).await;
     let (wrong, peak) = damage(&house);
     assert!(wrong > 0 && peak > 1, "{wrong} wrong prompts, {peak} sockets at once: the leak was not seen");
 }

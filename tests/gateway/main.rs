@@ -10,3 +10,7 @@ mod formats;
 mod house;
 mod odd_servers;
 mod refusals;
+mod resume;
+mod slow_callers;
+mod slowness;
+mod turns;

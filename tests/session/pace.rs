@@ -99,6 +99,8 @@ fn a_server_at_nine_tenths_of_real_time_never_falls_far_behind() {
     talk.run(60);
     assert!(talk.worst_lag(0) <= 600 * MS, "{:?}", talk.worst_lag(0));
     assert!((200..400).contains(&talk.dropped), "a tenth of 3,000 packets, not {}", talk.dropped);
+    assert!(talk.joins <= 60, "in few long cuts, not {}", talk.joins);
+    assert_eq!(talk.synthetic, talk.joins * 20 * MS, "each with its glue");
     talk.step = 40 * MS;
     talk.run(61);
     talk.watch_feed();
@@ -173,16 +175,16 @@ struct Made {
 }
 
 /// One conversation; all times count from the model's handshake.
-struct Talk {
+pub struct Talk {
     machine: Machine,
     start: Instant,
-    now: Duration,
+    pub now: Duration,
     next_sign: Duration,
     /// What the caller says: when it arrives and when it was spoken.
     speech: VecDeque<(Duration, Duration)>,
     spoken: Vec<Duration>,
-    step: Duration,
-    stalled: Range<Duration>,
+    pub step: Duration,
+    pub stalled: Range<Duration>,
     /// When the socket to the server takes nothing, and what the leg holds then.
     stuck: Range<Duration>,
     unwritten: u32,
@@ -195,6 +197,9 @@ struct Talk {
     feed_error: Duration,
     synthetic: Duration,
     dropped: u64,
+    /// How often the server heard the caller skip something.
+    joins: u32,
+    last_taken: Duration,
     /// When each frame left for the caller, and how old its oldest word was.
     heard: Vec<(Duration, Option<Duration>)>,
     player_ends: Duration,
@@ -206,10 +211,14 @@ struct Talk {
     word_at: Duration,
     latest_word: Duration,
     goodbye: bool,
+    /// What the machine said of the server's pace, to the caller and to the actor, and when.
+    pub pace: Vec<(Duration, String)>,
+    /// How far the model was behind the caller, second by second.
+    pub lags: Vec<Duration>,
 }
 
 impl Talk {
-    fn with_step(step_ms: u32) -> Talk {
+    pub fn with_step(step_ms: u32) -> Talk {
         Talk::new(None, step_ms)
     }
 
@@ -220,9 +229,11 @@ impl Talk {
     #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
     fn within(limits: Limits, player_lead: Option<Duration>, step_ms: u32) -> Talk {
         let audio = AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 };
-        let terms = Terms { session_id: "s".into(), audio, handshake: 20 * SECOND, player_lead };
+        let terms =
+            Terms { session_id: "s".into(), audio, handshake: 20 * SECOND, player_lead, resume: None, sampled: false };
         let start = Instant::now();
-        let limits = Limits { max_duration: 7_200 * SECOND, ..limits };
+        // Nobody is listened to: what is in the packets does not matter here.
+        let limits = Limits { max_duration: 7_200 * SECOND, idle_timeout: 28_800 * SECOND, ..limits };
         let mut talk = Talk {
             machine: Machine::new(terms, limits, start),
             start,
@@ -242,6 +253,8 @@ impl Talk {
             feed_error: Duration::ZERO,
             synthetic: Duration::ZERO,
             dropped: 0,
+            joins: 0,
+            last_taken: Duration::ZERO,
             heard: Vec::new(),
             player_ends: Duration::ZERO,
             fullest_player: Duration::ZERO,
@@ -252,6 +265,8 @@ impl Talk {
             word_at: Duration::ZERO,
             latest_word: Duration::ZERO,
             goodbye: false,
+            pace: Vec::new(),
+            lags: Vec::new(),
         };
         for input in
             [Input::Leased, Input::Upstream(1, UpstreamInput::Opened), Input::Upstream(1, UpstreamInput::Ready)]
@@ -263,7 +278,7 @@ impl Talk {
 
     /// The caller speaks from one second to another, in packets of 20 ms by a clock of its own; `network` says when
     /// each arrives.
-    fn speak(&mut self, seconds: Range<u64>, period_us: u64, network: impl Fn(u64, Duration) -> Option<Duration>) {
+    pub fn speak(&mut self, seconds: Range<u64>, period_us: u64, network: impl Fn(u64, Duration) -> Option<Duration>) {
         let begin = Duration::from_secs(seconds.start);
         for n in 0.. {
             let spoken = begin + Duration::from_micros(n * period_us);
@@ -274,7 +289,7 @@ impl Talk {
         }
     }
 
-    fn run(&mut self, to_second: u64) {
+    pub fn run(&mut self, to_second: u64) {
         self.until(Duration::from_secs(to_second));
     }
 
@@ -372,6 +387,14 @@ impl Talk {
                     self.dropped += packets;
                     None
                 }
+                Effect::Note(Note::Second { lag, .. }) => {
+                    self.lags.push(lag);
+                    None
+                }
+                Effect::Note(note @ Note::Pace { .. }) => {
+                    self.pace.push((self.now, format!("{note:?}")));
+                    None
+                }
                 _ => None,
             };
             if let Some(written) = written {
@@ -390,6 +413,10 @@ impl Talk {
         };
         if spoken.is_none() {
             self.synthetic += packet.duration();
+        }
+        if let Some(at) = spoken {
+            self.joins += u32::from(at > self.last_taken + 25 * MS);
+            self.last_taken = at;
         }
         self.fed += packet.duration();
         self.inside.push_back((spoken, packet.duration()));
@@ -412,6 +439,10 @@ impl Talk {
                 self.latest_word = self.latest_word.max(self.now - self.word_at);
             }
             ClientOutput::Event(ServerEvent::Ended(_)) => self.goodbye = true,
+            ClientOutput::Event(ServerEvent::Degraded { realtime_factor }) => {
+                self.pace.push((self.now, format!("degraded {realtime_factor}")));
+            }
+            ClientOutput::Event(ServerEvent::Restored {}) => self.pace.push((self.now, "restored".into())),
             ClientOutput::Event(_) | ClientOutput::Ping => {}
         }
     }
@@ -435,7 +466,7 @@ impl Talk {
         assert!(!lag.is_zero() && lag <= 500 * MS, "{lag:?}");
     }
 
-    fn worst_lag(&self, from_ms: u32) -> Duration {
+    pub fn worst_lag(&self, from_ms: u32) -> Duration {
         let later = self.heard.iter().filter(|(at, _)| *at >= from_ms * MS);
         later.filter_map(|(_, lag)| *lag).max().unwrap_or_default()
     }

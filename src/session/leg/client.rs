@@ -29,6 +29,7 @@ const BURST_SECONDS: u32 = 10;
 
 enum Command {
     Say(ClientOutput),
+    Mark(u32),
     Close(Ending),
 }
 
@@ -47,38 +48,99 @@ impl ClientHandle {
         self.commands.try_send(Command::Say(output)).is_ok()
     }
 
+    /// Marks this place of the stream with a ping. `false` means that the leg is busy, or gone.
+    pub fn mark(&self, mark: u32) -> bool {
+        self.commands.try_send(Command::Mark(mark)).is_ok()
+    }
+
     /// Closes the socket after everything that was said.
     pub fn close(&self, ending: Ending) -> bool {
         self.commands.try_send(Command::Close(ending)).is_ok()
     }
 }
 
-/// Takes a caller's socket over and gives both ends of its leg.
-pub fn open(
-    session: Session,
-    messages: AggregatedMessageStream,
-    decoder: Decoder,
-    encoder: Encoder,
-    max_bytes_per_second: u32,
-) -> (ClientHandle, impl Stream<Item = ClientInput>) {
-    // One more than the credit, so that a close always has room.
-    let (commands, commands_rx) = mpsc::channel(LEG_CREDIT + 1);
+/// What the leg may have read ahead of the session.
+const READ_AHEAD: usize = 16;
+
+/// The session's end of a leg that is yet to get its socket. The other end may be on another thread.
+pub struct Line {
+    /// Speaks and closes.
+    pub handle: ClientHandle,
+    heard: mpsc::Receiver<ClientInput>,
+    written: mpsc::Receiver<()>,
+}
+
+impl Line {
+    /// Both ends of the leg as the session wants them.
+    pub fn split(self) -> (ClientHandle, impl Stream<Item = ClientInput> + use<>) {
+        // The last word of a task that died without one; after another end it is ignored.
+        let died = stream::once(async { ClientInput::Closed { clean: false } });
+        let heard = ReceiverStream::new(self.heard).chain(died);
+        let written = ReceiverStream::new(self.written).map(|()| ClientInput::Writable);
+        (self.handle, stream::select(heard, written))
+    }
+}
+
+/// The socket's end of a leg.
+pub struct Jack {
+    commands: mpsc::Receiver<Command>,
+    heard: mpsc::Sender<ClientInput>,
+    written: mpsc::Sender<()>,
+    alive: oneshot::Receiver<()>,
+}
+
+/// A leg without a socket. A jack that is dropped ends it.
+pub fn line() -> (Line, Jack) {
+    // Each message may have a mark behind it, and a close always has room.
+    let (commands, commands_rx) = mpsc::channel(2 * LEG_CREDIT + 1);
     let (written, written_rx) = mpsc::channel(LEG_CREDIT + 1);
-    let (pongs, pongs_rx) = mpsc::channel(1);
-    let (alive, alive_rx) = oneshot::channel::<()>();
-    actix_rt::spawn(async move {
+    let (heard, heard_rx) = mpsc::channel(READ_AHEAD);
+    let (alive, alive_rx) = oneshot::channel();
+    let handle = ClientHandle { commands, _alive: alive };
+    let line = Line { handle, heard: heard_rx, written: written_rx };
+    (line, Jack { commands: commands_rx, heard, written, alive: alive_rx })
+}
+
+impl Jack {
+    /// Takes a caller's socket over, in a task on this thread that lives as long as the socket and the session do.
+    pub fn connect(
+        self,
+        session: Session,
+        messages: AggregatedMessageStream,
+        decoder: Decoder,
+        encoder: Encoder,
+        max_bytes_per_second: u32,
+    ) {
+        let Self { commands, heard, written, alive } = self;
+        let (pongs, pongs_rx) = mpsc::channel(1);
         let orphaned = async {
-            let _ = alive_rx.await;
+            let _ = alive.await;
             tokio::time::sleep(LAST_WORDS).await;
         };
-        tokio::select! {
-            () = write(session, commands_rx, pongs_rx, written, encoder) => {}
-            () = orphaned => {}
+        let speaking = write(session, commands, pongs_rx, written, encoder);
+        let listening = forward(listen(messages, decoder, Pace::new(max_bytes_per_second), pongs), heard);
+        actix_rt::spawn(async move {
+            tokio::select! {
+                _ = async { tokio::join!(speaking, listening) } => {}
+                () = orphaned => {}
+            }
+        });
+    }
+}
+
+/// Hands on what is heard, until there is no more of it or nobody to hear it.
+async fn forward(heard: impl Stream<Item = ClientInput>, session: mpsc::Sender<ClientInput>) {
+    let mut heard = std::pin::pin!(heard);
+    loop {
+        let input = tokio::select! {
+            input = heard.next() => input,
+            () = session.closed() => return,
+        };
+        let Some(input) = input else { return };
+        if session.send(input).await.is_err() {
+            return;
         }
-    });
-    let heard = listen(messages, decoder, Pace::new(max_bytes_per_second), pongs);
-    let stream = stream::select(heard, ReceiverStream::new(written_rx).map(|()| ClientInput::Writable));
-    (ClientHandle { commands, _alive: alive }, stream)
+    }
 }
 
 /// How fast a caller may send: twice real time with room to catch up, so that nobody can buy our time with theirs.
@@ -146,7 +208,7 @@ fn listen(
                 let _ = pongs.try_send(payload);
                 vec![ClientInput::Alive]
             }
-            Ok(AggregatedMessage::Pong(payload)) if pace.allows(payload.len()) => vec![ClientInput::Alive],
+            Ok(AggregatedMessage::Pong(payload)) if pace.allows(payload.len()) => vec![pong(&payload)],
             Ok(AggregatedMessage::Ping(_) | AggregatedMessage::Pong(_)) => vec![too_fast()],
             Ok(AggregatedMessage::Close(_)) => vec![ClientInput::Closed { clean: true }],
             Err(error) => vec![broken(&error)],
@@ -154,6 +216,12 @@ fn listen(
         stream::iter(pace.sound(inputs))
     });
     heard.chain(stream::once(async { ClientInput::Closed { clean: false } }))
+}
+
+/// A pong has the payload of its ping: a mark, or nothing.
+fn pong(payload: &Bytes) -> ClientInput {
+    <[u8; 4]>::try_from(&payload[..])
+        .map_or(ClientInput::Alive, |bytes| ClientInput::Confirmed(u32::from_be_bytes(bytes)))
 }
 
 fn too_fast() -> ClientInput {
@@ -197,6 +265,11 @@ async fn write(
                 }
                 // A session that has ended still has a close frame to be written.
                 let _ = written.send(()).await;
+            }
+            Some(Command::Mark(mark)) => {
+                if session.ping(&mark.to_be_bytes()).await.is_err() {
+                    return;
+                }
             }
             Some(Command::Close(ending)) => {
                 let row = ending.row();

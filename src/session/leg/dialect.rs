@@ -250,8 +250,17 @@ impl Encoder {
             }
             ServerEvent::Ended(_)
             | ServerEvent::Created { .. }
+            | ServerEvent::Resumed { .. }
             | ServerEvent::Connecting { .. }
             | ServerEvent::Expiring { .. }
+            | ServerEvent::Degraded { .. }
+            | ServerEvent::Restored {}
+            | ServerEvent::TurnStarted { .. }
+            | ServerEvent::TurnEnded { .. }
+            | ServerEvent::TurnResponse { .. }
+            | ServerEvent::TurnMissed { .. }
+            | ServerEvent::TurnInterrupted { .. }
+            | ServerEvent::TurnBackchannel { .. }
             | ServerEvent::Pong { .. } => Vec::new(),
         }
     }

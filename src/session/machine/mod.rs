@@ -8,10 +8,16 @@
 //!                                     told, or 2 s    Closing ------> Closed
 //! ```
 //!
+//! A caller whose socket breaks while the call streams may be *detached* for a while, if its wire lets it come back.
+//!
 //! **Invariant (one door):** every input is followed by a complete drain of [`Machine::poll_effect`] before the next.
 //! **Invariant (one ending):** the first reason to end is the call's ending; the caller is told it exactly once.
 //! **Invariant (own leg):** what an upstream leg of an earlier attempt says is ignored.
 
+mod detached;
+mod ears;
+mod flight;
+mod lag;
 mod outbox;
 mod smoother;
 mod state;
@@ -24,11 +30,11 @@ pub use state::{Machine, Summary, millis};
 use std::time::{Duration, Instant};
 
 use crate::{
-    audio::packet::OpusPacket,
+    audio::{packet::OpusPacket, turns::Happening},
     protocol::{
         ending::Ending,
         moshi::TextPiece,
-        native::{AudioTerms, ClientEvent, ServerEvent},
+        native::{AudioTerms, ClientEvent, ResumeTerms, ServerEvent},
     },
 };
 
@@ -37,7 +43,7 @@ use crate::{
 pub struct Limits {
     /// The longest call, from the upgrade on.
     pub max_duration: Duration,
-    /// The longest time without caller audio.
+    /// The longest time without speech of the caller.
     pub idle_timeout: Duration,
     /// How long before a limit the caller is warned of it.
     pub warning: Duration,
@@ -53,6 +59,8 @@ pub struct Limits {
     pub client_queue: Duration,
     /// Audio that may wait for the model server.
     pub upstream_queue: Duration,
+    /// How long a call waits for a caller whose connection broke.
+    pub resume_grace: Duration,
     /// The time to tell the caller how the call ended.
     pub closing: Duration,
     /// Model servers that are tried before the first audio.
@@ -73,6 +81,7 @@ impl Default for Limits {
             stall_after: Duration::from_secs(10),
             client_queue: Duration::from_millis(1500),
             upstream_queue: Duration::from_millis(400),
+            resume_grace: Duration::from_secs(20),
             closing: Duration::from_secs(2),
             attempts: 2,
             complaints: 10,
@@ -91,6 +100,10 @@ pub struct Terms {
     pub handshake: Duration,
     /// How far ahead of time the caller's player may be given audio; without it, as it comes.
     pub player_lead: Option<Duration>,
+    /// How the caller may come back when its connection breaks; without it, not at all.
+    pub resume: Option<ResumeTerms>,
+    /// Whether it is measured who speaks when: both sides are decoded all the time then.
+    pub sampled: bool,
 }
 
 /// Everything that can happen to a call.
@@ -102,6 +115,8 @@ pub enum Input {
     NoSlot,
     /// From the caller's leg.
     Client(ClientInput),
+    /// The caller is back on a new socket: from now on its leg is that one. The next way to come back is told.
+    Attached(ResumeTerms),
     /// From the upstream leg of this attempt.
     Upstream(u32, UpstreamInput),
     /// The deadline came.
@@ -121,6 +136,8 @@ pub enum ClientInput {
     Event(ClientEvent),
     /// A sign of life: a pong, or a ping of the caller's own.
     Alive,
+    /// Everything up to this mark has arrived.
+    Confirmed(u32),
     /// One message was written.
     Writable,
     /// Something was not understood; the call goes on for a while.
@@ -260,8 +277,12 @@ pub enum Effect {
     SendUpstream(OpusPacket),
     /// Write one message to the caller.
     SendClient(ClientOutput),
+    /// Ask the caller to confirm everything up to here; takes no credit.
+    MarkClient(u32),
     /// Close the caller's socket with this ending's code and sentence.
     CloseClient(Ending),
+    /// Drop the caller's leg: whatever it says from now on is no input.
+    LetClientGo,
     /// Something worth counting or logging.
     Note(Note),
     /// The call is over and both legs are let go.
@@ -269,7 +290,7 @@ pub enum Effect {
 }
 
 /// What happened, for metrics and logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Note {
     /// The model listens: time since the upgrade, and since the socket was asked for.
     Ready {
@@ -286,6 +307,31 @@ pub enum Note {
     Passed(Direction),
     /// One packet that the caller did not send went to the model, to fill a gap.
     Filled,
+    /// The caller's connection broke; the call waits for it.
+    Detached,
+    /// The caller is on a new socket.
+    Attached {
+        /// Whether the old one was thought to be good until then.
+        taken_over: bool,
+    },
     /// Packets were dropped.
     Dropped(Direction, DropReason, u64),
+    /// A second of conversation has passed.
+    Second {
+        /// How far the model is behind the caller.
+        lag: Duration,
+        /// Seconds of the assistant's audio for each second of the last ones; none in the first seconds of a call.
+        realtime_factor: Option<f64>,
+    },
+    /// The model server was found slower than real time, or to keep up; said again while that lasts.
+    Pace {
+        /// Whether it is slower than real time.
+        slow: bool,
+        /// Seconds of the assistant's audio for each second of the last ones.
+        realtime_factor: f64,
+        /// Whether this is news.
+        changed: bool,
+    },
+    /// Somebody spoke, and what it was.
+    Turn(Happening),
 }

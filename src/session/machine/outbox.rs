@@ -63,6 +63,15 @@ impl<T> Outbox<T> {
         dropped
     }
 
+    /// Drops the oldest audio until what waits is within this bound, but not the newest packet.
+    pub fn shorten(&mut self, bound: Duration) -> Dropped {
+        let mut dropped = Dropped::default();
+        while self.audio > bound && self.audio_items() > 1 {
+            dropped += self.drop_oldest_audio();
+        }
+        dropped
+    }
+
     /// Drops the audio that has waited longest, if any waits.
     pub fn drop_oldest_audio(&mut self) -> Dropped {
         let oldest = self.items.iter().position(|(_, audio)| audio.is_some());
@@ -71,6 +80,23 @@ impl<T> Outbox<T> {
         };
         self.audio = self.audio.saturating_sub(duration);
         Dropped { packets: 1, duration }
+    }
+
+    /// The leg is a new one: it has all its credit. Audio beyond `fresh` is dropped, and what is left stands behind
+    /// everything else.
+    pub fn reconnect(&mut self, fresh: Duration) -> Dropped {
+        let mut dropped = Dropped::default();
+        while self.audio > fresh && self.audio_items() > 0 {
+            dropped += self.drop_oldest_audio();
+        }
+        self.items.make_contiguous().sort_by_key(|(_, audio)| audio.is_some());
+        (self.credit, self.blocked_since) = (LEG_CREDIT, None);
+        dropped
+    }
+
+    /// Adds what may not be dropped and goes first, whatever waits.
+    pub fn push_front(&mut self, item: T) {
+        self.items.push_front((item, None));
     }
 
     /// Adds what may not be dropped.
@@ -101,9 +127,11 @@ impl<T> Outbox<T> {
 
     /// The length of the oldest audio that waits for anything but the leg's credit.
     pub fn next_audio(&self) -> Option<Duration> {
-        if self.credit == 0 {
-            return None;
-        }
+        self.oldest_audio().filter(|_| self.credit > 0)
+    }
+
+    /// The length of the oldest audio.
+    pub fn oldest_audio(&self) -> Option<Duration> {
         self.items.iter().find_map(|(_, audio)| *audio)
     }
 
@@ -122,6 +150,11 @@ impl<T> Outbox<T> {
     /// Whether nothing waits and the leg has written everything it was given.
     pub fn is_flushed(&self) -> bool {
         self.items.is_empty() && self.credit == LEG_CREDIT
+    }
+
+    /// Messages other than audio that wait.
+    pub fn waiting(&self) -> usize {
+        self.items.len() - self.audio_items()
     }
 
     fn audio_items(&self) -> usize {

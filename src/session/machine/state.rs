@@ -7,12 +7,14 @@ use std::{
 
 use super::{
     ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Limits, Note, Outbox, Terms,
-    UpstreamInput, smoother::Smoother, upstream::Upstream, watch::Watch,
+    UpstreamInput, detached::Detached, ears::Ears, flight::Flight, lag::LagGuard, smoother::Smoother,
+    upstream::Upstream, watch::Watch,
 };
 use crate::{
     audio::{
         pacer::{Fed, Pacer},
         packet::OpusPacket,
+        turns::Tally,
     },
     protocol::{
         ending::Ending,
@@ -47,6 +49,10 @@ pub struct Summary {
     pub reached_model: bool,
     /// Model servers that were tried.
     pub attempts: u32,
+    /// Whether the caller's connection broke and it did not come back.
+    pub abandoned: bool,
+    /// Who spoke when, if the call was measured.
+    pub turns: Option<Box<Tally>>,
 }
 
 /// One call. See the module for its states and invariants.
@@ -62,11 +68,15 @@ pub struct Machine {
     pub(super) to_upstream: Outbox<Fed>,
     /// The model's clock, from the moment at which it listens.
     pub(super) pacer: Option<Pacer>,
+    pub(super) lag: Option<LagGuard>,
     pub(super) smoother: Smoother,
+    pub(super) flight: Flight,
     pub(super) effects: VecDeque<Effect>,
     pub(super) transcript: Transcript,
+    pub(super) ears: Ears,
     pub(super) totals: Totals,
-    client_open: bool,
+    pub(super) client_open: bool,
+    pub(super) detached: Option<Detached>,
     complaints: u32,
 }
 
@@ -89,11 +99,15 @@ impl Machine {
             to_client: Outbox::new(limits.client_queue),
             to_upstream: Outbox::new(limits.upstream_queue),
             pacer: None,
+            lag: None,
+            flight: Flight::new(limits.client_queue),
             smoother: Smoother::new(terms.player_lead, now),
             effects: VecDeque::new(),
             transcript: Transcript::default(),
+            ears: Ears::new(terms.sampled, limits.idle_timeout, now),
             totals: Totals::default(),
             client_open: true,
+            detached: None,
             complaints: 0,
             terms,
             limits,
@@ -109,15 +123,18 @@ impl Machine {
         if self.is_closed() {
             return;
         }
+        self.watch_pace(now);
         match input {
             Input::Leased => self.leased(now),
             Input::NoSlot => self.no_slot(now),
             Input::Client(input) => self.client(input, now),
+            Input::Attached(resume) => self.attach(resume, now),
             Input::Upstream(attempt, input) if self.upstream.is_current(attempt) => self.model(input, now),
             Input::Upstream(..) | Input::Tick => {}
             Input::Drain(deadline) => self.drain(deadline, now),
             Input::End(ending) => self.end(ending, now),
         }
+        self.attend(now);
         self.expire(now);
         self.feed(now);
         self.pump(now);
@@ -152,6 +169,7 @@ impl Machine {
                 max_duration_ms: millis(self.limits.max_duration),
                 idle_timeout_ms: millis(self.limits.idle_timeout),
             },
+            resume: self.terms.resume.clone(),
         }
     }
 
@@ -164,6 +182,7 @@ impl Machine {
             ClientInput::Event(ClientEvent::End {}) => self.end(Ending::ClientLeft, now),
             ClientInput::Event(ClientEvent::Ping { id }) => self.say(ServerEvent::Pong { id }, now),
             ClientInput::Alive => {}
+            ClientInput::Confirmed(mark) => self.confirm(mark),
             ClientInput::Writable => self.to_client.writable(now),
             ClientInput::Complaint(complaint) => self.complain(complaint, now),
             ClientInput::Bad(complaint) => {
@@ -172,7 +191,11 @@ impl Machine {
             }
             ClientInput::Closed { clean } => {
                 self.client_open = false;
-                self.end(if clean { Ending::ClientLeft } else { Ending::ClientLost }, now);
+                if clean {
+                    self.end(Ending::ClientLeft, now);
+                } else {
+                    self.lose_client(now);
+                }
             }
         }
     }
@@ -181,7 +204,7 @@ impl Machine {
         if self.is_ending() {
             return;
         }
-        self.watch.spoke(now);
+        self.suspect_speech(&packet, now);
         let duration = packet.duration();
         self.totals.audio_in += duration;
         match &mut self.pacer {
@@ -208,14 +231,18 @@ impl Machine {
     /// Queues an event for the caller. A queue full of events is a caller who does not read.
     pub(super) fn say(&mut self, event: ServerEvent, now: Instant) {
         // `session.ended` is the last word.
-        if self.client_open && !self.is_ending() && self.to_client.push(ClientOutput::Event(event), now).is_err() {
-            self.end(Ending::TooSlow, now);
+        let listens = (self.client_open || self.is_detached()) && !self.is_ending();
+        if listens && self.to_client.push(ClientOutput::Event(event), now).is_err() {
+            self.end(self.full_queue(Ending::TooSlow), now);
         }
     }
 
     pub(super) fn note_dropped(&mut self, direction: Direction, reason: DropReason, dropped: Dropped) {
         if dropped.packets > 0 {
             self.totals.dropped += dropped.duration;
+            if direction == Direction::Down {
+                self.missed(dropped);
+            }
             self.effects.push_back(Effect::Note(Note::Dropped(direction, reason, dropped.packets)));
         }
     }
@@ -235,6 +262,10 @@ impl Machine {
 
     /// Ends the call for this reason, unless it is ending already.
     pub(super) fn end(&mut self, ending: Ending, now: Instant) {
+        if self.is_ending() {
+            return;
+        }
+        self.close_ears(now);
         if self.is_ending() {
             return;
         }
@@ -258,6 +289,7 @@ impl Machine {
             audio_in_ms: millis(self.totals.audio_in),
             audio_out_ms: millis(self.totals.audio_out),
             dropped_ms: millis(self.totals.dropped),
+            turns: self.turn_report(),
         }
     }
 
@@ -267,12 +299,16 @@ impl Machine {
             && let Some((output, duration)) = self.to_client.pop(self.room_for_caller(now))
         {
             self.smoother.left(duration, now);
-            self.effects.push_back(Effect::SendClient(output));
+            if let ClientOutput::Audio(packet) = &output {
+                self.ears.hear_assistant(packet, now);
+            }
+            self.depart(output, duration);
         }
         while let Some(packet) = self.next_for_upstream(now) {
             self.effects.push_back(Effect::SendUpstream(packet));
         }
         self.to_client.note_blocked(now);
+        self.note_held(now);
         self.to_upstream.note_blocked(now);
         if let Phase::Closing { ending, .. } = self.phase {
             if !self.client_open {
@@ -286,7 +322,7 @@ impl Machine {
 
     /// How much audio may leave for the caller now. A call that ends has no time left to spread it.
     fn room_for_caller(&self, now: Instant) -> Duration {
-        if self.is_ending() { Duration::MAX } else { self.smoother.room(now) }
+        if self.is_ending() { Duration::MAX } else { self.smoother.room(now).min(self.flight.room()) }
     }
 
     /// Lets go of both legs, whatever they are doing.
@@ -300,6 +336,8 @@ impl Machine {
             duration: self.watch.last_input.saturating_duration_since(self.started),
             reached_model: self.upstream.was_ready(),
             attempts: self.upstream.attempt(),
+            abandoned: self.is_detached(),
+            turns: self.tally(),
         }));
     }
 

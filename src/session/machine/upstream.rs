@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     ClientOutput, Direction, DropReason, Dropped, Effect, Machine, Note, UpstreamEnd,
+    lag::LagGuard,
     state::{Phase, millis},
 };
 use crate::{
@@ -21,9 +22,6 @@ use crate::{
 /// One model frame: the server gives this much sound for this much input (personaplex.md 2.6).
 const FRAME: Duration = Duration::from_millis(80);
 
-/// After so long without a word the assistant is silent: its words come ahead of their sound.
-const SILENT_AFTER: Duration = Duration::from_secs(2);
-
 /// What is known of the attempts and of the server that is being talked to.
 #[derive(Debug)]
 pub(super) struct Upstream {
@@ -40,7 +38,6 @@ pub(super) struct Upstream {
     fed: Duration,
     received: Duration,
     owing_since: Option<Instant>,
-    said_at: Instant,
 }
 
 impl Upstream {
@@ -59,7 +56,6 @@ impl Upstream {
             fed: Duration::ZERO,
             received: Duration::ZERO,
             owing_since: None,
-            said_at: now,
         }
     }
 
@@ -87,6 +83,11 @@ impl Upstream {
     /// Since when the server owes sound and gives none.
     pub(super) fn owing_since(&self) -> Option<Instant> {
         self.owing_since
+    }
+
+    /// The clock stood still: what the server owes counts from now on.
+    pub(super) fn forgive_debt(&mut self, now: Instant) {
+        self.owing_since = self.owes().then_some(now);
     }
 
     fn open_attempt(&mut self, now: Instant) {
@@ -140,7 +141,9 @@ impl Machine {
         self.phase = Phase::Streaming;
         self.upstream.ready = true;
         self.pacer = Some(Pacer::new(PacerSettings::default(), now));
+        self.lag = Some(LagGuard::new(now));
         self.watch.listening(now);
+        self.ears.open(now);
         let setup = now.saturating_duration_since(self.started);
         let handshake = now.saturating_duration_since(self.upstream.opened_at);
         self.effects.push_back(Effect::Note(Note::Ready { setup, handshake }));
@@ -153,9 +156,13 @@ impl Machine {
             return;
         }
         let duration = packet.duration();
+        self.sounded(now);
         self.upstream.receive(duration, now);
         if let Some(pacer) = &mut self.pacer {
-            pacer.received(duration);
+            pacer.received(duration, now);
+            if let Some(lag) = &mut self.lag {
+                lag.received(duration, pacer.owed(now));
+            }
         }
         if !std::mem::replace(&mut self.upstream.heard_audio, true) {
             let since_start = now.saturating_duration_since(self.started);
@@ -166,11 +173,12 @@ impl Machine {
         let mut dropped = self.shorten_silence(now);
         dropped += self.to_client.push_audio(ClientOutput::Audio(packet), duration, now);
         self.note_dropped(Direction::Down, DropReason::Backlog, dropped);
+        self.shed_for_caller();
     }
 
     /// What a burst left waiting would be delay for the rest of the call: it is given up where nobody speaks.
     fn shorten_silence(&mut self, now: Instant) -> Dropped {
-        let silent = now.saturating_duration_since(self.upstream.said_at) >= SILENT_AFTER;
+        let silent = self.ears.is_wordless(now);
         match self.to_client.next_audio() {
             Some(duration) if silent && self.smoother.leaves_at(duration, now).is_some() => {
                 self.to_client.drop_oldest_audio()
@@ -183,31 +191,37 @@ impl Machine {
         if self.phase != Phase::Streaming {
             return;
         }
-        self.upstream.said_at = now;
+        self.ears.hear_words(&piece.expose(), now);
         if let Some(text) = self.transcript.push(&piece.expose()) {
             let audio_ms = millis(self.upstream.received);
             let event = ServerEvent::Transcript(TranscriptDelta { text, audio_ms });
             // At one piece a frame a caller who does not read is too slow long before: this is a server that floods.
             if self.to_client.push(ClientOutput::Event(event), now).is_err() {
-                self.end(Ending::UpstreamLost, now);
+                self.end(self.full_queue(Ending::UpstreamLost), now);
             }
         }
     }
 
     /// Turns the model's clock: what is due now, of the caller or in its place, waits for the leg.
     pub(super) fn feed(&mut self, now: Instant) {
-        if self.phase != Phase::Streaming {
+        self.stop_clock(now);
+        if self.phase != Phase::Streaming || self.is_clock_stopped() {
             return;
         }
         let Some(pacer) = &mut self.pacer else { return };
         let mut dropped = Dropped::default();
         while let Some(fed) = pacer.poll(now) {
             let duration = fed.packet().duration();
+            match &fed {
+                Fed::Caller(packet) => self.ears.hear_caller(packet, now),
+                Fed::Synthetic(_) => self.ears.fill(duration),
+            }
             let pushed_out = self.to_upstream.push_audio(fed, duration, now);
             pacer.lost(pushed_out.duration);
             dropped += pushed_out;
         }
         let shed = pacer.take_shed();
+        self.suspect_dropped(shed.duration, now);
         dropped += Dropped { packets: shed.packets, duration: shed.duration };
         self.note_dropped(Direction::Up, DropReason::Backlog, dropped);
     }

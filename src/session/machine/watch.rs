@@ -22,7 +22,7 @@ pub(super) struct Watch {
     heard_at: Instant,
     next_ping: Instant,
     spoke_at: Option<Instant>,
-    idle_warned: bool,
+    idle_warned: Option<Instant>,
     max_warned: bool,
     drain_by: Option<Instant>,
 }
@@ -35,7 +35,7 @@ impl Watch {
             heard_at: now,
             next_ping: now + limits.ping_interval,
             spoke_at: None,
-            idle_warned: false,
+            idle_warned: None,
             max_warned: false,
             drain_by: None,
         }
@@ -45,11 +45,21 @@ impl Watch {
         self.heard_at = now;
     }
 
+    /// The caller speaks, or may have spoken.
     pub(super) fn spoke(&mut self, now: Instant) {
         if let Some(spoke_at) = &mut self.spoke_at {
             *spoke_at = now;
-            self.idle_warned = false;
+            self.idle_warned = None;
         }
+    }
+
+    /// The caller is on a new socket; the time for which it was away does not count as silence.
+    pub(super) fn attached(&mut self, away_since: Option<Instant>, limits: &Limits, now: Instant) {
+        self.heard_at = now;
+        self.next_ping = now + limits.ping_interval;
+        let away = away_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.spoke_at = self.spoke_at.map(|at| at + away);
+        self.idle_warned = self.idle_warned.map(|at| at + away);
     }
 
     /// The model listens: from now on silence of the caller counts.
@@ -74,7 +84,8 @@ impl Machine {
             Phase::Leasing | Phase::Handshaking { .. } | Phase::Streaming => {
                 let limits = self.limits_in_force().map(|(at, _)| at);
                 let warnings = self.warnings().map(|(at, _)| at);
-                limits.chain(warnings).chain([self.watch.next_ping]).chain(self.next_audio()).min()
+                let others = [self.client_open.then_some(self.watch.next_ping), self.next_second()];
+                limits.chain(warnings).chain(others.into_iter().flatten()).chain(self.next_audio()).min()
             }
         }
     }
@@ -82,8 +93,10 @@ impl Machine {
     /// When audio moves next without further input: to the model, and to a caller whose player keeps little.
     fn next_audio(&self) -> impl Iterator<Item = Instant> + use<> {
         let now = self.watch.last_input;
-        let up = self.pacer.as_ref().and_then(Pacer::deadline);
-        let down = self.to_client.next_audio().and_then(|duration| self.smoother.leaves_at(duration, now));
+        let up = self.pacer.as_ref().filter(|_| !self.is_clock_stopped()).and_then(Pacer::deadline);
+        let listens = self.client_open.then_some(&self.to_client);
+        let down =
+            listens.and_then(|queue| queue.next_audio()).and_then(|duration| self.smoother.leaves_at(duration, now));
         up.into_iter().chain(down)
     }
 
@@ -107,18 +120,28 @@ impl Machine {
                 return;
             }
         }
-        let passed = self.limits_in_force().filter(|(at, _)| now >= *at).min_by_key(|(at, _)| *at);
-        if let Some((_, ending)) = passed {
-            self.end(ending, now);
-            return;
+        while let Some(ending) = self.passed_limit(now) {
+            match ending {
+                Ending::ClientLost => self.lose_client(now),
+                _ => self.end(ending, now),
+            }
+            if self.is_ending() {
+                return;
+            }
         }
         self.warn(now);
         self.ping(now);
     }
 
+    /// What the limit asks for that passed first.
+    fn passed_limit(&self, now: Instant) -> Option<Ending> {
+        let passed = self.limits_in_force().filter(|(at, _)| now >= *at).min_by_key(|(at, _)| *at);
+        passed.map(|(_, ending)| ending)
+    }
+
     /// Every limit that may end the call now, but the handshake's, which may also be tried again.
     fn limits_in_force(&self) -> impl Iterator<Item = Limit> + '_ {
-        let (limits, watch) = (&self.limits, &self.watch);
+        let (limits, watch, here) = (&self.limits, &self.watch, !self.is_detached());
         let handshake = match self.phase {
             Phase::Handshaking { until } => Some((until, Ending::HandshakeTimeout)),
             _ => None,
@@ -126,25 +149,50 @@ impl Machine {
         [
             handshake,
             Some((self.started + limits.max_duration, Ending::MaxDuration)),
-            Some((watch.heard_at + limits.lost_after, Ending::ClientLost)),
-            watch.spoke_at.map(|at| (at + limits.idle_timeout, Ending::IdleTimeout)),
+            here.then_some((watch.heard_at + limits.lost_after, Ending::ClientLost)),
+            self.detached_until().map(|at| (at, Ending::ClientLost)),
+            self.idle_end().filter(|_| here).map(|at| (at, Ending::IdleTimeout)),
             watch.drain_by.map(|at| (at, Ending::Drained)),
-            self.to_client.blocked_since().map(|at| (at + limits.too_slow_after, Ending::TooSlow)),
+            self.to_client.blocked_since().filter(|_| here).map(|at| (at + limits.too_slow_after, Ending::TooSlow)),
+            self.flight.held_since().filter(|_| here).map(|at| (at + limits.too_slow_after, Ending::TooSlow)),
             self.to_upstream.blocked_since().map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
-            self.upstream.owing_since().map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
+            self.upstream
+                .owing_since()
+                .filter(|_| !self.is_clock_stopped())
+                .map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
         ]
         .into_iter()
         .flatten()
     }
 
+    /// How long before a limit it is warned of.
+    fn ahead(&self, limit: Duration) -> Duration {
+        self.limits.warning.min(limit / 2)
+    }
+
+    /// When the caller is warned of the idle limit: not while the assistant speaks, to which it may be listening.
+    fn idle_warning(&self) -> Option<Instant> {
+        let limit = self.limits.idle_timeout;
+        let at = self.watch.spoke_at? + (limit - self.ahead(limit));
+        Some(self.ears.assistant_speaks_until().map_or(at, |until| at.max(until)))
+    }
+
+    /// When a caller who does not speak is hung up: not without the whole warning, and not while the assistant speaks.
+    fn idle_end(&self) -> Option<Instant> {
+        let limit = self.limits.idle_timeout;
+        let warned = self.watch.idle_warned.or_else(|| self.idle_warning())?;
+        let end = (self.watch.spoke_at? + limit).max(warned + self.ahead(limit));
+        Some(self.ears.assistant_speaks_until().map_or(end, |until| end.max(until)))
+    }
+
     /// The warnings that are still to be given, and when.
     fn warnings(&self) -> impl Iterator<Item = (Instant, ExpiryReason)> + '_ {
         let (limits, watch) = (&self.limits, &self.watch);
-        let before = |limit: Duration| limit.saturating_sub(limits.warning.min(limit / 2));
-        let idle = watch.spoke_at.filter(|_| !watch.idle_warned);
+        let longest = limits.max_duration;
+        let idle = self.idle_warning().filter(|_| watch.idle_warned.is_none() && !self.is_detached());
         [
-            idle.map(|at| (at + before(limits.idle_timeout), ExpiryReason::Idle)),
-            (!watch.max_warned).then(|| (self.started + before(limits.max_duration), ExpiryReason::MaxDuration)),
+            idle.map(|at| (at, ExpiryReason::Idle)),
+            (!watch.max_warned).then(|| (self.started + (longest - self.ahead(longest)), ExpiryReason::MaxDuration)),
         ]
         .into_iter()
         .flatten()
@@ -155,8 +203,8 @@ impl Machine {
         for reason in due {
             let end = match reason {
                 ExpiryReason::Idle => {
-                    self.watch.idle_warned = true;
-                    self.watch.spoke_at.unwrap_or(now) + self.limits.idle_timeout
+                    self.watch.idle_warned = Some(now);
+                    self.idle_end().unwrap_or(now)
                 }
                 ExpiryReason::MaxDuration | ExpiryReason::Drain => {
                     self.watch.max_warned = true;
@@ -169,7 +217,7 @@ impl Machine {
     }
 
     fn ping(&mut self, now: Instant) {
-        if now >= self.watch.next_ping {
+        if self.client_open && now >= self.watch.next_ping {
             self.watch.next_ping = now + self.limits.ping_interval;
             // A queue too full for a ping is watched by its own limit.
             let _ = self.to_client.push(ClientOutput::Ping, now);

@@ -14,7 +14,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::protocol::native::{BEARER_PREFIX, SUBPROTOCOL};
+use crate::protocol::native::{BEARER_PREFIX, RESUME_HEADER, RESUME_PREFIX, ResumeTerms, SUBPROTOCOL};
 
 use super::address::Address;
 use super::error::CallerError;
@@ -72,10 +72,16 @@ pub async fn http_get(
 }
 
 /// Opens the call's WebSocket.
-pub(super) async fn dial(address: &Address, settings: &CallerSettings) -> Result<Socket, CallerError> {
+///
+/// With `resume` it is the socket of a call that there is already.
+pub(super) async fn dial(
+    address: &Address,
+    settings: &CallerSettings,
+    resume: Option<&ResumeTerms>,
+) -> Result<Socket, CallerError> {
     let within = settings.connect_timeout;
     let key = generate_key();
-    let request = upgrade_request(address, settings, &key)?;
+    let request = upgrade_request(address, settings, resume, &key)?;
     let mut stream = connect(address, &settings.trust, within).await?;
     let answer = exchange(&mut stream, request.expose_secret().as_bytes(), address);
     let Ok(answer) = timeout(within, answer).await else {
@@ -126,7 +132,12 @@ fn speaks_no_tls(error: &io::Error) -> bool {
 }
 
 /// The upgrade request; it carries the prompt and the token, so it does not print.
-fn upgrade_request(address: &Address, settings: &CallerSettings, key: &str) -> Result<SecretString, CallerError> {
+fn upgrade_request(
+    address: &Address,
+    settings: &CallerSettings,
+    resume: Option<&ResumeTerms>,
+    key: &str,
+) -> Result<SecretString, CallerError> {
     let mut protocols = Vec::new();
     if matches!(settings.wire, Wire::Native(_)) {
         protocols.push(SUBPROTOCOL.to_owned());
@@ -137,13 +148,22 @@ fn upgrade_request(address: &Address, settings: &CallerSettings, key: &str) -> R
         Credential::Bearer(token) => authorization = format!("Authorization: Bearer {}\r\n", checked(token)?),
         Credential::Subprotocol(token) => protocols.push(format!("{BEARER_PREFIX}{}", checked(token)?)),
     }
+    let resume = match (resume, &settings.credential) {
+        (None, _) => String::new(),
+        // As a browser does it.
+        (Some(resume), Credential::Subprotocol(_)) => {
+            protocols.push(format!("{RESUME_PREFIX}{}", resume.token));
+            String::new()
+        }
+        (Some(resume), _) => format!("{RESUME_HEADER}: {}\r\n", resume.token),
+    };
     let protocols = match protocols.is_empty() {
         true => String::new(),
         false => format!("Sec-WebSocket-Protocol: {}\r\n", protocols.join(", ")),
     };
     Ok(SecretString::from(format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: tandem\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{protocols}{authorization}\r\n",
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{protocols}{authorization}{resume}\r\n",
         address.call_target(settings).expose_secret(),
         address.authority()
     )))
@@ -270,10 +290,10 @@ mod tests {
         let mut settings = CallerSettings::new("ws://h");
         for bad in ["", "a b", "a\r\nX: y", "ä"] {
             settings.credential = Credential::Bearer(SecretString::from(bad));
-            assert_eq!(upgrade_request(&address, &settings, "k").unwrap_err(), CallerError::BadToken, "{bad:?}");
+            assert_eq!(upgrade_request(&address, &settings, None, "k").unwrap_err(), CallerError::BadToken, "{bad:?}");
         }
         settings.credential = Credential::Subprotocol(SecretString::from("aa.bb.cc"));
-        let request = upgrade_request(&address, &settings, "k").unwrap();
+        let request = upgrade_request(&address, &settings, None, "k").unwrap();
         assert!(request.expose_secret().contains("Sec-WebSocket-Protocol: tandem.v1, tandem.bearer.aa.bb.cc\r\n"));
         assert!(!format!("{request:?} {settings:?}").contains("aa.bb"));
     }

@@ -1,5 +1,6 @@
 //! The caller's ear: what comes over the wire, understood, decoded and noted in the report.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use crate::audio::opus::OpusDecoder;
 use crate::audio::packet::OpusPacket;
 use crate::audio::resampler::Resampler;
 use crate::protocol::ending::Ending;
-use crate::protocol::native::{EndReport, ErrorEvent, ServerEvent, TranscriptDelta};
+use crate::protocol::native::{EndReport, ErrorEvent, ResumeTerms, ServerEvent, TranscriptDelta};
 
 use super::error::CallerError;
 use super::report::{CallEvent, CallReport};
@@ -25,11 +26,16 @@ const MAX_RECORDED_SAMPLES: usize = 65 * 60 * SAMPLE_RATE_HZ as usize;
 /// The longest transcript that is kept, in bytes.
 const MAX_TRANSCRIPT_BYTES: usize = 1024 * 1024;
 
+/// Pieces of the transcript that can be said again, at most.
+const MAX_POSITIONS: usize = 1024;
+
 /// What a message meant for the course of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     /// The model listens from now on.
     Ready,
+    /// The call goes on, on this socket.
+    Resumed,
     /// The server closes the connection.
     Close,
     /// The call goes on as it was.
@@ -46,11 +52,15 @@ pub(super) struct Ear {
     dialled: Instant,
     ready: Option<Instant>,
     received: Duration,
+    /// Where in the transcript the last pieces begin, and their positions in the audio, in milliseconds.
+    positions: VecDeque<(u64, usize)>,
     events: Option<mpsc::Sender<CallEvent>>,
     /// What is known of the call so far.
     pub(super) report: CallReport,
     /// The server's last word, when it said one.
     pub(super) ended: Option<EndReport>,
+    /// How to come back when the connection breaks.
+    pub(super) resume: Option<ResumeTerms>,
     /// The server's last complaint.
     pub(super) complaint: Option<ErrorEvent>,
 }
@@ -90,11 +100,21 @@ impl Ear {
             dialled,
             ready: None,
             received: Duration::ZERO,
+            positions: VecDeque::new(),
             events,
             report: CallReport::default(),
             ended: None,
+            resume: None,
             complaint: None,
         })
+    }
+
+    /// The next message comes on another socket: of what was cut off in the middle nothing more will come.
+    pub(super) fn reconnect(&mut self) {
+        if let Form::Ogg { demuxer, .. } = &mut self.form {
+            *demuxer = OggDemuxer::new();
+        }
+        self.pages = PageNumbers::default();
     }
 
     /// Takes one WebSocket message.
@@ -138,9 +158,17 @@ impl Ear {
             }
         };
         match event {
-            ServerEvent::Created { session_id, .. } => {
+            ServerEvent::Created { session_id, resume, .. } => {
+                self.resume = resume;
                 self.report.session_id = Some(session_id.clone());
                 self.tell(CallEvent::Created { session_id });
+            }
+            ServerEvent::Resumed { missed_audio_ms, repeats_from_ms, resume, .. } => {
+                self.forget_words(repeats_from_ms);
+                self.resume = Some(resume);
+                self.report.resumes += 1;
+                self.tell(CallEvent::Resumed { missed_audio_ms });
+                return Ok(Heard::Resumed);
             }
             ServerEvent::Connecting { attempt, .. } => self.tell(CallEvent::Connecting { attempt }),
             ServerEvent::Ready { queued_ms, .. } => {
@@ -149,16 +177,27 @@ impl Ear {
             }
             ServerEvent::Transcript(delta) => self.note_words(delta.text, delta.audio_ms),
             ServerEvent::Expiring { reason, in_ms } => self.tell(CallEvent::Expiring { reason, in_ms }),
+            ServerEvent::Degraded { realtime_factor } => self.tell(CallEvent::Degraded { realtime_factor }),
+            ServerEvent::Restored {} => self.tell(CallEvent::Restored),
             ServerEvent::Error(error) => {
                 self.tell(CallEvent::Warning { code: error.code.clone(), message: error.message.clone() });
                 self.complaint = Some(error);
             }
             ServerEvent::Ended(ended) => {
                 self.report.ending = Some(ended.ending);
+                self.report.turns = ended.turns.as_deref().cloned();
                 self.tell(CallEvent::Ended { ending: ended.ending });
                 self.ended = Some(ended);
             }
-            ServerEvent::Pong { .. } => {}
+            ServerEvent::TurnResponse { latency_ms, .. } => self.tell(CallEvent::Answered { latency_ms }),
+            ServerEvent::TurnInterrupted { stopped_after_ms, .. } => {
+                self.tell(CallEvent::Interrupted { stopped_after_ms });
+            }
+            ServerEvent::TurnStarted { .. }
+            | ServerEvent::TurnEnded { .. }
+            | ServerEvent::TurnMissed { .. }
+            | ServerEvent::TurnBackchannel { .. }
+            | ServerEvent::Pong { .. } => {}
         }
         Ok(Heard::Other)
     }
@@ -246,7 +285,21 @@ impl Ear {
         }
     }
 
+    /// What is said again from this position on is not kept twice.
+    fn forget_words(&mut self, from_ms: Option<u64>) {
+        if let Some(from_ms) = from_ms
+            && let Some(first) = self.positions.iter().position(|(audio_ms, _)| *audio_ms >= from_ms)
+        {
+            self.report.transcript.truncate(self.positions[first].1);
+            self.positions.truncate(first);
+        }
+    }
+
     fn note_words(&mut self, text: String, audio_ms: u64) {
+        self.positions.push_back((audio_ms, self.report.transcript.len()));
+        if self.positions.len() > MAX_POSITIONS {
+            self.positions.pop_front();
+        }
         if self.report.transcript.len() + text.len() <= MAX_TRANSCRIPT_BYTES {
             self.report.transcript.push_str(&text);
         }
@@ -282,13 +335,20 @@ fn is_event_of_another_version(text: &str) -> bool {
         #[serde(rename = "type")]
         name: String,
     }
-    const KNOWN: [&str; 8] = [
+    const KNOWN: [&str; 15] = [
         "session.created",
+        "session.resumed",
         "session.connecting",
         "session.ready",
         "transcript.delta",
         "session.expiring",
         "session.ended",
+        "turn.started",
+        "turn.ended",
+        "turn.response",
+        "turn.missed",
+        "turn.interrupted",
+        "turn.backchannel",
         "error",
         "pong",
     ];

@@ -56,30 +56,74 @@ struct Outcome {
 
 async fn place(settings: &CallerSettings, ear: &mut Ear, sent: &mut Duration) -> Result<Outcome, CallerError> {
     let address = Address::parse(&settings.url)?;
-    let mouth = Mouth::new(settings.wire, &settings.source)?;
-    let source_duration = mouth.source_duration();
-    let socket = tokio::select! {
-        socket = dial(&address, settings) => socket?,
+    let mut mouth = Mouth::new(settings.wire, &settings.source)?;
+    let mut socket = tokio::select! {
+        socket = dial(&address, settings, None) => socket?,
         () = settings.hang_up_now.notified() => return Err(CallerError::GivenUp),
     };
     let (ready, ready_at) = watch::channel(None);
-    converse(socket, mouth, ear, sent, settings, (ready, ready_at), source_duration).await
+    let mut faults = settings.behaviour;
+    loop {
+        let away = match converse(socket, &mut mouth, ear, sent, settings, faults, (&ready, &ready_at)).await {
+            Ok(Turn::Over(outcome)) => return Ok(outcome),
+            Ok(Turn::Broken { away }) => away,
+            Err(CallerError::Lost { ready: true, .. }) if settings.comes_back && ear.resume.is_some() => Duration::ZERO,
+            Err(error) => return Err(error),
+        };
+        faults = Behaviour::Polite;
+        tokio::time::sleep(away).await;
+        socket = come_back(&address, settings, ear).await?;
+    }
+}
+
+/// Between two attempts to come back.
+const ANOTHER_TRY: Duration = Duration::from_millis(500);
+
+/// Another socket to the same call, tried for as long as the call waits.
+async fn come_back(address: &Address, settings: &CallerSettings, ear: &mut Ear) -> Result<Socket, CallerError> {
+    let lost = || CallerError::Lost { ready: true, reason: "one cannot come back to this call".to_owned() };
+    let resume = ear.resume.take().ok_or_else(lost)?;
+    let give_up = Instant::now() + Duration::from_millis(resume.grace_ms);
+    ear.reconnect();
+    loop {
+        let error = match dial(address, settings, Some(&resume)).await {
+            Ok(socket) => return Ok(socket),
+            Err(error @ (CallerError::RefusedCall { .. } | CallerError::BadToken)) => return Err(error),
+            Err(error) => error,
+        };
+        tokio::select! {
+            () = sleep_until(Instant::now() + ANOTHER_TRY) => {}
+            () = settings.hang_up_now.notified() => return Err(CallerError::GivenUp),
+        }
+        if Instant::now() >= give_up {
+            return Err(error);
+        }
+    }
+}
+
+/// What one socket came to.
+enum Turn {
+    /// The call is over.
+    Over(Outcome),
+    /// The caller's connection breaks, as its script wants it, for so long.
+    Broken { away: Duration },
 }
 
 /// Speaks and listens until the call is over or one of the caller's faults begins.
 async fn converse(
     socket: Socket,
-    mouth: Mouth,
+    mouth: &mut Mouth,
     ear: &mut Ear,
     sent: &mut Duration,
     settings: &CallerSettings,
-    (ready, ready_at): (watch::Sender<Option<Instant>>, ReadyAt),
-    source_duration: Duration,
-) -> Result<Outcome, CallerError> {
+    faults: Behaviour,
+    (ready, ready_at): (&watch::Sender<Option<Instant>>, &ReadyAt),
+) -> Result<Turn, CallerError> {
     let (sink, stream) = socket.split();
+    let source_duration = mouth.source_duration();
     let mut speaking = Box::pin(speak(sink, mouth, ready_at.clone(), settings, sent));
     let mut listening = pin!(listen(stream, ear, ready, settings));
-    let mut fault = pin!(fault_begins(settings.behaviour, ready_at.clone()));
+    let mut fault = pin!(fault_begins(faults, ready_at.clone()));
     let mut deaf = false;
     let mut spoken: Option<Result<(), CallerError>> = None;
     let mut goodbye_by: Option<Instant> = None;
@@ -87,23 +131,27 @@ async fn converse(
         tokio::select! {
             heard = &mut listening, if !deaf => {
                 heard?;
-                return Ok(Outcome { hung_up: matches!(spoken, Some(Ok(()))), deaf });
+                return Ok(Turn::Over(Outcome { hung_up: matches!(spoken, Some(Ok(()))), deaf }));
             }
             said = &mut speaking, if spoken.is_none() => {
                 if deaf {
-                    return said.map(|()| Outcome { hung_up: true, deaf });
+                    return said.map(|()| Turn::Over(Outcome { hung_up: true, deaf }));
                 }
                 // A socket that takes nothing any more may still hold the server's last words.
                 spoken = Some(said);
                 goodbye_by = Some(Instant::now() + settings.goodbye_timeout);
             }
-            vanishes = &mut fault, if !deaf => {
+            fault = &mut fault, if !deaf => {
                 deaf = true;
-                if vanishes {
-                    // It waits for the word to hang up too, and would take it away from the line.
-                    drop(speaking);
-                    keep_line(ready_at, settings, source_duration).await;
-                    return Ok(Outcome { hung_up: true, deaf });
+                match fault {
+                    Fault::Deaf => {}
+                    Fault::Broken { away } => return Ok(Turn::Broken { away }),
+                    Fault::Vanished => {
+                        // It waits for the word to hang up too, and would take it away from the line.
+                        drop(speaking);
+                        keep_line(ready_at, settings, source_duration).await;
+                        return Ok(Turn::Over(Outcome { hung_up: true, deaf }));
+                    }
                 }
             }
             () = until(goodbye_by), if goodbye_by.is_some() => {
@@ -148,7 +196,7 @@ fn judge(outcome: Result<Outcome, CallerError>, ear: &Ear) -> Result<(), CallerE
 async fn listen(
     mut stream: SplitStream<Socket>,
     ear: &mut Ear,
-    ready: watch::Sender<Option<Instant>>,
+    ready: &watch::Sender<Option<Instant>>,
     settings: &CallerSettings,
 ) -> Result<(), CallerError> {
     let setup_by = Instant::now() + settings.setup_timeout;
@@ -174,7 +222,7 @@ async fn listen(
                 ready.send_replace(Some(now));
             }
             Heard::Close => closed = true,
-            Heard::Other => {}
+            Heard::Resumed | Heard::Other => {}
         }
     }
 }
@@ -182,7 +230,7 @@ async fn listen(
 /// Speaks from when the model listens until it is time to hang up, and says goodbye.
 async fn speak(
     mut sink: SplitSink<Socket, Message>,
-    mut mouth: Mouth,
+    mouth: &mut Mouth,
     mut ready_at: ReadyAt,
     settings: &CallerSettings,
     sent: &mut Duration,
@@ -202,7 +250,8 @@ async fn speak(
         Behaviour::MuteAfter(after) => Some(start + after),
         _ => None,
     };
-    let mut messages = 0_u32;
+    // What was due while there was no socket is not made up for.
+    let mut messages = messages_by(start.elapsed().mul_f64(speed), mouth.message_duration());
     loop {
         // Every message is due by the start of the call, so that lateness of one delays no other.
         let due = start + (mouth.message_duration() * messages).div_f64(speed);
@@ -251,20 +300,36 @@ async fn send(sink: &mut SplitSink<Socket, Message>, message: Message) -> Result
     }
 }
 
-/// Waits for the moment at which a fault that closes the ears begins; says whether the caller vanishes altogether.
-async fn fault_begins(behaviour: Behaviour, mut ready_at: ReadyAt) -> bool {
-    let (after, vanishes) = match behaviour {
-        Behaviour::StopReadingAfter(after) => (after, false),
-        Behaviour::VanishAfter(after) => (after, true),
+/// How many messages were due by then.
+fn messages_by(time: Duration, message: Duration) -> u32 {
+    (time.as_secs_f64() / message.as_secs_f64()) as u32
+}
+
+/// A fault that closes the caller's ears.
+enum Fault {
+    /// It reads no more.
+    Deaf,
+    /// It neither reads nor writes.
+    Vanished,
+    /// Its connection breaks for so long.
+    Broken { away: Duration },
+}
+
+/// Waits for the moment at which a fault that closes the ears begins.
+async fn fault_begins(behaviour: Behaviour, mut ready_at: ReadyAt) -> Fault {
+    let (after, fault) = match behaviour {
+        Behaviour::StopReadingAfter(after) => (after, Fault::Deaf),
+        Behaviour::VanishAfter(after) => (after, Fault::Vanished),
+        Behaviour::DropAndResume { after, away } => (after, Fault::Broken { away }),
         Behaviour::Polite | Behaviour::NoPongs | Behaviour::MuteAfter(_) => return std::future::pending().await,
     };
     let start = ready(&mut ready_at).await;
     sleep_until(start + after).await;
-    vanishes
+    fault
 }
 
 /// Keeps the socket without touching it until it is time to go.
-async fn keep_line(ready_at: ReadyAt, settings: &CallerSettings, source_duration: Duration) {
+async fn keep_line(ready_at: &ReadyAt, settings: &CallerSettings, source_duration: Duration) {
     let start = (*ready_at.borrow()).unwrap_or_else(Instant::now);
     let hang_up_at = hang_up_at(start, settings, source_duration);
     tokio::select! {

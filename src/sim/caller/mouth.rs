@@ -66,11 +66,14 @@ impl Mouth {
         }
     }
 
-    /// What comes before the first audio: the header pages, each in a message.
+    /// What comes before the first audio of a socket: the header pages of a new stream, each in a message.
     pub(super) fn opening(&mut self) -> Vec<Message> {
         match &mut self.form {
             Form::Pcm | Form::Opus(_) => Vec::new(),
-            Form::Ogg { muxer, kind, .. } => muxer.headers().iter().map(|page| message(*kind, page)).collect(),
+            Form::Ogg { muxer, kind, .. } => {
+                *muxer = OggMuxer::new(rand::random());
+                muxer.headers().iter().map(|page| message(*kind, page)).collect()
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::protocol::ending::Ending;
-use crate::protocol::native::{ExpiryReason, TranscriptDelta};
+use crate::protocol::native::{ExpiryReason, TranscriptDelta, TurnReport};
 
 use super::error::CallerError;
 
@@ -24,10 +24,15 @@ pub struct CallReport {
     pub sent_seconds: f64,
     /// Audio received, in seconds.
     pub received_seconds: f64,
+    /// How often the caller came back to its call after its connection broke.
+    pub resumes: u32,
     /// Gaps in the page numbers of what was received; 0 where the wire numbers nothing.
     pub lost_packets: u64,
     /// What the assistant said.
     pub transcript: String,
+    /// Who spoke when, as the server measured it (our wire only).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub turns: Option<TurnReport>,
     /// Why the call ended, when the server said so or the close code says it.
     pub ending: Option<Ending>,
     /// The server's close code.
@@ -55,8 +60,10 @@ impl fmt::Debug for CallReport {
             .field("first_audio_ms", &self.first_audio_ms)
             .field("sent_seconds", &self.sent_seconds)
             .field("received_seconds", &self.received_seconds)
+            .field("resumes", &self.resumes)
             .field("lost_packets", &self.lost_packets)
             .field("transcript_bytes", &self.transcript.len())
+            .field("turns", &self.turns)
             .field("ending", &self.ending)
             .field("close_code", &self.close_code)
             .field("error", &self.error)
@@ -104,10 +111,25 @@ pub enum CallEvent {
     },
     /// The model listens.
     Ready,
+    /// The caller is back in its call after its connection broke.
+    Resumed {
+        /// Audio of the assistant that was dropped meanwhile, in milliseconds.
+        missed_audio_ms: u64,
+    },
     /// The first audio of the assistant came.
     FirstAudio,
     /// A piece of what the assistant says; pieces join without a separator.
     Transcript(TranscriptDelta),
+    /// The assistant took over after the caller.
+    Answered {
+        /// From the caller's last sound to the assistant's first, in milliseconds.
+        latency_ms: u64,
+    },
+    /// The caller began to speak while the assistant spoke.
+    Interrupted {
+        /// How long the assistant went on, in milliseconds, if it was stopped.
+        stopped_after_ms: Option<u64>,
+    },
     /// The call will end soon unless the reason goes away.
     Expiring {
         /// Which limit is near.
@@ -115,6 +137,13 @@ pub enum CallEvent {
         /// Milliseconds until the call ends.
         in_ms: u64,
     },
+    /// The model is slower than real time; the call goes on.
+    Degraded {
+        /// Seconds of audio for each second of time.
+        realtime_factor: f64,
+    },
+    /// The model keeps up with real time again.
+    Restored,
     /// The server complains about something; the call goes on.
     Warning {
         /// The complaint's code.

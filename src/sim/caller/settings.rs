@@ -38,6 +38,8 @@ pub struct CallerSettings {
     pub hang_up: HangUp,
     /// What the caller does wrong.
     pub behaviour: Behaviour,
+    /// Whether the caller comes back to its call when its connection breaks, where the service lets it.
+    pub comes_back: bool,
     /// Whether what is heard is decoded.
     pub hearing: Hearing,
     /// The longest wait for the TCP connection, for TLS and for the answer to the upgrade, each.
@@ -68,6 +70,7 @@ impl CallerSettings {
             pace: Pace::RealTime,
             hang_up: HangUp::AfterSource { tail: Duration::from_secs(3) },
             behaviour: Behaviour::Polite,
+            comes_back: false,
             hearing: Hearing::Decode,
             connect_timeout: Duration::from_secs(5),
             setup_timeout: Duration::from_secs(120),
@@ -149,6 +152,13 @@ pub enum Behaviour {
     MuteAfter(Duration),
     /// It reads no more, but goes on speaking; it never hears the goodbye.
     StopReadingAfter(Duration),
+    /// Its connection breaks without a close frame, and it comes back to its call `away` later (our wire only).
+    DropAndResume {
+        /// When the connection breaks.
+        after: Duration,
+        /// How long it is away.
+        away: Duration,
+    },
     /// It neither reads nor writes any more and keeps the socket until `hang_up` (a duration) or `hang_up_now`.
     VanishAfter(Duration),
 }

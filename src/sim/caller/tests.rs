@@ -70,6 +70,7 @@ fn created() -> ServerEvent {
         session_id: "call-1".into(),
         audio: AudioTerms { format: "pcm16".into(), sample_rate: 24_000, channels: 1 },
         limits: LimitTerms { max_duration_ms: 60_000, idle_timeout_ms: 60_000 },
+        resume: None,
     }
 }
 
@@ -83,6 +84,7 @@ fn ended(ending: Ending) -> ServerEvent {
         audio_in_ms: 0,
         audio_out_ms: 0,
         dropped_ms: 0,
+        turns: None,
     })
 }
 

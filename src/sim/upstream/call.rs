@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::converse::Mark;
 use super::event_loop::{ModelClock, until};
 use super::fault::Fault;
 use super::head::Upgrade;
@@ -18,7 +19,7 @@ use super::log::{CallEnd, CallLog, Entry, Phase};
 use super::model::Heard;
 use super::prompts::{Query, SILENCE_STEPS, StartFault};
 use super::server::Server;
-use super::session::Session;
+use super::session::{Reply, Session};
 use super::socket::{Incoming, Socket};
 use super::transport::Transport;
 
@@ -33,11 +34,23 @@ const CLOSE_TOO_BIG: u16 = 1009;
 /// Audio that may wait to be decoded, in bytes. The real server knows no limit; here the socket is not read meanwhile.
 const MAX_INPUT_BYTES: usize = 8 << 20;
 
+/// Times of one kind that are noted of a call.
+const MAX_TIMES: usize = 1_024;
+
 /// Serves a call whose 101 is written, to its end.
 pub async fn serve(server: &Server, transport: Transport, rest: BytesMut, upgrade: &Upgrade, entry: Entry) {
     let fault = server.fault_of(entry.call());
     let clock = ModelClock::new(&server.event_loop);
-    let mut call = Call { server, entry, socket: Socket::new(transport, rest), fault, clock, steps: 0 };
+    let mut call = Call {
+        server,
+        entry,
+        socket: Socket::new(transport, rest),
+        fault,
+        clock,
+        steps: 0,
+        frame: server.settings.step,
+        handshake_at: None,
+    };
     let end = call.run(&Query::parse(&upgrade.target)).await;
     call.entry.end(end);
     call.socket.write_now();
@@ -64,6 +77,10 @@ struct Call<'a> {
     fault: Option<Fault>,
     clock: ModelClock<'a>,
     steps: u32,
+    /// What a frame of the conversation takes.
+    frame: Duration,
+    /// When `00` was sent.
+    handshake_at: Option<Instant>,
 }
 
 impl Call<'_> {
@@ -180,7 +197,7 @@ impl Call<'_> {
     }
 
     async fn talk(&mut self) -> CallEnd {
-        let mut session = match Session::new(&self.server.settings.answer) {
+        let mut session = match Session::new(&self.server.settings.answer, self.server.settings.step) {
             Ok(session) => session,
             Err(fault) => return CallEnd::Audio(fault),
         };
@@ -188,20 +205,22 @@ impl Call<'_> {
         self.entry.note(|call| {
             (call.phase, call.handshake, call.handshake_after) = (Phase::Talking, true, Some(age));
         });
+        self.handshake_at = Some(handshake_at);
         self.socket.queue(&[&[HANDSHAKE]]);
         self.socket.write_now();
         self.clock.catch_up();
         self.clock.skip(self.server.settings.round);
         let fault_at = self.fault.and_then(delay_of).map(|after| handshake_at + after);
-        let mut hung = false;
+        let (mut hung, mut slow) = (false, false);
         loop {
             let reading = session.input.waiting_bytes() < MAX_INPUT_BYTES;
             let due = self.clock.now();
             let busy = session.is_busy() && !hung && self.socket.has_room();
             tokio::select! {
                 biased;
-                () = until(fault_at.unwrap_or(due)), if fault_at.is_some() && !hung => match self.fault {
+                () = until(fault_at.unwrap_or(due)), if fault_at.is_some() && !hung && !slow => match self.fault {
                     Some(Fault::Hang { .. }) => hung = true,
+                    Some(Fault::Slow { step, .. }) => (slow, self.frame) = (true, step),
                     // The lock, the socket and all that is in them stay as they are.
                     Some(Fault::Vanish { .. }) => pending().await,
                     Some(fault) => return CallEnd::Injected(fault),
@@ -228,7 +247,7 @@ impl Call<'_> {
                     if !session.is_busy() {
                         self.clock.catch_up();
                     }
-                    session.take(payload);
+                    session.take(payload, self.since_handshake());
                     self.entry.note(|call| call.audio_messages_in += 1);
                 }
                 None
@@ -247,7 +266,7 @@ impl Call<'_> {
         let settings = &self.server.settings;
         if let Some(packet) = session.next_packet()? {
             let heard = session.model.hear(packet)?;
-            let mut step = settings.step;
+            let mut step = self.frame;
             if heard == Heard::Empty {
                 self.clock.work(settings.empty_packet_block).await;
                 step = Duration::ZERO;
@@ -258,15 +277,16 @@ impl Call<'_> {
                 self.entry.note(|call| call.frames_in += 1);
             }
         }
-        while let Some((text, page)) = session.waiting.pop_front() {
-            if let Some(text) = text {
+        while let Some(reply) = session.waiting.pop_front() {
+            if let Some(text) = reply.text {
                 self.socket.queue(&[&[TEXT], text.as_bytes()]);
             }
-            self.socket.queue(&[&[AUDIO], &page]);
+            self.socket.queue(&[&[AUDIO], &reply.page]);
             self.entry.note(|call| {
-                call.texts_out += u64::from(text.is_some());
+                call.texts_out += u64::from(reply.text.is_some());
                 call.frames_out = session.pages_sent();
             });
+            self.note_marks(&reply, session);
             if !settings.round.is_zero() {
                 break;
             }
@@ -274,6 +294,23 @@ impl Call<'_> {
         self.socket.write_now();
         self.clock.skip(settings.round);
         Ok(())
+    }
+
+    fn since_handshake(&self) -> Duration {
+        self.handshake_at.map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    /// Notes how long what happens in this reply really took.
+    fn note_marks(&self, reply: &Reply, session: &mut Session) {
+        let begins = session.truth.leaves(reply.samples, self.since_handshake());
+        for mark in &reply.marks {
+            let took = |heard, said| session.truth.between(heard, said, reply.start, begins);
+            self.entry.note(|call| match *mark {
+                Mark::Answered { heard, said } => note_time(&mut call.answers, took(heard, said)),
+                Mark::Stopped { heard, said } => note_time(&mut call.stops, took(heard, said)),
+                Mark::Backchannel => call.backchannels += 1,
+            });
+        }
     }
 
     /// Closes for a fault of the audio, which looks like a goodbye, and holds the lock until the client has replied.
@@ -291,11 +328,19 @@ impl Call<'_> {
     }
 }
 
+fn note_time(times: &mut Vec<Duration>, time: Option<Duration>) {
+    if times.len() < MAX_TIMES {
+        times.extend(time);
+    }
+}
+
 fn delay_of(fault: Fault) -> Option<Duration> {
     match fault {
-        Fault::Reset { after } | Fault::Finish { after } | Fault::Hang { after } | Fault::Vanish { after } => {
-            Some(after)
-        }
+        Fault::Reset { after }
+        | Fault::Finish { after }
+        | Fault::Hang { after }
+        | Fault::Slow { after, .. }
+        | Fault::Vanish { after } => Some(after),
         Fault::Refuse | Fault::NeverHandshake | Fault::FailPrompting { .. } => None,
     }
 }

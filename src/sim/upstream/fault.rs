@@ -22,6 +22,13 @@ pub enum Fault {
         /// Time since the handshake.
         after: Duration,
     },
+    /// The model takes this time for each frame after this time, whatever it took before.
+    Slow {
+        /// Time since the handshake.
+        after: Duration,
+        /// What a frame of 80 ms takes.
+        step: Duration,
+    },
     /// The host is gone after this time: nothing is read or written any more and the socket is never closed.
     Vanish {
         /// Time since the handshake.

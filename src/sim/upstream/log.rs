@@ -88,6 +88,12 @@ pub struct CallLog {
     pub frames_out: u64,
     /// Text pieces that were sent.
     pub texts_out: u64,
+    /// From the caller's last sound to the first of each answer, as a listener at this end of the wire hears it.
+    pub answers: Vec<Duration>,
+    /// From the caller's first sound to the last of each answer that it cut off.
+    pub stops: Vec<Duration>,
+    /// Short things that were said while the caller went on.
+    pub backchannels: u64,
     /// How the call ended, once it has.
     pub end: Option<CallEnd>,
 }
@@ -263,6 +269,9 @@ fn empty(call: u64) -> CallLog {
         frames_in: 0,
         frames_out: 0,
         texts_out: 0,
+        answers: Vec::new(),
+        stops: Vec::new(),
+        backchannels: 0,
         end: None,
     }
 }

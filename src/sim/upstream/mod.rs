@@ -6,6 +6,7 @@
 //! the real server's memory has no bound, reading stops.
 
 mod call;
+mod converse;
 mod event_loop;
 pub mod fault;
 mod head;
@@ -19,6 +20,7 @@ mod session;
 mod settings;
 mod socket;
 mod transport;
+mod truth;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,12 +31,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+pub use converse::{ANSWER, BACKCHANNEL};
 pub use fault::{Fault, FaultRule, Faults, When};
 pub use input::AudioFault;
 pub use log::{CallEnd, CallLog, Phase, WaitError};
 pub use model::SENTENCE;
 pub use prompts::{PromptText, SILENCE_STEPS, StartFault};
-pub use settings::{Answer, Settings, VOICE_FILES};
+pub use settings::{Answer, Manners, Settings, VOICE_FILES};
 
 use log::Log;
 use server::Server;

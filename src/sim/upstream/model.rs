@@ -1,9 +1,11 @@
 //! What stands in for the model: 80 ms of answer for 80 ms of sound, in lock-step (pure).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::converse::{Converse, Mark, Said};
 use super::input::AudioFault;
 use super::settings::Answer;
 use crate::audio::opus::{CodecError, OpusDecoder, OpusEncoder};
@@ -41,6 +43,8 @@ pub struct Frame {
     pub text: Option<&'static str>,
     /// 80 ms of sound as one Opus packet.
     pub packet: Vec<u8>,
+    /// What happened in it.
+    pub marks: Vec<Mark>,
 }
 
 /// What came of hearing a packet.
@@ -59,6 +63,7 @@ pub struct Model {
 
 enum Voice {
     Echo(Box<Echo>),
+    Converse(Box<Listener>),
     Silence { waiting_samples: usize, packet: Vec<u8> },
 }
 
@@ -71,10 +76,22 @@ struct Echo {
     piece: usize,
 }
 
+/// What converses, and what it has heard and not taken up yet.
+struct Listener {
+    decoder: OpusDecoder,
+    waiting: VecDeque<f32>,
+    converse: Converse,
+}
+
 impl Model {
-    /// A model that knows nothing yet.
-    pub fn new(answer: &Answer) -> Result<Self, CodecError> {
+    /// A model that knows nothing yet and takes `step` for a frame.
+    pub fn new(answer: &Answer, step: Duration) -> Result<Self, CodecError> {
         let voice = match answer {
+            Answer::Converse(manners) => Voice::Converse(Box::new(Listener {
+                decoder: OpusDecoder::new()?,
+                waiting: VecDeque::new(),
+                converse: Converse::new(*manners, step)?,
+            })),
             Answer::Silence => Voice::Silence { waiting_samples: 0, packet: silent_packet() },
             Answer::Echo { delay } => {
                 let frames = usize::try_from(delay.as_millis().div_ceil(FRAME_MS)).unwrap_or(usize::MAX);
@@ -92,6 +109,7 @@ impl Model {
         if packet.is_empty() {
             match &mut self.voice {
                 Voice::Echo(echo) => echo.waiting.extend(std::iter::repeat_n(0.0, EMPTY_PACKET_SAMPLES)),
+                Voice::Converse(listener) => listener.waiting.extend(std::iter::repeat_n(0.0, EMPTY_PACKET_SAMPLES)),
                 Voice::Silence { waiting_samples, .. } => *waiting_samples += EMPTY_PACKET_SAMPLES,
             }
             return Ok(Heard::Empty);
@@ -102,6 +120,10 @@ impl Model {
                 let samples = echo.decoder.decode(&packet).map_err(|_| AudioFault::BadPacket)?;
                 echo.waiting.extend(samples);
             }
+            Voice::Converse(listener) => {
+                let samples = listener.decoder.decode(&packet).map_err(|_| AudioFault::BadPacket)?;
+                listener.waiting.extend(samples);
+            }
             Voice::Silence { waiting_samples, .. } => *waiting_samples += packet.samples() as usize / 2,
         }
         Ok(Heard::Sound)
@@ -111,6 +133,7 @@ impl Model {
     pub fn has_frame(&self) -> bool {
         let samples = match &self.voice {
             Voice::Echo(echo) => echo.waiting.len(),
+            Voice::Converse(listener) => listener.waiting.len(),
             Voice::Silence { waiting_samples, .. } => *waiting_samples,
         };
         samples >= FRAME_SAMPLES
@@ -120,9 +143,10 @@ impl Model {
     pub fn step(&mut self) -> Result<Frame, AudioFault> {
         match &mut self.voice {
             Voice::Echo(echo) => echo.step(),
+            Voice::Converse(listener) => listener.step(),
             Voice::Silence { waiting_samples, packet } => {
                 *waiting_samples = waiting_samples.saturating_sub(FRAME_SAMPLES);
-                Ok(Frame { text: None, packet: packet.clone() })
+                Ok(Frame { text: None, packet: packet.clone(), marks: Vec::new() })
             }
         }
     }
@@ -140,19 +164,26 @@ impl Echo {
             piece
         });
         let packet = self.encoder.encode(&said).map_err(|_| AudioFault::BadPacket)?;
-        Ok(Frame { text, packet: packet.bytes().to_vec() })
+        Ok(Frame { text, packet: packet.bytes().to_vec(), marks: Vec::new() })
+    }
+}
+
+impl Listener {
+    fn step(&mut self) -> Result<Frame, AudioFault> {
+        let heard: Vec<f32> = self.waiting.drain(..FRAME_SAMPLES.min(self.waiting.len())).collect();
+        let Said { text, packet, marks } = self.converse.step(&heard).map_err(|_| AudioFault::BadPacket)?;
+        Ok(Frame { text, packet, marks })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::f32::consts::TAU;
-    use std::time::Duration;
 
     use super::*;
 
     fn echo(delay_ms: u64) -> Model {
-        Model::new(&Answer::Echo { delay: Duration::from_millis(delay_ms) }).unwrap()
+        Model::new(&Answer::Echo { delay: Duration::from_millis(delay_ms) }, Duration::ZERO).unwrap()
     }
 
     fn tone(frames: usize) -> Vec<Bytes> {
@@ -191,7 +222,7 @@ mod tests {
     fn every_duration_is_cut_again_into_frames() {
         for (packet, packets, frames) in [(vec![0xf8], 10, 2), (vec![0xfb, 0x04], 5, 5), (vec![0xfb, 0x06], 2, 3)] {
             for answer in [Answer::Silence, Answer::Echo { delay: Duration::ZERO }] {
-                let mut model = Model::new(&answer).unwrap();
+                let mut model = Model::new(&answer, Duration::ZERO).unwrap();
                 assert_eq!(say(&mut model, vec![Bytes::from(packet.clone()); packets]).len(), frames);
             }
         }
@@ -199,7 +230,7 @@ mod tests {
 
     #[test]
     fn an_empty_packet_is_ten_seconds() {
-        let mut model = Model::new(&Answer::Silence).unwrap();
+        let mut model = Model::new(&Answer::Silence, Duration::ZERO).unwrap();
         assert_eq!(model.hear(Bytes::new()), Ok(Heard::Empty));
         assert_eq!(say(&mut model, []).len(), 0);
         assert_eq!(say(&mut model, [Bytes::from_static(&[0xf8])]).len(), 125);
@@ -208,7 +239,7 @@ mod tests {
     #[test]
     fn a_packet_that_is_none_is_refused() {
         for answer in [Answer::Silence, Answer::Echo { delay: Duration::ZERO }] {
-            let mut model = Model::new(&answer).unwrap();
+            let mut model = Model::new(&answer, Duration::ZERO).unwrap();
             assert_eq!(model.hear(Bytes::from_static(&[0x6b])), Err(AudioFault::BadPacket));
         }
     }

@@ -21,8 +21,30 @@ pub enum Answer {
         /// From a sound's arrival to its return, in stream time.
         delay: Duration,
     },
+    /// It listens and answers, with a made voice and words of its own.
+    Converse(Manners),
     /// The same silent packet for every frame and no words; no codec is run, so one core serves hundreds of calls.
     Silence,
+}
+
+/// How a model that converses behaves. Delays are what a listener hears, if the server is in real time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manners {
+    /// From the caller's last sound to the answer's first; what is less than a frame, a step and a pause is made that.
+    pub answers_after: Duration,
+    /// How long an answer is.
+    pub speaks_for: Duration,
+    /// From the caller's first sound to the answer's last, when the caller cuts in.
+    pub stops_after: Duration,
+    /// After how much of the caller's speech it says something short, once.
+    pub backchannel_after: Option<Duration>,
+}
+
+impl Default for Manners {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self { answers_after: ms(560), speaks_for: ms(3_000), stops_after: ms(400), backchannel_after: None }
+    }
 }
 
 /// The simulated server's properties; the defaults are the figures that the real one showed.
