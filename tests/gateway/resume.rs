@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode
 
 use crate::{
     echo::is_whole,
-    house::{House, PATIENCE, quiet, speech},
+    house::{House, quiet, speech},
     refusals::{Answer as Knocked, Socket, bearer, close, event, knock},
 };
 
@@ -40,13 +40,7 @@ async fn come_back(house: &House, user: &str, token: &str) -> Knocked {
 }
 
 async fn detached(house: &House, count: f64) {
-    let mut look = tokio::time::interval(Duration::from_millis(5));
-    let waiting = async {
-        while house.metric("tandem_detached_sessions") != Some(count) {
-            look.tick().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.expect("the calls that wait are not as many as expected");
+    house.metric_until("tandem_detached_sessions", count).await;
 }
 
 async fn hang_up(mut socket: Socket) {
@@ -74,7 +68,7 @@ async fn a_caller_whose_connection_breaks_hears_the_assistant_go_on() {
         assert!(is_whole(&report.transcript), "{wire:?}: {}", report.transcript);
         assert_eq!(house.settle().await[0].state, SlotState::Free);
         assert_eq!(house.log().len(), 1, "the model server saw one call");
-        assert_eq!(house.metric("tandem_resume_total{result=\"resumed\"}"), Some(1.0));
+        house.metric_until("tandem_resume_total{result=\"resumed\"}", 1.0).await;
         assert_eq!(house.metric("tandem_admission_total{result=\"immediate\",reason=\"ok\"}"), Some(1.0));
         assert_eq!(house.metric("tandem_detached_sessions"), Some(0.0));
     }
@@ -118,8 +112,8 @@ async fn a_call_is_given_back_to_its_own_user_in_its_own_format_only() {
     for odd in ["", "x", &"A".repeat(43)] {
         assert_eq!(come_back(&house, "ann", odd).await.refusal(), (410, "resume_unknown".to_owned()), "{odd:?}");
     }
-    assert_eq!(house.metric("tandem_resume_total{result=\"unknown\"}"), Some(4.0));
-    assert_eq!(house.metric("tandem_resume_total{result=\"wrong_format\"}"), Some(1.0));
+    house.metric_until("tandem_resume_total{result=\"unknown\"}", 4.0).await;
+    house.metric_until("tandem_resume_total{result=\"wrong_format\"}", 1.0).await;
 }
 
 #[actix_web::test]
@@ -129,12 +123,12 @@ async fn a_socket_that_is_still_open_is_replaced() {
     let mut new = come_back(&house, "ann", &token).await.socket();
     event(&mut new, "session.resumed").await;
     assert_eq!(u16::from(close(&mut old).await.code), 4470);
-    assert_eq!(house.metric("tandem_resume_total{result=\"taken_over\"}"), Some(1.0));
+    house.metric_until("tandem_resume_total{result=\"taken_over\"}", 1.0).await;
     new.send(Message::text(r#"{"type":"ping","id":"still here"}"#)).await.unwrap();
     assert_eq!(event(&mut new, "pong").await["id"], "still here");
     hang_up(new).await;
     house.settle().await;
-    assert_eq!(house.metric("tandem_sessions_ended_total{protocol=\"native\",reason=\"client_left\"}"), Some(1.0));
+    house.metric_until("tandem_sessions_ended_total{protocol=\"native\",reason=\"client_left\"}", 1.0).await;
     assert_eq!(house.log().len(), 1);
 }
 
@@ -175,8 +169,8 @@ async fn who_comes_back_too_late_is_refused_and_nothing_is_left() {
     detached(&house, 0.0).await;
     let token = created["resume"]["token"].as_str().unwrap();
     assert_eq!(come_back(&house, "ann", token).await.refusal(), (410, "resume_unknown".to_owned()));
-    assert_eq!(house.metric("tandem_resume_total{result=\"abandoned\"}"), Some(1.0));
-    assert_eq!(house.metric("tandem_sessions_ended_total{protocol=\"native\",reason=\"client_lost\"}"), Some(1.0));
+    house.metric_until("tandem_resume_total{result=\"abandoned\"}", 1.0).await;
+    house.metric_until("tandem_sessions_ended_total{protocol=\"native\",reason=\"client_lost\"}", 1.0).await;
     assert_eq!(house.gateway.sessions(), 0);
     let (socket, _) = talking_for(&house, "ann", 1_000).await;
     hang_up(socket).await;
@@ -209,7 +203,7 @@ async fn a_shutdown_does_not_wait_longer_for_a_caller_who_is_away() {
     drop(socket);
     detached(&house, 1.0).await;
     assert_eq!(house.gateway.stop().await, 0);
-    assert_eq!(house.metric("tandem_sessions_ended_total{protocol=\"native\",reason=\"drained\"}"), Some(1.0));
+    house.metric_until("tandem_sessions_ended_total{protocol=\"native\",reason=\"drained\"}", 1.0).await;
 }
 
 #[actix_web::test]
@@ -220,5 +214,5 @@ async fn without_a_grace_nobody_is_waited_for() {
     event(&mut socket, "session.ready").await;
     drop(socket);
     assert_eq!(house.settle().await[0].state, SlotState::Free);
-    assert_eq!(house.metric("tandem_sessions_ended_total{protocol=\"native\",reason=\"client_lost\"}"), Some(1.0));
+    house.metric_until("tandem_sessions_ended_total{protocol=\"native\",reason=\"client_lost\"}", 1.0).await;
 }

@@ -141,5 +141,5 @@ async fn who_does_not_read_on_is_too_slow_and_is_told() {
     }
     let last = caller.heard;
     assert_eq!((last.ending.as_deref(), last.close_code), (Some("too_slow"), Some(4469)), "{last:?}");
-    assert_eq!(house.metric("tandem_sessions_ended_total{protocol=\"native\",reason=\"too_slow\"}"), Some(1.0));
+    house.metric_until("tandem_sessions_ended_total{protocol=\"native\",reason=\"too_slow\"}", 1.0).await;
 }
