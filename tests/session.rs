@@ -19,6 +19,8 @@ use tandem::{
 
 #[path = "session/detached.rs"]
 mod detached;
+#[path = "session/flight.rs"]
+mod flight;
 #[path = "session/lag.rs"]
 mod lag;
 #[path = "session/pace.rs"]
@@ -512,7 +514,10 @@ fn line(effect: Effect) -> Option<String> {
         Effect::SendClient(ClientOutput::Ping) => "ping".into(),
         Effect::SendClient(ClientOutput::Event(event)) => match event {
             ServerEvent::Created { .. } => "created".into(),
-            ServerEvent::Resumed { missed_audio_ms, .. } => format!("resumed {missed_audio_ms}"),
+            ServerEvent::Resumed { missed_audio_ms, repeats_from_ms, .. } => match repeats_from_ms {
+                Some(from_ms) => format!("resumed {missed_audio_ms} from {from_ms}"),
+                None => format!("resumed {missed_audio_ms}"),
+            },
             ServerEvent::Connecting { .. } => "connecting".into(),
             ServerEvent::Ready { .. } => "ready".into(),
             ServerEvent::Transcript(delta) => format!("transcript {}", delta.text),

@@ -9,6 +9,7 @@
 //!   the oldest first, and nothing is replayed.
 //! - `outstanding`, fed less received, never exceeds its limit: at the limit everything is held, the oldest caller audio
 //!   is dropped, all that waits in one cut, and no silence is made until the server has caught up.
+//! - A server that loses frames for good is not held for ever: see [`probe`].
 //! - Where SILK or hybrid speech goes on behind a long cut that no fill covers, [`OpusPacket::glue_20ms`] takes the place
 //!   of its last 20 ms: bare, up to 8 % of such joins begin with a click or a pop (95 joins of each mode, decoded).
 //! - The caller's clock may run up to 500 ppm fast or slow: a packet is dropped or filled now and then, nothing adds up.
@@ -16,11 +17,14 @@
 //! **Invariant:** the position (audio fed, or forgiven because the server could not take it) stays between real time less
 //! the jitter allowance and real time plus the lead.
 
+mod probe;
+
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
 
+use self::probe::Probe;
 use super::packet::OpusPacket;
 
 /// How a [`Pacer`] behaves.
@@ -105,6 +109,7 @@ pub struct Pacer {
     cut: Cut,
     /// The glue of the next packet was fed.
     glued: bool,
+    probe: Probe,
     shed: Shed,
 }
 
@@ -148,6 +153,7 @@ impl Pacer {
             late: None,
             cut: Cut::default(),
             glued: false,
+            probe: Probe::new(now),
             shed: Shed::default(),
         }
     }
@@ -155,6 +161,7 @@ impl Pacer {
     /// Goes on after the clock stood still: that time is not made up for, and nothing from before it is fed.
     pub fn restart(&mut self, now: Instant) {
         self.position = self.due(now);
+        self.probe.restart(now);
         while !self.queue.is_empty() {
             self.shed_front();
         }
@@ -175,7 +182,12 @@ impl Pacer {
     }
 
     /// The server answered with so much audio.
-    pub fn received(&mut self, duration: Duration) {
+    pub fn received(&mut self, duration: Duration, now: Instant) {
+        self.settle(duration);
+        self.probe.answered(self.outstanding, now);
+    }
+
+    fn settle(&mut self, duration: Duration) {
         self.outstanding = self.outstanding.saturating_sub(duration);
         if self.outstanding <= self.settings.outstanding_resume {
             self.recovering = false;
@@ -184,17 +196,23 @@ impl Pacer {
 
     /// So much of what was fed will never be answered: it was dropped on its way to the server.
     pub fn lost(&mut self, duration: Duration) {
-        self.received(duration);
+        self.settle(duration);
     }
 
     /// The next thing to feed now; to be asked until there is none.
     pub fn poll(&mut self, now: Instant) -> Option<Fed> {
         // Live audio has come for a while: nothing of the gap is still on its way.
         self.late = self.late.filter(|late| now < late.until);
+        if let Some(lost) = self.probe.written_off(now) {
+            self.lost(lost);
+        }
         if let Some(duration) = self.next_duration() {
             let held = self.is_held(duration);
             self.recovering |= held;
-            if !self.glued && (held || self.due(now) < self.feeds_at(duration)) {
+            if held && !self.glued {
+                return self.ask(now);
+            }
+            if !self.glued && self.due(now) < self.feeds_at(duration) {
                 return None;
             }
             return self.feed_caller();
@@ -210,11 +228,24 @@ impl Pacer {
             // Silence is shortened to nothing: this time is never made up for.
             self.position = due - self.settings.jitter;
             self.late = None;
-            return None;
+            return self.ask(now);
         }
         self.filled += packet.duration();
         self.late = None;
         Some(self.feed_synthetic(packet))
+    }
+
+    /// One frame for a server that is not fed, to see whether it will ever answer what it owes.
+    fn ask(&mut self, now: Instant) -> Option<Fed> {
+        if !self.probe.is_due(now) {
+            return None;
+        }
+        self.probe.asked(self.outstanding);
+        let position = self.position;
+        let fed = self.feed_synthetic(OpusPacket::silence_80ms());
+        // It stands for time that was forgiven.
+        self.position = position.max(self.position.min(self.due(now)));
+        Some(fed)
     }
 
     /// The audio that waits longest, or the glue in front of it.
@@ -249,13 +280,17 @@ impl Pacer {
     /// When [`Pacer::poll`] has something without further input, at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         let at = match self.next_duration() {
-            Some(duration) if self.is_held(duration) => return None,
+            Some(duration) if self.is_held(duration) => return self.probe.deadline(),
             Some(duration) => self.anchor + self.feeds_at(duration),
-            None if self.recovering => return None,
-            // A nanosecond later, for a gap that is longer than the allowance.
-            None => self.anchor + self.position + self.settings.jitter + Duration::from_nanos(1),
+            None if self.recovering => return self.probe.deadline().map(|at| at.max(self.fills_at())),
+            None => self.fills_at(),
         };
         Some(self.late.map_or(at, |late| at.min(late.until)))
+    }
+
+    /// When silence is due. A nanosecond later, for a gap that is longer than the allowance.
+    fn fills_at(&self) -> Instant {
+        self.anchor + self.position + self.settings.jitter + Duration::from_nanos(1)
     }
 
     /// What was dropped since the last time this was asked.
@@ -367,6 +402,8 @@ mod tests {
         busy_until: Duration,
         fed: Duration,
         synthetic: Duration,
+        /// Frames that the server loses from now on.
+        swallows: u32,
         glue: u32,
         last_caller: u8,
         worst_lag: Duration,
@@ -386,6 +423,7 @@ mod tests {
                 busy_until: Duration::ZERO,
                 fed: Duration::ZERO,
                 synthetic: Duration::ZERO,
+                swallows: 0,
                 glue: 0,
                 last_caller: 0,
                 worst_lag: Duration::ZERO,
@@ -428,7 +466,7 @@ mod tests {
                 self.inside += packet.duration();
             }
             assert!(!glued, "the glue has its speech right behind it");
-            assert!(self.pacer.outstanding() <= Duration::from_millis(400), "{:?}", self.pacer.outstanding());
+            assert!(self.pacer.outstanding() <= Duration::from_millis(480), "{:?}", self.pacer.outstanding());
         }
 
         /// One millisecond: the server works, the pacer is asked when it wants to be.
@@ -437,8 +475,12 @@ mod tests {
             let frame = Duration::from_millis(80);
             if self.inside >= frame && self.now >= self.busy_until && self.now >= self.stalled_until {
                 self.inside -= frame;
+                if self.swallows > 0 {
+                    self.swallows -= 1;
+                    return;
+                }
                 self.busy_until = self.now + self.step;
-                self.pacer.received(frame);
+                self.pacer.received(frame, self.start + self.now);
                 self.turn();
             }
             if self.pacer.deadline().is_some_and(|at| at <= self.start + self.now) {
@@ -579,6 +621,55 @@ mod tests {
         assert!(during.duration <= Duration::from_millis(600), "only what the stall itself cost: {during:?}");
         line.speak(Duration::from_secs(2));
         assert_eq!(line.pacer.take_shed(), Shed::default(), "live again");
+    }
+
+    #[test]
+    fn a_server_that_swallows_frames_is_fed_again() {
+        for (frames, mute) in [(5, false), (4, true), (3, true), (2, true)] {
+            let mut line = Line::new(40);
+            line.speak(Duration::from_secs(2));
+            line.swallows = frames;
+            let then = |line: &mut Line, seconds| match mute {
+                true => line.pass(Duration::from_secs(seconds)),
+                false => line.speak(Duration::from_secs(seconds)),
+            };
+            then(&mut line, 8);
+            let fed = line.fed;
+            then(&mut line, 10);
+            let made = line.fed - fed;
+            assert!(made.abs_diff(Duration::from_secs(10)) <= Duration::from_millis(160), "{frames}, {mute}: {made:?}");
+            assert!(line.pacer.outstanding() <= Duration::from_millis(320), "{:?}", line.pacer.outstanding());
+        }
+    }
+
+    #[test]
+    fn a_server_that_only_stalls_is_asked_and_believed() {
+        for stall in [4, 6, 9] {
+            let mut line = Line::new(60);
+            line.speak(Duration::from_secs(2));
+            line.stalled_until = line.now + Duration::from_secs(stall);
+            line.speak(Duration::from_secs(stall) - TWENTY);
+            assert_eq!(line.pacer.outstanding(), line.inside, "nothing is written off");
+            assert!(line.inside >= Duration::from_millis(460), "it was asked: {:?}", line.inside);
+            for _ in 0..250 {
+                line.speak(TWENTY);
+                assert_eq!(line.pacer.outstanding(), line.inside, "nor afterwards");
+            }
+            assert!(line.inside <= Duration::from_millis(160), "{:?}", line.inside);
+        }
+    }
+
+    #[test]
+    fn no_server_that_is_merely_slow_is_mistaken() {
+        for step_ms in [84, 89, 100, 400, 1_600, 2_900] {
+            let mut line = Line::new(step_ms);
+            line.speak(Duration::from_secs(120));
+            assert_eq!(line.pacer.outstanding(), line.inside, "{step_ms}");
+            assert!(line.worst_lag <= Duration::from_millis(420), "{step_ms}: {:?}", line.worst_lag);
+        }
+        let mut line = Line::new(3_500);
+        line.speak(Duration::from_secs(120));
+        assert!(line.inside <= Duration::from_millis(480 + 1_200), "written off at most twice: {:?}", line.inside);
     }
 
     #[test]

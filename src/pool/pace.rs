@@ -87,7 +87,7 @@ impl Pace {
         was_slow != self.is_slow()
     }
 
-    /// A call begins or ends: what it does not measure gets no second try before another pause.
+    /// A call ends: one that did not measure anything is no reason for a second try before another pause.
     pub(super) fn rest(&mut self, now: Instant) {
         if let Some(slow) = &mut self.slow {
             slow.rests_until = now + slow.pause;

@@ -71,6 +71,10 @@ pub enum ServerEvent {
         session_id: String,
         /// Audio of the assistant that was dropped meanwhile, in milliseconds.
         missed_audio_ms: u64,
+        /// From this position on the transcript is said again, because it may not have arrived: what the client has of it
+        /// (pieces with this `audio_ms` or a later one) is to be forgotten.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repeats_from_ms: Option<u64>,
         /// How to come back the next time: a token is good once.
         resume: ResumeTerms,
     },
@@ -323,7 +327,7 @@ mod tests {
     #[test]
     fn tokens_do_not_print() {
         let resume = ResumeTerms { token: "secret".into(), grace_ms: 5 };
-        let event = ServerEvent::Resumed { session_id: "s".into(), missed_audio_ms: 0, resume };
+        let event = ServerEvent::Resumed { session_id: "s".into(), missed_audio_ms: 0, repeats_from_ms: None, resume };
         assert!(!format!("{event:?}").contains("secret"));
         assert!(encode_server(&event).contains("secret"));
     }

@@ -136,11 +136,9 @@ impl SessionActor {
                     tracing::trace!("message for a caller's leg that is gone");
                 }
             }
-            Effect::CloseClient(ending) => {
-                if let Some(leg) = &self.client {
-                    leg.close(ending);
-                }
-            }
+            // A mark that finds no room is confirmed with the next one.
+            Effect::MarkClient(mark) => drop(self.client.as_ref().map(|leg| leg.mark(mark))),
+            Effect::CloseClient(ending) => drop(self.client.as_ref().map(|leg| leg.close(ending))),
             Effect::LetClientGo => {
                 self.client_leg += 1;
                 // Its network may only be slow: then it hears that it can come back.

@@ -43,3 +43,9 @@ fn a_delayed_sound_is_found_and_another_one_is_not() {
     let other: Vec<f32> = (0..RATE_HZ).map(|n| ((n * n / 511) as f32 * 0.71).sin()).collect();
     assert!(delay_of(&said, &other, Duration::from_millis(200)).1 < 0.5);
 }
+
+/// Whether this is the simulated server's one sentence, over and over, without a gap.
+pub fn is_whole(words: &str) -> bool {
+    let words = words.as_bytes();
+    (40..100).any(|period| words.len() > period + 10 && words[period..] == words[..words.len() - period])
+}

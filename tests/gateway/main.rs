@@ -11,5 +11,6 @@ mod house;
 mod odd_servers;
 mod refusals;
 mod resume;
+mod slow_callers;
 mod slowness;
 mod turns;

@@ -14,6 +14,7 @@ use tandem::{
 use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 use crate::{
+    echo::is_whole,
     house::{House, PATIENCE, quiet, speech},
     refusals::{Answer as Knocked, Socket, bearer, close, event, knock},
 };
@@ -70,6 +71,7 @@ async fn a_caller_whose_connection_breaks_hears_the_assistant_go_on() {
         assert!(report.went_well(), "{wire:?}: {report:?}");
         assert_eq!((report.resumes, report.ending), (1, Some(Ending::ClientLeft)), "{wire:?}: {report:?}");
         assert!(report.received_seconds > 2.0, "{wire:?}: {report:?}");
+        assert!(is_whole(&report.transcript), "{wire:?}: {}", report.transcript);
         assert_eq!(house.settle().await[0].state, SlotState::Free);
         assert_eq!(house.log().len(), 1, "the model server saw one call");
         assert_eq!(house.metric("tandem_resume_total{result=\"resumed\"}"), Some(1.0));

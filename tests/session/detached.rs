@@ -90,6 +90,45 @@ fn who_comes_back_gets_the_words_first_and_then_the_newest_audio() {
     assert!(last_word < first_audio, "{sent:?}");
 }
 
+/// What the caller was told since the last look, without the audio.
+fn told(call: &Call) -> Vec<&str> {
+    let silent = ["->", "MarkClient", "Attached", "Second", "Pace", "FirstAudio"];
+    call.effects.iter().map(String::as_str).filter(|line| !silent.iter().any(|other| line.starts_with(other))).collect()
+}
+
+#[test]
+fn words_that_may_not_have_arrived_are_said_again() {
+    let mut call = talking();
+    call.client(ClientInput::Confirmed(0));
+    for n in 0..8 {
+        word(&mut call, &format!(" w{n}"));
+        call.client(ClientInput::Audio(frame()));
+        call.now += FRAME;
+    }
+    call.client(ClientInput::Confirmed(1));
+    call.client(BROKEN);
+    word(&mut call, " w8");
+    come_back(&mut call);
+    let again = [
+        "resumed 0 from 240",
+        "transcript  w3",
+        "transcript  w4",
+        "transcript  w5",
+        "transcript  w6",
+        "transcript  w7",
+        "transcript  w8",
+    ];
+    assert_eq!(told(&call), again);
+    come_back(&mut call);
+    assert_eq!(told(&call), again, "nor did they arrive there");
+    call.pass(8, FRAME, |call| {
+        call.client(ClientInput::Audio(frame()));
+    });
+    call.expect("MarkClient(1)").client(ClientInput::Confirmed(1));
+    come_back(&mut call);
+    assert_eq!(told(&call), ["resumed 0"]);
+}
+
 #[test]
 fn sound_that_is_old_by_now_is_not_played() {
     let mut call = talking();
@@ -151,6 +190,16 @@ fn the_time_that_a_caller_was_away_is_not_made_up_for() {
     call.client(ClientInput::Audio(frame()));
     let fed = call.effects.iter().filter(|effect| *effect == "-> upstream audio").count();
     assert!((1..=2).contains(&fed), "its own packet, and the glue: {:?}", call.effects);
+}
+
+#[test]
+fn a_server_whose_clock_stood_still_is_not_found_slow() {
+    let mut call = talking();
+    talk(&mut call, 20).expect("Pace { slow: false");
+    call.client(BROKEN);
+    call.advance(SECOND * 19).refuse("Pace");
+    come_back(&mut call);
+    talk(&mut call, 40).refuse("Pace { slow: true").refuse("degraded").expect("Pace { slow: false");
 }
 
 #[test]

@@ -29,6 +29,7 @@ const BURST_SECONDS: u32 = 10;
 
 enum Command {
     Say(ClientOutput),
+    Mark(u32),
     Close(Ending),
 }
 
@@ -45,6 +46,11 @@ impl ClientHandle {
     /// Hands one message over. `false` means that the leg had no credit, or is gone.
     pub fn say(&self, output: ClientOutput) -> bool {
         self.commands.try_send(Command::Say(output)).is_ok()
+    }
+
+    /// Marks this place of the stream with a ping. `false` means that the leg is busy, or gone.
+    pub fn mark(&self, mark: u32) -> bool {
+        self.commands.try_send(Command::Mark(mark)).is_ok()
     }
 
     /// Closes the socket after everything that was said.
@@ -85,8 +91,8 @@ pub struct Jack {
 
 /// A leg without a socket. A jack that is dropped ends it.
 pub fn line() -> (Line, Jack) {
-    // One more than the credit, so that a close always has room.
-    let (commands, commands_rx) = mpsc::channel(LEG_CREDIT + 1);
+    // Each message may have a mark behind it, and a close always has room.
+    let (commands, commands_rx) = mpsc::channel(2 * LEG_CREDIT + 1);
     let (written, written_rx) = mpsc::channel(LEG_CREDIT + 1);
     let (heard, heard_rx) = mpsc::channel(READ_AHEAD);
     let (alive, alive_rx) = oneshot::channel();
@@ -202,7 +208,7 @@ fn listen(
                 let _ = pongs.try_send(payload);
                 vec![ClientInput::Alive]
             }
-            Ok(AggregatedMessage::Pong(payload)) if pace.allows(payload.len()) => vec![ClientInput::Alive],
+            Ok(AggregatedMessage::Pong(payload)) if pace.allows(payload.len()) => vec![pong(&payload)],
             Ok(AggregatedMessage::Ping(_) | AggregatedMessage::Pong(_)) => vec![too_fast()],
             Ok(AggregatedMessage::Close(_)) => vec![ClientInput::Closed { clean: true }],
             Err(error) => vec![broken(&error)],
@@ -210,6 +216,12 @@ fn listen(
         stream::iter(pace.sound(inputs))
     });
     heard.chain(stream::once(async { ClientInput::Closed { clean: false } }))
+}
+
+/// A pong has the payload of its ping: a mark, or nothing.
+fn pong(payload: &Bytes) -> ClientInput {
+    <[u8; 4]>::try_from(&payload[..])
+        .map_or(ClientInput::Alive, |bytes| ClientInput::Confirmed(u32::from_be_bytes(bytes)))
 }
 
 fn too_fast() -> ClientInput {
@@ -253,6 +265,11 @@ async fn write(
                 }
                 // A session that has ended still has a close frame to be written.
                 let _ = written.send(()).await;
+            }
+            Some(Command::Mark(mark)) => {
+                if session.ping(&mark.to_be_bytes()).await.is_err() {
+                    return;
+                }
             }
             Some(Command::Close(ending)) => {
                 let row = ending.row();

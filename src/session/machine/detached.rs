@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Direction, Dropped, Effect, Machine, Note,
+    flight::Flight,
     state::{Phase, millis},
 };
 use crate::protocol::{
@@ -79,10 +80,16 @@ impl Machine {
             self.limits.client_queue.saturating_sub(now.saturating_duration_since(away.sounded_at))
         });
         let dropped = self.to_client.reconnect(fresh);
+        let words = self.flight.unconfirmed_words();
+        let repeats_from_ms = words.first().map(|delta| delta.audio_ms);
+        for delta in words.into_iter().rev() {
+            self.to_client.push_front(super::ClientOutput::Event(ServerEvent::Transcript(delta)));
+        }
+        self.flight = Flight::new(self.limits.client_queue);
         let missed = dropped.duration + away.map_or(Duration::ZERO, |away| away.missed);
         self.note_dropped(Direction::Down, super::DropReason::Backlog, dropped);
         let session_id = self.terms.session_id.clone();
-        let event = ServerEvent::Resumed { session_id, missed_audio_ms: millis(missed), resume };
+        let event = ServerEvent::Resumed { session_id, missed_audio_ms: millis(missed), repeats_from_ms, resume };
         self.to_client.push_front(super::ClientOutput::Event(event));
         self.watch.attached(away.map(|away| away.since), &self.limits, now);
         if away.is_some_and(|away| away.clock_stopped) {

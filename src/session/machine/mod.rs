@@ -16,6 +16,7 @@
 
 mod detached;
 mod ears;
+mod flight;
 mod lag;
 mod outbox;
 mod smoother;
@@ -135,6 +136,8 @@ pub enum ClientInput {
     Event(ClientEvent),
     /// A sign of life: a pong, or a ping of the caller's own.
     Alive,
+    /// Everything up to this mark has arrived.
+    Confirmed(u32),
     /// One message was written.
     Writable,
     /// Something was not understood; the call goes on for a while.
@@ -274,6 +277,8 @@ pub enum Effect {
     SendUpstream(OpusPacket),
     /// Write one message to the caller.
     SendClient(ClientOutput),
+    /// Ask the caller to confirm everything up to here; takes no credit.
+    MarkClient(u32),
     /// Close the caller's socket with this ending's code and sentence.
     CloseClient(Ending),
     /// Drop the caller's leg: whatever it says from now on is no input.

@@ -63,6 +63,15 @@ impl<T> Outbox<T> {
         dropped
     }
 
+    /// Drops the oldest audio until what waits is within this bound, but not the newest packet.
+    pub fn shorten(&mut self, bound: Duration) -> Dropped {
+        let mut dropped = Dropped::default();
+        while self.audio > bound && self.audio_items() > 1 {
+            dropped += self.drop_oldest_audio();
+        }
+        dropped
+    }
+
     /// Drops the audio that has waited longest, if any waits.
     pub fn drop_oldest_audio(&mut self) -> Dropped {
         let oldest = self.items.iter().position(|(_, audio)| audio.is_some());
@@ -118,9 +127,11 @@ impl<T> Outbox<T> {
 
     /// The length of the oldest audio that waits for anything but the leg's credit.
     pub fn next_audio(&self) -> Option<Duration> {
-        if self.credit == 0 {
-            return None;
-        }
+        self.oldest_audio().filter(|_| self.credit > 0)
+    }
+
+    /// The length of the oldest audio.
+    pub fn oldest_audio(&self) -> Option<Duration> {
         self.items.iter().find_map(|(_, audio)| *audio)
     }
 

@@ -7,7 +7,8 @@ use std::{
 
 use super::{
     ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Limits, Note, Outbox, Terms,
-    UpstreamInput, detached::Detached, ears::Ears, lag::LagGuard, smoother::Smoother, upstream::Upstream, watch::Watch,
+    UpstreamInput, detached::Detached, ears::Ears, flight::Flight, lag::LagGuard, smoother::Smoother,
+    upstream::Upstream, watch::Watch,
 };
 use crate::{
     audio::{
@@ -69,6 +70,7 @@ pub struct Machine {
     pub(super) pacer: Option<Pacer>,
     pub(super) lag: Option<LagGuard>,
     pub(super) smoother: Smoother,
+    pub(super) flight: Flight,
     pub(super) effects: VecDeque<Effect>,
     pub(super) transcript: Transcript,
     pub(super) ears: Ears,
@@ -98,6 +100,7 @@ impl Machine {
             to_upstream: Outbox::new(limits.upstream_queue),
             pacer: None,
             lag: None,
+            flight: Flight::new(limits.client_queue),
             smoother: Smoother::new(terms.player_lead, now),
             effects: VecDeque::new(),
             transcript: Transcript::default(),
@@ -179,6 +182,7 @@ impl Machine {
             ClientInput::Event(ClientEvent::End {}) => self.end(Ending::ClientLeft, now),
             ClientInput::Event(ClientEvent::Ping { id }) => self.say(ServerEvent::Pong { id }, now),
             ClientInput::Alive => {}
+            ClientInput::Confirmed(mark) => self.confirm(mark),
             ClientInput::Writable => self.to_client.writable(now),
             ClientInput::Complaint(complaint) => self.complain(complaint, now),
             ClientInput::Bad(complaint) => {
@@ -298,12 +302,13 @@ impl Machine {
             if let ClientOutput::Audio(packet) = &output {
                 self.ears.hear_assistant(packet, now);
             }
-            self.effects.push_back(Effect::SendClient(output));
+            self.depart(output, duration);
         }
         while let Some(packet) = self.next_for_upstream(now) {
             self.effects.push_back(Effect::SendUpstream(packet));
         }
         self.to_client.note_blocked(now);
+        self.note_held(now);
         self.to_upstream.note_blocked(now);
         if let Phase::Closing { ending, .. } = self.phase {
             if !self.client_open {
@@ -317,7 +322,7 @@ impl Machine {
 
     /// How much audio may leave for the caller now. A call that ends has no time left to spread it.
     fn room_for_caller(&self, now: Instant) -> Duration {
-        if self.is_ending() { Duration::MAX } else { self.smoother.room(now) }
+        if self.is_ending() { Duration::MAX } else { self.smoother.room(now).min(self.flight.room()) }
     }
 
     /// Lets go of both legs, whatever they are doing.

@@ -159,7 +159,7 @@ impl Machine {
         self.sounded(now);
         self.upstream.receive(duration, now);
         if let Some(pacer) = &mut self.pacer {
-            pacer.received(duration);
+            pacer.received(duration, now);
             if let Some(lag) = &mut self.lag {
                 lag.received(duration, pacer.owed(now));
             }
@@ -173,6 +173,7 @@ impl Machine {
         let mut dropped = self.shorten_silence(now);
         dropped += self.to_client.push_audio(ClientOutput::Audio(packet), duration, now);
         self.note_dropped(Direction::Down, DropReason::Backlog, dropped);
+        self.shed_for_caller();
     }
 
     /// What a burst left waiting would be delay for the rest of the call: it is given up where nobody speaks.

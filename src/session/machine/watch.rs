@@ -154,6 +154,7 @@ impl Machine {
             self.idle_end().filter(|_| here).map(|at| (at, Ending::IdleTimeout)),
             watch.drain_by.map(|at| (at, Ending::Drained)),
             self.to_client.blocked_since().filter(|_| here).map(|at| (at + limits.too_slow_after, Ending::TooSlow)),
+            self.flight.held_since().filter(|_| here).map(|at| (at + limits.too_slow_after, Ending::TooSlow)),
             self.to_upstream.blocked_since().map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
             self.upstream
                 .owing_since()

@@ -1,5 +1,6 @@
 //! The caller's ear: what comes over the wire, understood, decoded and noted in the report.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +26,9 @@ const MAX_RECORDED_SAMPLES: usize = 65 * 60 * SAMPLE_RATE_HZ as usize;
 /// The longest transcript that is kept, in bytes.
 const MAX_TRANSCRIPT_BYTES: usize = 1024 * 1024;
 
+/// Pieces of the transcript that can be said again, at most.
+const MAX_POSITIONS: usize = 1024;
+
 /// What a message meant for the course of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
@@ -48,6 +52,8 @@ pub(super) struct Ear {
     dialled: Instant,
     ready: Option<Instant>,
     received: Duration,
+    /// Where in the transcript the last pieces begin, and their positions in the audio, in milliseconds.
+    positions: VecDeque<(u64, usize)>,
     events: Option<mpsc::Sender<CallEvent>>,
     /// What is known of the call so far.
     pub(super) report: CallReport,
@@ -94,6 +100,7 @@ impl Ear {
             dialled,
             ready: None,
             received: Duration::ZERO,
+            positions: VecDeque::new(),
             events,
             report: CallReport::default(),
             ended: None,
@@ -156,7 +163,8 @@ impl Ear {
                 self.report.session_id = Some(session_id.clone());
                 self.tell(CallEvent::Created { session_id });
             }
-            ServerEvent::Resumed { missed_audio_ms, resume, .. } => {
+            ServerEvent::Resumed { missed_audio_ms, repeats_from_ms, resume, .. } => {
+                self.forget_words(repeats_from_ms);
                 self.resume = Some(resume);
                 self.report.resumes += 1;
                 self.tell(CallEvent::Resumed { missed_audio_ms });
@@ -277,7 +285,21 @@ impl Ear {
         }
     }
 
+    /// What is said again from this position on is not kept twice.
+    fn forget_words(&mut self, from_ms: Option<u64>) {
+        if let Some(from_ms) = from_ms
+            && let Some(first) = self.positions.iter().position(|(audio_ms, _)| *audio_ms >= from_ms)
+        {
+            self.report.transcript.truncate(self.positions[first].1);
+            self.positions.truncate(first);
+        }
+    }
+
     fn note_words(&mut self, text: String, audio_ms: u64) {
+        self.positions.push_back((audio_ms, self.report.transcript.len()));
+        if self.positions.len() > MAX_POSITIONS {
+            self.positions.pop_front();
+        }
         if self.report.transcript.len() + text.len() <= MAX_TRANSCRIPT_BYTES {
             self.report.transcript.push_str(&text);
         }
