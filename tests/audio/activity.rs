@@ -109,6 +109,12 @@ fn a_pause_belongs_to_speech_if_it_is_short() {
 }
 
 #[test]
+fn a_syllable_is_speech_and_a_grunt_is_not() {
+    assert_spoken(&heard(&sound(3_000, &[1_000..1_080], 0.0)), &[]);
+    assert_spoken(&heard(&sound(3_000, &[1_000..1_240], 0.0)), &[1_000..1_240]);
+}
+
+#[test]
 fn noise_clicks_and_steady_tones_are_no_speech() {
     assert_spoken(&heard(&sound(10_000, &[], 0.03)), &[]);
     assert_spoken(&heard(&sound(10_000, &[], 0.3)), &[]);

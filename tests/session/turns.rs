@@ -82,6 +82,17 @@ fn a_caller_who_listens_is_not_hung_up_and_has_the_whole_warning_afterwards() {
 }
 
 #[test]
+fn a_call_does_not_end_in_the_middle_of_a_sentence() {
+    let mut call = Call::under(minute(), false);
+    call.stay(51 * SECOND).expect("expiring Idle 10000");
+    call.pass(15, SECOND, |call| {
+        call.client(ClientInput::Alive);
+        call.up(UpstreamInput::Text(TextPiece::new(" word")));
+    });
+    call.refuse("ended").stay(3 * SECOND).expect("ended idle_timeout");
+}
+
+#[test]
 fn an_assistant_that_speaks_up_now_and_then_does_not_keep_a_call() {
     let mut call = Call::under(minute(), false);
     let mut seen = Vec::new();
