@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::{
     Direction, Dropped, Effect, Machine, Note,
-    flight::Flight,
     state::{Phase, millis},
 };
 use crate::protocol::{
@@ -85,7 +84,7 @@ impl Machine {
         for delta in words.into_iter().rev() {
             self.to_client.push_front(super::ClientOutput::Event(ServerEvent::Transcript(delta)));
         }
-        self.flight = Flight::new(self.limits.client_queue);
+        self.flight.renew(self.limits.client_queue);
         let missed = dropped.duration + away.map_or(Duration::ZERO, |away| away.missed);
         self.note_dropped(Direction::Down, super::DropReason::Backlog, dropped);
         let session_id = self.terms.session_id.clone();
