@@ -50,9 +50,14 @@ impl Machine {
         self.detached.map(|away| away.until)
     }
 
+    /// Whether the call waits for a caller who is lost now.
+    pub(super) fn can_wait(&self) -> bool {
+        self.phase == Phase::Streaming && self.terms.resume.is_some() && !self.is_detached()
+    }
+
     /// The caller's connection broke or fell silent: the call waits for it, or ends.
     pub(super) fn lose_client(&mut self, now: Instant) {
-        if self.phase != Phase::Streaming || self.terms.resume.is_none() || self.is_detached() {
+        if !self.can_wait() {
             self.end(Ending::ClientLost, now);
             return;
         }
