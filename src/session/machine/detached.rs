@@ -36,7 +36,7 @@ impl Machine {
     }
 
     /// Whether the caller is away and may come back.
-    pub(super) fn is_detached(&self) -> bool {
+    pub fn is_detached(&self) -> bool {
         self.detached.is_some()
     }
 
