@@ -195,9 +195,8 @@ impl Machine {
         if let Some(text) = self.transcript.push(&piece.expose()) {
             let audio_ms = millis(self.upstream.received);
             let event = ServerEvent::Transcript(TranscriptDelta { text, audio_ms });
-            // At one piece a frame a caller who does not read is too slow long before: this is a server that floods.
             if self.to_client.push(ClientOutput::Event(event), now).is_err() {
-                self.end(self.full_queue(Ending::UpstreamLost), now);
+                self.end(self.full_of_words(now), now);
             }
         }
     }
