@@ -17,6 +17,9 @@ use crate::protocol::{
 /// The longest that a model is fed for a caller who is away.
 const LAST_SENTENCE: Duration = Duration::from_secs(5);
 
+/// So much longer the clock runs to complete a frame: half of one would join the first words of the caller who is back.
+const LAST_FRAME: Duration = Duration::from_secs(1);
+
 /// Since when the caller is away, and what it misses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Detached {
@@ -125,8 +128,10 @@ impl Machine {
     /// Stops the model's clock once the assistant has said its sentence to a caller who is away.
     pub(super) fn stop_clock(&mut self, now: Instant) {
         let silent_at = self.ears.wordless_at();
+        let part = self.upstream.is_mid_frame() || self.to_upstream.oldest_audio().is_some();
         if let Some(away) = &mut self.detached {
-            away.clock_stopped |= now >= silent_at.min(away.since + LAST_SENTENCE);
+            let at = silent_at.min(away.since + LAST_SENTENCE).max(away.since);
+            away.clock_stopped |= now >= at && (!part || now >= at + LAST_FRAME);
         }
     }
 
