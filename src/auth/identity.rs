@@ -96,6 +96,8 @@ mod tests {
         assert_eq!(user.pseudonym(), UserId::new("ada@example.org").unwrap().pseudonym());
         assert_ne!(user.pseudonym(), UserId::new("bob@example.org").unwrap().pseudonym());
         assert_eq!(user.pseudonym().len(), 14);
+        assert_ne!(user.hash(), UserId::new("bob@example.org").unwrap().hash());
+        assert_eq!(user.pseudonym()[2..4], format!("{:02x}", user.hash()[0]), "a part of the whole hash");
         assert!(!format!("{identity:?}").contains("ada"));
     }
 

@@ -439,6 +439,12 @@ mod tests {
             drop(jack);
             assert!(busy.send(IsGone).await.unwrap(), "so that the call refuses it when it gets to it");
         }
+        // Users whose pseudonyms are the same are not the same.
+        let mut like_a = A;
+        like_a[31] += 1;
+        let (line, _jack) = crate::session::leg::client::line();
+        assert_eq!(board.resume(&token, like_a, offer.format, line).await, Err(NoResume::Unknown));
+        assert!(board.take_seat(like_a).is_ok());
         drop(seat);
         let (line, _jack) = crate::session::leg::client::line();
         assert_eq!(board.resume(&token, A, offer.format, line).await, Err(NoResume::Unknown));
