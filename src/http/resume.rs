@@ -41,11 +41,11 @@ pub async fn resume(
     admission::check_request(doors, request)?;
     let dialect = query.dialect(Door::Native)?;
     let (identity, _) = identity::caller(doors, request, query)?;
-    let pseudonym = identity.user.pseudonym();
-    doors.throttle.attempt(&pseudonym)?;
+    let user = identity.user.hash();
+    doors.throttle.attempt(user)?;
     let codec = Codec::new(dialect)?;
     let (line, jack) = client::line();
-    let resumed = doors.switchboard.resume(token.expose_secret(), &pseudonym, dialect.format(), line).await;
+    let resumed = doors.switchboard.resume(token.expose_secret(), user, dialect.format(), line).await;
     resumed.map_err(Problem::from)?;
     Ok(Opening { codec, jack, call: None })
 }

@@ -254,7 +254,8 @@ pub struct EndReport {
     pub audio_in_ms: u64,
     /// Assistant audio sent out, in milliseconds.
     pub audio_out_ms: u64,
-    /// Audio of both directions dropped at full queues, in milliseconds.
+    /// Audio of both directions that was dropped, in milliseconds: before `session.ready`, too late, too early or at full
+    /// queues.
     pub dropped_ms: u64,
     /// Who spoke when, if this call was among those that are measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]

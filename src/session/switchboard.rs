@@ -61,6 +61,9 @@ impl Message for Attach {
     type Result = bool;
 }
 
+/// A user, as calls are counted and come back to: the whole SHA-256 of the id.
+pub type UserHash = [u8; 32];
+
 /// What a caller may come back to, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct ResumeOffer {
@@ -73,7 +76,7 @@ pub struct ResumeOffer {
 /// A call that its caller may come back to.
 #[derive(Clone, Debug)]
 struct Resumable {
-    user: String,
+    user: UserHash,
     format: AudioFormat,
     session: Recipient<Attach>,
 }
@@ -113,7 +116,7 @@ pub struct Switchboard {
     limits: SeatLimits,
     pool: Addr<PoolActor>,
     taken: AtomicUsize,
-    per_user: DashMap<String, usize>,
+    per_user: DashMap<UserHash, usize>,
     reach: DashMap<Uuid, Recipient<Control>>,
     resumable: ResumeBox<Resumable>,
     drain_by: OnceLock<Instant>,
@@ -135,8 +138,8 @@ impl Switchboard {
         })
     }
 
-    /// Admits one call of `user`, a pseudonym: a seat, and a slot to sit on. The seat's drop gives both back.
-    pub async fn admit(self: &Arc<Self>, user: &str) -> Result<Seat, NoSeat> {
+    /// Admits one call of `user`: a seat, and a slot to sit on. The seat's drop gives both back.
+    pub async fn admit(self: &Arc<Self>, user: UserHash) -> Result<Seat, NoSeat> {
         let mut seat = self.take_seat(user)?;
         match timeout(POOL_TIMEOUT, self.pool.send(Acquire { avoid: None })).await {
             Ok(Ok(Some(lease))) => seat.lease = Some(lease),
@@ -146,10 +149,10 @@ impl Switchboard {
         Ok(seat)
     }
 
-    /// Hands `line` to the call that `token` stands for, if it is one of `user`, a pseudonym, in the same format.
+    /// Hands `line` to the call that `token` stands for, if it is one of `user`, in the same format.
     ///
     /// No seat and no slot is taken: the call has them. The token is good until the new socket has shown life.
-    pub async fn resume(&self, token: &str, user: &str, format: AudioFormat, line: Line) -> Result<(), NoResume> {
+    pub async fn resume(&self, token: &str, user: UserHash, format: AudioFormat, line: Line) -> Result<(), NoResume> {
         let (token, call) = self.resumable.find(token, |call| match () {
             () if call.user != user => Err(NoResume::Unknown),
             () if call.format != format => Err(NoResume::WrongFormat),
@@ -170,7 +173,7 @@ impl Switchboard {
     }
 
     /// Takes a seat for one call of `user`. The seat's drop gives it back.
-    fn take_seat(self: &Arc<Self>, user: &str) -> Result<Seat, NoSeat> {
+    fn take_seat(self: &Arc<Self>, user: UserHash) -> Result<Seat, NoSeat> {
         let under = |taken: usize| (taken < self.limits.total).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, under).is_err() {
             return Err(NoSeat::Full);
@@ -180,7 +183,6 @@ impl Switchboard {
             return Err(NoSeat::UserBusy);
         }
         // From here on the drop of the seat undoes everything.
-        let user = user.to_owned();
         let seat = Seat { board: Arc::clone(self), id: Uuid::new_v4(), user, lease: None, offers: Offers::default() };
         // Checked last: a drain that begins later finds the seat taken and waits for it.
         if self.is_draining() {
@@ -190,8 +192,8 @@ impl Switchboard {
     }
 
     /// Counts one more call of `user`, unless that is one too many.
-    fn count_user(&self, user: &str) -> bool {
-        let mut mine = self.per_user.entry(user.to_owned()).or_insert(0);
+    fn count_user(&self, user: UserHash) -> bool {
+        let mut mine = self.per_user.entry(user).or_insert(0);
         let free = *mine < self.limits.per_user;
         *mine += usize::from(free);
         free
@@ -238,7 +240,7 @@ impl Switchboard {
 pub struct Seat {
     board: Arc<Switchboard>,
     id: Uuid,
-    user: String,
+    user: UserHash,
     lease: Option<Lease>,
     /// The tokens with which the caller may come back.
     offers: Offers,
@@ -271,7 +273,7 @@ impl Seat {
         opener: Option<TokenHash>,
     ) -> ResumeTerms {
         let token = ResumeToken::new();
-        let call = Resumable { user: self.user.clone(), format: offer.format, session };
+        let call = Resumable { user: self.user, format: offer.format, session };
         let newest = self.board.resumable.keep(&token, call);
         self.offers.opened(opener, newest).for_each(|hash| self.board.resumable.forget(&hash));
         ResumeTerms { token: token.expose().to_owned(), grace_ms: millis(offer.grace) }
@@ -302,7 +304,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.offers.withdraw().for_each(|hash| self.board.resumable.forget(&hash));
         self.board.reach.remove(&self.id);
-        if let Entry::Occupied(mut mine) = self.board.per_user.entry(std::mem::take(&mut self.user)) {
+        if let Entry::Occupied(mut mine) = self.board.per_user.entry(self.user) {
             *mine.get_mut() -= 1;
             if *mine.get() == 0 {
                 mine.remove();
@@ -324,6 +326,11 @@ mod tests {
         roster::{Endpoint, Policy},
     };
 
+    const A: UserHash = [1; 32];
+    const B: UserHash = [2; 32];
+    const C: UserHash = [3; 32];
+    const D: UserHash = [4; 32];
+
     fn board(total: usize, per_user: usize) -> Arc<Switchboard> {
         struct Nobody;
         impl PoolObserver for Nobody {
@@ -338,32 +345,32 @@ mod tests {
     #[actix::test]
     async fn a_call_that_finds_no_slot_keeps_no_seat() {
         let board = board(10, 10);
-        let mut first = board.admit("a").await.unwrap();
-        assert_eq!(board.admit("b").await.err(), Some(NoSeat::NoSlot));
+        let mut first = board.admit(A).await.unwrap();
+        assert_eq!(board.admit(B).await.err(), Some(NoSeat::NoSlot));
         assert_eq!(board.active(), 1);
         assert!(first.take_lease().is_some() && first.take_lease().is_none());
-        assert!(board.admit("b").await.is_ok(), "the unused slot came back");
+        assert!(board.admit(B).await.is_ok(), "the unused slot came back");
     }
 
     #[actix::test]
     async fn seats_are_bounded_and_come_back() {
         let board = board(3, 2);
-        let (a, b) = (board.take_seat("a").unwrap(), board.take_seat("a").unwrap());
-        assert_eq!(board.take_seat("a").err(), Some(NoSeat::UserBusy));
+        let (a, b) = (board.take_seat(A).unwrap(), board.take_seat(A).unwrap());
+        assert_eq!(board.take_seat(A).err(), Some(NoSeat::UserBusy));
         assert_eq!(board.active(), 2, "a refused seat is given back");
-        let c = board.take_seat("c").unwrap();
-        assert_eq!(board.take_seat("d").err(), Some(NoSeat::Full));
+        let c = board.take_seat(C).unwrap();
+        assert_eq!(board.take_seat(D).err(), Some(NoSeat::Full));
         drop((a, b, c));
         assert_eq!(board.active(), 0);
         assert!(board.per_user.is_empty(), "users are forgotten with their last call");
-        assert!(board.take_seat("a").is_ok());
+        assert!(board.take_seat(A).is_ok());
     }
 
     #[actix::test]
     async fn a_race_for_one_users_seats_has_exactly_as_many_winners() {
         let board = board(1000, 2);
         let held: Vec<_> = std::thread::scope(|scope| {
-            let tries: Vec<_> = (0..16).map(|_| scope.spawn(|| board.take_seat("a").ok())).collect();
+            let tries: Vec<_> = (0..16).map(|_| scope.spawn(|| board.take_seat(A).ok())).collect();
             tries.into_iter().filter_map(|one| one.join().unwrap()).collect()
         });
         assert_eq!((held.len(), board.active()), (2, 2));
@@ -373,14 +380,14 @@ mod tests {
     async fn a_drain_refuses_newcomers_and_waits_for_the_last_call() {
         tokio::time::pause();
         let board = board(10, 10);
-        let seat = board.take_seat("a").unwrap();
+        let seat = board.take_seat(A).unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
         let draining = tokio::spawn({
             let board = Arc::clone(&board);
             async move { board.drain(deadline, Duration::from_secs(1)).await }
         });
         tokio::task::yield_now().await;
-        assert_eq!(board.take_seat("b").err(), Some(NoSeat::Draining));
+        assert_eq!(board.take_seat(B).err(), Some(NoSeat::Draining));
         drop(seat);
         assert_eq!(draining.await.unwrap(), 0);
         assert!(Instant::now() < deadline, "nobody waits for an empty board");
@@ -390,7 +397,7 @@ mod tests {
     async fn a_drain_ends_at_its_deadline() {
         tokio::time::pause();
         let board = board(10, 10);
-        let _seat = board.take_seat("a").unwrap();
+        let _seat = board.take_seat(A).unwrap();
         assert_eq!(board.drain(Instant::now() + Duration::from_secs(30), Duration::from_secs(1)).await, 1);
     }
 
@@ -419,22 +426,28 @@ mod tests {
         }
         tokio::time::pause();
         let (board, busy) = (board(10, 10), Busy(None).start());
-        let mut seat = board.take_seat("a").unwrap();
+        let mut seat = board.take_seat(A).unwrap();
         let offer = ResumeOffer { format: AudioFormat::Opus, grace: Duration::from_secs(20) };
         let token = seat.offer_resume(offer, busy.clone().recipient(), None).token;
         for _ in 0..2 {
             let (line, jack) = crate::session::leg::client::line();
-            assert_eq!(board.resume(&token, "b", offer.format, line).await, Err(NoResume::Unknown));
+            assert_eq!(board.resume(&token, B, offer.format, line).await, Err(NoResume::Unknown));
             drop(jack);
             let (line, jack) = crate::session::leg::client::line();
-            assert_eq!(board.resume(&token, "a", offer.format, line).await, Err(NoResume::NoAnswer));
+            assert_eq!(board.resume(&token, A, offer.format, line).await, Err(NoResume::NoAnswer));
             assert!(!busy.send(IsGone).await.unwrap());
             drop(jack);
             assert!(busy.send(IsGone).await.unwrap(), "so that the call refuses it when it gets to it");
         }
+        // Users whose pseudonyms are the same are not the same.
+        let mut like_a = A;
+        like_a[31] += 1;
+        let (line, _jack) = crate::session::leg::client::line();
+        assert_eq!(board.resume(&token, like_a, offer.format, line).await, Err(NoResume::Unknown));
+        assert!(board.take_seat(like_a).is_ok());
         drop(seat);
         let (line, _jack) = crate::session::leg::client::line();
-        assert_eq!(board.resume(&token, "a", offer.format, line).await, Err(NoResume::Unknown));
+        assert_eq!(board.resume(&token, A, offer.format, line).await, Err(NoResume::Unknown));
         assert!(board.resumable.is_empty());
     }
 }

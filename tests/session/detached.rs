@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tandem::{
+    audio::packet::OpusPacket,
     protocol::{
         moshi::TextPiece,
         native::{ClientEvent, ResumeTerms},
@@ -198,6 +199,19 @@ fn the_model_is_fed_until_the_sentence_ends_and_then_its_clock_stops() {
     call.advance(SECOND * 10).refuse("-> upstream audio").refuse("Done");
     come_back(&mut call);
     call.stay(SECOND * 2).expect("-> upstream audio").expect("-> client audio");
+}
+
+#[test]
+fn the_clock_stops_between_two_frames_of_the_model() {
+    for packets in 1..=8 {
+        let mut call = talking();
+        // The assistant is silent for long enough: the clock may stop at once.
+        talk(&mut call, 3);
+        call.say(&vec![OpusPacket::silence_20ms(); packets]);
+        call.client(BROKEN).advance(SECOND * 5 + FRAME);
+        call.advance(SECOND * 5).refuse("-> upstream audio");
+        assert!(!call.mid_frame, "{packets} packets of 20 ms: a part of a frame waits for the caller's words");
+    }
 }
 
 #[test]
