@@ -31,9 +31,9 @@ pub fn best_echo(said: &[f32], heard: &[f32]) -> Echo {
     const WINDOW: usize = RATE_HZ / 2 / COARSE;
     let (said, heard) = (coarse(said), coarse(heard));
     let power = |sound: &[f32]| sound.iter().map(|sample| sample * sample).sum::<f32>();
-    let loud = power(&said) * WINDOW as f32 / said.len() as f32 / 2.0;
-    let pieces = said.windows(WINDOW).step_by(WINDOW / 2).filter(|piece| power(piece) >= loud);
-    let echoes = pieces.flat_map(|piece| heard.windows(WINDOW).map(move |echo| (piece, echo)));
+    let loud = power(&said) * WINDOW as f32 / said.len() as f32;
+    let pieces = said.chunks_exact(WINDOW).filter(|piece| power(piece) >= loud);
+    let echoes = pieces.flat_map(|piece| heard.windows(WINDOW).step_by(2).map(move |echo| (piece, echo)));
     let best = echoes.map(|(piece, echo)| (likeness(piece, echo), piece, echo)).max_by(|a, b| a.0.total_cmp(&b.0));
     let (likeness, piece, echo) = best.unwrap();
     Echo { likeness, power: power(echo) / power(piece) }
