@@ -201,7 +201,7 @@ proptest! {
             // In the order in which they were sent, as over TCP; now and then one comes at once.
             let delay = if at % 10 == 0 { 0 } else { delays[at % delays.len()] };
             arrived = arrived.max(offset + 20 * (at as u64 + 1) + delay);
-            activity.hear(packet, clock.place(packet.duration(), ms(arrived)));
+            activity.hear(packet, clock.place(&[packet.duration()], ms(arrived))[0]);
         }
         let expected: Vec<_> = audible(&spoken).iter().map(|span| span.start + offset..span.end + offset).collect();
         let found = speaking(&spans(&mut activity));
