@@ -1,6 +1,12 @@
 //! Who speaks when, through the whole path: what Tandem measures, held against what the simulator knows it did.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tandem::sim::{
     caller::{self, Audio, Behaviour, CallEvent, CallReport, HangUp, Wire},
@@ -12,8 +18,8 @@ use tokio::sync::mpsc;
 use crate::house::House;
 
 const PCM: Wire = Wire::Native(Audio::Pcm16 { rate_hz: 24_000 });
-/// What the measure of a response may be off.
-const TOLERANCE_MS: u64 = 40;
+/// What a measure may be off on a machine that never stands still.
+const TOLERANCE: Duration = Duration::from_millis(40);
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -40,6 +46,28 @@ struct Talk {
     stops_ms: Vec<Option<u64>>,
     log: CallLog,
     house: House,
+    /// The longest that this process was kept from doing what was due.
+    stalled: Duration,
+}
+
+impl Talk {
+    /// Holds a measure against the truth. While the machine stands still, what was sent does not arrive.
+    #[track_caller]
+    fn assert_near(&self, measured_ms: u64, truth: Duration) {
+        let off = ms(measured_ms).abs_diff(truth);
+        let tolerance = TOLERANCE + self.stalled * 2;
+        assert!(off <= tolerance, "measured {measured_ms} ms, and it was {truth:?}; stalled for {:?}", self.stalled);
+    }
+}
+
+/// Looks every 10 ms how late it is, until it is dropped.
+async fn watch_for_stalls(longest: Arc<AtomicU64>) {
+    let mut look = tokio::time::interval(ms(10));
+    loop {
+        let due = look.tick().await;
+        let late = u64::try_from(due.elapsed().as_millis()).unwrap();
+        longest.fetch_max(late, Ordering::Relaxed);
+    }
 }
 
 async fn talk(manners: Manners, wire: Wire, stretches: &[u64], behaviour: Behaviour) -> Talk {
@@ -49,7 +77,11 @@ async fn talk(manners: Manners, wire: Wire, stretches: &[u64], behaviour: Behavi
     settings.source = part(stretches).into();
     settings.hang_up = HangUp::AfterSource { tail: ms(200) };
     (settings.events, settings.behaviour) = (Some(events), behaviour);
+    let longest = Arc::new(AtomicU64::new(0));
+    let watch = tokio::spawn(watch_for_stalls(longest.clone()));
     let report = caller::call(settings).await;
+    watch.abort();
+    let stalled = ms(longest.load(Ordering::Relaxed));
     assert!(report.went_well(), "{report:?}");
     let (mut answers_ms, mut stops_ms) = (Vec::new(), Vec::new());
     while let Ok(event) = told.try_recv() {
@@ -61,34 +93,25 @@ async fn talk(manners: Manners, wire: Wire, stretches: &[u64], behaviour: Behavi
     }
     house.settle().await;
     let log = house.log().remove(0);
-    Talk { report, answers_ms, stops_ms, log, house }
-}
-
-#[track_caller]
-fn assert_near(measured_ms: u64, truth: Duration) {
-    let truth_ms = truth.as_millis() as u64;
-    // A machine that stands still for a moment delays what the simulator has sent already.
-    assert!(measured_ms.abs_diff(truth_ms) <= 2 * TOLERANCE_MS, "measured {measured_ms} ms, and it was {truth_ms} ms");
+    Talk { report, answers_ms, stops_ms, log, house, stalled }
 }
 
 /// Three questions, and three answers of 700 ms.
 async fn the_response_latency_is_right(answers_after: Duration, wire: Wire) {
     let manners = Manners { answers_after, speaks_for: ms(700), ..Manners::default() };
-    let asked_ms = answers_after.as_millis() as u64;
-    let pause = asked_ms + 1_150;
+    let pause = answers_after.as_millis() as u64 + 1_150;
     let talk = talk(manners, wire, &[750, pause, 550, pause, 750, pause], Behaviour::Polite).await;
     let (measured_ms, truth) = (&talk.answers_ms, &talk.log.answers);
     assert_eq!((measured_ms.len(), truth.len()), (3, 3), "{measured_ms:?} {truth:?}");
-    let errors = measured_ms.iter().zip(truth).map(|(measured, truth)| measured.abs_diff(truth.as_millis() as u64));
-    let mut errors: Vec<u64> = errors.collect();
-    errors.sort_unstable();
-    assert!(errors[1] <= TOLERANCE_MS, "measured {measured_ms:?} ms, and it was {truth:?}");
-    // What the model was told to do, and what a loaded machine adds.
-    assert!(measured_ms.iter().all(|ms| ms.abs_diff(asked_ms) <= 150), "{measured_ms:?} ms instead of {asked_ms} ms");
-    let turns = talk.report.turns.unwrap();
+    for (measured_ms, truth) in measured_ms.iter().zip(truth) {
+        talk.assert_near(*measured_ms, *truth);
+        // The simulator does what it was told; a loaded machine may add to it.
+        assert!(*truth + TOLERANCE >= answers_after, "{truth:?}");
+    }
+    let turns = talk.report.turns.as_ref().unwrap();
     assert_eq!((turns.caller_turns, turns.assistant_turns), (3, 3), "{turns:?}");
     assert_eq!((turns.taken_over, turns.missed, turns.interruptions, turns.backchannels), (3, 0, 0, 0), "{turns:?}");
-    assert_eq!(Some(&turns.response_latency.unwrap().longest_ms), measured_ms.iter().max());
+    assert_eq!(Some(&turns.response_latency.as_ref().unwrap().longest_ms), measured_ms.iter().max());
     assert!(turns.caller_speech_ms.abs_diff(2_050) <= 200, "{turns:?}");
     assert!(turns.assistant_speech_ms.abs_diff(2_100) <= 200, "{turns:?}");
     assert_eq!(turns.overlap_ms, 0, "{turns:?}");
@@ -125,10 +148,10 @@ async fn interruptions_are_counted_and_timed() {
     let talk = talk(manners, PCM, &[950, 2_050, 950, 2_450], Behaviour::Polite).await;
     let turns = talk.report.turns.as_ref().unwrap();
     assert_eq!((turns.interruptions, turns.interruptions_stopped), (1, 1), "{turns:?}");
-    assert_near(talk.stops_ms[0].unwrap(), talk.log.stops[0]);
-    assert_near(turns.overlap_ms, talk.log.stops[0]);
+    talk.assert_near(talk.stops_ms[0].unwrap(), talk.log.stops[0]);
+    talk.assert_near(turns.overlap_ms, talk.log.stops[0]);
     assert_eq!((talk.answers_ms.len(), turns.taken_over), (2, 2), "what interrupts is answered: {turns:?}");
-    assert_near(talk.answers_ms[1], talk.log.answers[1]);
+    talk.assert_near(talk.answers_ms[1], talk.log.answers[1]);
     assert_eq!(talk.house.metric("tandem_interruptions_total{result=\"stopped\"}"), Some(1.0));
     assert_eq!(talk.house.metric("tandem_interruption_stop_seconds_count"), Some(1.0));
 }
@@ -137,10 +160,10 @@ async fn interruptions_are_counted_and_timed() {
 async fn a_word_of_the_model_while_the_caller_goes_on_is_a_backchannel() {
     let manners = Manners { backchannel_after: Some(ms(1_000)), speaks_for: ms(1_200), ..Manners::default() };
     let talk = talk(manners, PCM, &[2_950, 2_250], Behaviour::Polite).await;
-    let turns = talk.report.turns.unwrap();
+    let turns = talk.report.turns.as_ref().unwrap();
     assert_eq!((turns.backchannels, talk.log.backchannels), (1, 1), "{turns:?}");
     assert_eq!((turns.taken_over, turns.interruptions, turns.caller_turns), (1, 0, 1), "{turns:?}");
-    assert_near(turns.overlap_ms, ms(320));
+    talk.assert_near(turns.overlap_ms, ms(320));
 }
 
 #[actix_web::test]
@@ -148,7 +171,7 @@ async fn a_caller_who_mutes_makes_no_turn() {
     let manners = Manners { answers_after: ms(400), speaks_for: ms(1_200), ..Manners::default() };
     // Muted right after the question, and for as long as the answer and more.
     let talk = talk(manners, PCM, &[950, 4_050], Behaviour::MuteAfter(ms(960))).await;
-    let turns = talk.report.turns.unwrap();
+    let turns = talk.report.turns.as_ref().unwrap();
     assert_eq!((turns.caller_turns, turns.assistant_turns, turns.taken_over), (1, 1, 1), "{turns:?}");
     // The model waits for the time that is filled, and so does the caller: at most 120 ms, and a frame.
     assert!((400..640).contains(&talk.answers_ms[0]), "{:?}", talk.answers_ms);
