@@ -139,6 +139,27 @@ fn a_caller_who_reads_nothing_is_too_slow() {
 }
 
 #[test]
+fn a_queue_full_of_words_is_whose_who_filled_it() {
+    // The server says so many pieces a second, and the caller reads one.
+    for (pieces, done) in [(13, "Done(TooSlow)"), (25, "Done(TooSlow)"), (100, "Done(UpstreamLost)")] {
+        let mut call = Call::talking();
+        call.hold_client = true;
+        call.pass(30, Duration::from_secs(1), |call| {
+            let mut seen = Vec::new();
+            for _ in 0..pieces {
+                call.up(UpstreamInput::Text(TextPiece::new(" and")));
+                seen.append(&mut call.effects);
+            }
+            call.client(ClientInput::Writable);
+            seen.append(&mut call.effects);
+            call.client(ClientInput::Alive);
+            call.effects.splice(0..0, seen);
+        });
+        call.expect(done);
+    }
+}
+
+#[test]
 fn a_server_that_owes_sound_and_gives_none_is_given_up() {
     let mut call = Call::talking();
     call.answers = false;
@@ -294,6 +315,9 @@ struct Call {
     /// Whether the server gives 80 ms for every 80 ms that it is fed, at once.
     answers: bool,
     fed: Duration,
+    /// Everything that the server was ever fed, and whether its last packet left a part of a frame with the leg.
+    fed_in_all: Duration,
+    mid_frame: bool,
 }
 
 impl Call {
@@ -332,6 +356,8 @@ impl Call {
             upstream_held: 0,
             answers: false,
             fed: Duration::ZERO,
+            fed_in_all: Duration::ZERO,
+            mid_frame: false,
         };
         call.settle();
         call.expect("created").expect("Acquire { elsewhere: false }");
@@ -441,6 +467,9 @@ impl Call {
                     Effect::SendUpstream(packet) => {
                         self.upstream_held += 1;
                         self.fed += packet.duration();
+                        let frames = self.fed_in_all.as_micros() / FRAME.as_micros();
+                        self.fed_in_all += packet.duration();
+                        self.mid_frame = self.fed_in_all.as_micros() / FRAME.as_micros() == frames;
                     }
                     _ => {}
                 }
@@ -527,7 +556,7 @@ fn line(effect: Effect) -> Option<String> {
             ServerEvent::Ended(report) => format!("ended {}", report.ending.code()),
             ServerEvent::Error(error) => format!("error {}", error.code),
             ServerEvent::TurnStarted { speaker, .. } => format!("started {}", speaker.code()),
-            ServerEvent::TurnEnded { speaker, .. } => format!("stopped {}", speaker.code()),
+            ServerEvent::TurnEnded { speaker, duration_ms, .. } => format!("stopped {} {duration_ms}", speaker.code()),
             ServerEvent::TurnResponse { latency_ms, .. } => format!("response {latency_ms}"),
             ServerEvent::TurnMissed { .. } => "missed".into(),
             ServerEvent::TurnInterrupted { stopped_after_ms, .. } => format!("interrupted {stopped_after_ms:?}"),

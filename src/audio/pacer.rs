@@ -9,7 +9,7 @@
 //!   the oldest first, and nothing is replayed.
 //! - `outstanding`, fed less received, never exceeds its limit: at the limit everything is held, the oldest caller audio
 //!   is dropped, all that waits in one cut, and no silence is made until the server has caught up.
-//! - A server that loses frames for good is not held for ever: see [`probe`].
+//! - A server that loses frames for good is not held for ever (`probe.rs`).
 //! - Where SILK or hybrid speech goes on behind a long cut that no fill covers, [`OpusPacket::glue_20ms`] takes the place
 //!   of its last 20 ms: bare, up to 8 % of such joins begin with a click or a pop (95 joins of each mode, decoded).
 //! - The caller's clock may run up to 500 ppm fast or slow: a packet is dropped or filled now and then, nothing adds up.

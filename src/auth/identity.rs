@@ -32,10 +32,14 @@ impl UserId {
         &self.0
     }
 
+    /// The id's whole hash: what users are told apart by. The pseudonym is too short for that, two ids may share one.
+    pub fn hash(&self) -> [u8; 32] {
+        Sha256::new().chain_update(b"tandem user\0").chain_update(self.0.as_bytes()).finalize().into()
+    }
+
     /// The name to use in logs, for example `u_5e884898da28`.
     pub fn pseudonym(&self) -> String {
-        let digest = Sha256::new().chain_update(b"tandem user\0").chain_update(self.0.as_bytes()).finalize();
-        digest.iter().take(6).fold(String::from("u_"), |name, byte| name + &format!("{byte:02x}"))
+        self.hash().iter().take(6).fold(String::from("u_"), |name, byte| name + &format!("{byte:02x}"))
     }
 }
 
@@ -92,6 +96,8 @@ mod tests {
         assert_eq!(user.pseudonym(), UserId::new("ada@example.org").unwrap().pseudonym());
         assert_ne!(user.pseudonym(), UserId::new("bob@example.org").unwrap().pseudonym());
         assert_eq!(user.pseudonym().len(), 14);
+        assert_ne!(user.hash(), UserId::new("bob@example.org").unwrap().hash());
+        assert_eq!(user.pseudonym()[2..4], format!("{:02x}", user.hash()[0]), "a part of the whole hash");
         assert!(!format!("{identity:?}").contains("ada"));
     }
 

@@ -35,15 +35,15 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
     check_request(doors, request)?;
     let dialect = query.dialect(door)?;
     let (identity, ticket) = identity::caller(doors, request, query)?;
-    let pseudonym = identity.user.pseudonym();
-    doors.throttle.attempt(&pseudonym)?;
+    let user = identity.user.hash();
+    doors.throttle.attempt(user)?;
     let wishes = match ticket {
         Some(bound) if !bound.is_empty() => bound,
         _ => wishes(doors, query, door)?,
     };
     let target = Arc::new(target(doors, wishes)?);
-    let seat = doors.switchboard.admit(&pseudonym).await?;
-    Ok(Admitted { dialect, seat, target, pseudonym })
+    let seat = doors.switchboard.admit(user).await?;
+    Ok(Admitted { dialect, seat, target, pseudonym: identity.user.pseudonym() })
 }
 
 /// Refuses what is no upgrade, and pages from elsewhere.

@@ -11,7 +11,11 @@ use crate::{
     auth::{TicketBox, Tokens},
     metrics::Metrics,
     protocol::moshi::{ChatTarget, Voice, prompt_steps},
-    session::{leg::upstream::connect::UpstreamConnector, machine::Limits, switchboard::Switchboard},
+    session::{
+        leg::upstream::connect::UpstreamConnector,
+        machine::Limits,
+        switchboard::{Switchboard, UserHash},
+    },
 };
 
 /// Refusals a second that are told on an upgraded socket; the rest get their HTTP status alone.
@@ -108,7 +112,7 @@ impl Doors {
 
 /// How often things may be tried.
 pub struct Throttle {
-    attempts: DefaultKeyedRateLimiter<String>,
+    attempts: DefaultKeyedRateLimiter<UserHash>,
     socket_refusals: DefaultDirectRateLimiter,
 }
 
@@ -122,8 +126,8 @@ impl Throttle {
     }
 
     /// Counts one attempt of a user, and refuses the one that is too many.
-    pub fn attempt(&self, pseudonym: &str) -> Result<(), Refusal> {
-        self.attempts.check_key(&pseudonym.to_owned()).map_err(|not_yet| {
+    pub fn attempt(&self, user: UserHash) -> Result<(), Refusal> {
+        self.attempts.check_key(&user).map_err(|not_yet| {
             let wait = not_yet.wait_time_from(self.attempts.clock().now());
             Problem::TooManyAttempts.retry_after(wait)
         })

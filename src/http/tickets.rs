@@ -48,7 +48,7 @@ pub async fn mint(doors: web::Data<Doors>, request: HttpRequest, payload: web::P
 async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> Result<HttpResponse, Refusal> {
     identity::check_origin(doors, request)?;
     let identity = identity::bearer(doors, request)?;
-    doors.throttle.attempt(&identity.user.pseudonym())?;
+    doors.throttle.attempt(identity.user.hash())?;
     if doors.switchboard.is_draining() {
         return Err(Problem::Draining.into());
     }

@@ -26,7 +26,7 @@ use crate::{
     session::{
         leg::{client::Line, format::AudioFormat},
         machine::millis,
-        resume::{NoResume, ResumeBox, ResumeToken, TokenHash},
+        resume::{NoResume, Offers, ResumeBox, ResumeToken, TokenHash},
     },
 };
 
@@ -49,12 +49,20 @@ impl Message for Control {
     type Result = ();
 }
 
-/// Another socket of the caller is at the other end of this line. The answer is whether the call goes on there.
-pub struct Attach(pub Line);
+/// Another socket of the caller is, or will be, at the other end of this line. The answer is whether it is taken.
+pub struct Attach {
+    /// Speaks to the socket.
+    pub line: Line,
+    /// What it was let in with.
+    pub token: TokenHash,
+}
 
 impl Message for Attach {
     type Result = bool;
 }
+
+/// A user, as calls are counted and come back to: the whole SHA-256 of the id.
+pub type UserHash = [u8; 32];
 
 /// What a caller may come back to, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -66,9 +74,9 @@ pub struct ResumeOffer {
 }
 
 /// A call that its caller may come back to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Resumable {
-    user: String,
+    user: UserHash,
     format: AudioFormat,
     session: Recipient<Attach>,
 }
@@ -108,7 +116,7 @@ pub struct Switchboard {
     limits: SeatLimits,
     pool: Addr<PoolActor>,
     taken: AtomicUsize,
-    per_user: DashMap<String, usize>,
+    per_user: DashMap<UserHash, usize>,
     reach: DashMap<Uuid, Recipient<Control>>,
     resumable: ResumeBox<Resumable>,
     drain_by: OnceLock<Instant>,
@@ -130,8 +138,8 @@ impl Switchboard {
         })
     }
 
-    /// Admits one call of `user`, a pseudonym: a seat, and a slot to sit on. The seat's drop gives both back.
-    pub async fn admit(self: &Arc<Self>, user: &str) -> Result<Seat, NoSeat> {
+    /// Admits one call of `user`: a seat, and a slot to sit on. The seat's drop gives both back.
+    pub async fn admit(self: &Arc<Self>, user: UserHash) -> Result<Seat, NoSeat> {
         let mut seat = self.take_seat(user)?;
         match timeout(POOL_TIMEOUT, self.pool.send(Acquire { avoid: None })).await {
             Ok(Ok(Some(lease))) => seat.lease = Some(lease),
@@ -141,19 +149,21 @@ impl Switchboard {
         Ok(seat)
     }
 
-    /// Hands `line` to the call that `token` stands for, if it is one of `user`, a pseudonym, in the same format.
+    /// Hands `line` to the call that `token` stands for, if it is one of `user`, in the same format.
     ///
-    /// The token is used up unless the format is wrong. No seat and no slot is taken: the call has them.
-    pub async fn resume(&self, token: &str, user: &str, format: AudioFormat, line: Line) -> Result<(), NoResume> {
-        let call = self.resumable.take(token, |call| match () {
+    /// No seat and no slot is taken: the call has them. The token is good until the new socket has shown life.
+    pub async fn resume(&self, token: &str, user: UserHash, format: AudioFormat, line: Line) -> Result<(), NoResume> {
+        let (token, call) = self.resumable.find(token, |call| match () {
             () if call.user != user => Err(NoResume::Unknown),
             () if call.format != format => Err(NoResume::WrongFormat),
             () => Ok(()),
         })?;
-        match timeout(SESSION_TIMEOUT, call.session.send(Attach(line))).await {
+        match timeout(SESSION_TIMEOUT, call.session.send(Attach { line, token })).await {
             Ok(Ok(true)) => Ok(()),
-            // The call ended in this very moment.
-            Ok(_) | Err(_) => Err(NoResume::Unknown),
+            // The call ended in this very moment, or the token was used by somebody else.
+            Ok(_) => Err(NoResume::Unknown),
+            // The session will find that nobody is at the other end of the line any more.
+            Err(_) => Err(NoResume::NoAnswer),
         }
     }
 
@@ -163,7 +173,7 @@ impl Switchboard {
     }
 
     /// Takes a seat for one call of `user`. The seat's drop gives it back.
-    fn take_seat(self: &Arc<Self>, user: &str) -> Result<Seat, NoSeat> {
+    fn take_seat(self: &Arc<Self>, user: UserHash) -> Result<Seat, NoSeat> {
         let under = |taken: usize| (taken < self.limits.total).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, under).is_err() {
             return Err(NoSeat::Full);
@@ -173,8 +183,7 @@ impl Switchboard {
             return Err(NoSeat::UserBusy);
         }
         // From here on the drop of the seat undoes everything.
-        let user = user.to_owned();
-        let seat = Seat { board: Arc::clone(self), id: Uuid::new_v4(), user, lease: None, offered: None };
+        let seat = Seat { board: Arc::clone(self), id: Uuid::new_v4(), user, lease: None, offers: Offers::default() };
         // Checked last: a drain that begins later finds the seat taken and waits for it.
         if self.is_draining() {
             return Err(NoSeat::Draining);
@@ -183,8 +192,8 @@ impl Switchboard {
     }
 
     /// Counts one more call of `user`, unless that is one too many.
-    fn count_user(&self, user: &str) -> bool {
-        let mut mine = self.per_user.entry(user.to_owned()).or_insert(0);
+    fn count_user(&self, user: UserHash) -> bool {
+        let mut mine = self.per_user.entry(user).or_insert(0);
         let free = *mine < self.limits.per_user;
         *mine += usize::from(free);
         free
@@ -231,10 +240,10 @@ impl Switchboard {
 pub struct Seat {
     board: Arc<Switchboard>,
     id: Uuid,
-    user: String,
+    user: UserHash,
     lease: Option<Lease>,
-    /// The token with which the caller may come back.
-    offered: Option<TokenHash>,
+    /// The tokens with which the caller may come back.
+    offers: Offers,
 }
 
 impl Seat {
@@ -254,17 +263,30 @@ impl Seat {
         self.id
     }
 
-    /// Makes a new token with which the caller may come back to `session`; the one before is no good any more.
-    pub fn offer_resume(&mut self, offer: ResumeOffer, session: Recipient<Attach>) -> ResumeTerms {
+    /// Makes a new token with which the caller may come back to `session`, told on a leg that was opened with `opener`.
+    ///
+    /// That one is good too until the leg [has shown life](Self::leg_lives); older ones are not any more.
+    pub fn offer_resume(
+        &mut self,
+        offer: ResumeOffer,
+        session: Recipient<Attach>,
+        opener: Option<TokenHash>,
+    ) -> ResumeTerms {
         let token = ResumeToken::new();
-        self.withdraw_resume();
-        let call = Resumable { user: self.user.clone(), format: offer.format, session };
-        self.offered = Some(self.board.resumable.keep(&token, call));
+        let call = Resumable { user: self.user, format: offer.format, session };
+        let newest = self.board.resumable.keep(&token, call);
+        self.offers.opened(opener, newest).for_each(|hash| self.board.resumable.forget(&hash));
         ResumeTerms { token: token.expose().to_owned(), grace_ms: millis(offer.grace) }
     }
 
-    fn withdraw_resume(&mut self) {
-        if let Some(hash) = self.offered.take() {
+    /// Whether the caller may come back with this token now.
+    pub fn accepts(&self, token: &TokenHash) -> bool {
+        self.offers.holds(token)
+    }
+
+    /// The caller's leg has shown life: the token that opened it is used up.
+    pub fn leg_lives(&mut self) {
+        if let Some(hash) = self.offers.lives() {
             self.board.resumable.forget(&hash);
         }
     }
@@ -280,9 +302,9 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.withdraw_resume();
+        self.offers.withdraw().for_each(|hash| self.board.resumable.forget(&hash));
         self.board.reach.remove(&self.id);
-        if let Entry::Occupied(mut mine) = self.board.per_user.entry(std::mem::take(&mut self.user)) {
+        if let Entry::Occupied(mut mine) = self.board.per_user.entry(self.user) {
             *mine.get_mut() -= 1;
             if *mine.get() == 0 {
                 mine.remove();
@@ -304,6 +326,11 @@ mod tests {
         roster::{Endpoint, Policy},
     };
 
+    const A: UserHash = [1; 32];
+    const B: UserHash = [2; 32];
+    const C: UserHash = [3; 32];
+    const D: UserHash = [4; 32];
+
     fn board(total: usize, per_user: usize) -> Arc<Switchboard> {
         struct Nobody;
         impl PoolObserver for Nobody {
@@ -318,32 +345,32 @@ mod tests {
     #[actix::test]
     async fn a_call_that_finds_no_slot_keeps_no_seat() {
         let board = board(10, 10);
-        let mut first = board.admit("a").await.unwrap();
-        assert_eq!(board.admit("b").await.err(), Some(NoSeat::NoSlot));
+        let mut first = board.admit(A).await.unwrap();
+        assert_eq!(board.admit(B).await.err(), Some(NoSeat::NoSlot));
         assert_eq!(board.active(), 1);
         assert!(first.take_lease().is_some() && first.take_lease().is_none());
-        assert!(board.admit("b").await.is_ok(), "the unused slot came back");
+        assert!(board.admit(B).await.is_ok(), "the unused slot came back");
     }
 
     #[actix::test]
     async fn seats_are_bounded_and_come_back() {
         let board = board(3, 2);
-        let (a, b) = (board.take_seat("a").unwrap(), board.take_seat("a").unwrap());
-        assert_eq!(board.take_seat("a").err(), Some(NoSeat::UserBusy));
+        let (a, b) = (board.take_seat(A).unwrap(), board.take_seat(A).unwrap());
+        assert_eq!(board.take_seat(A).err(), Some(NoSeat::UserBusy));
         assert_eq!(board.active(), 2, "a refused seat is given back");
-        let c = board.take_seat("c").unwrap();
-        assert_eq!(board.take_seat("d").err(), Some(NoSeat::Full));
+        let c = board.take_seat(C).unwrap();
+        assert_eq!(board.take_seat(D).err(), Some(NoSeat::Full));
         drop((a, b, c));
         assert_eq!(board.active(), 0);
         assert!(board.per_user.is_empty(), "users are forgotten with their last call");
-        assert!(board.take_seat("a").is_ok());
+        assert!(board.take_seat(A).is_ok());
     }
 
     #[actix::test]
     async fn a_race_for_one_users_seats_has_exactly_as_many_winners() {
         let board = board(1000, 2);
         let held: Vec<_> = std::thread::scope(|scope| {
-            let tries: Vec<_> = (0..16).map(|_| scope.spawn(|| board.take_seat("a").ok())).collect();
+            let tries: Vec<_> = (0..16).map(|_| scope.spawn(|| board.take_seat(A).ok())).collect();
             tries.into_iter().filter_map(|one| one.join().unwrap()).collect()
         });
         assert_eq!((held.len(), board.active()), (2, 2));
@@ -353,14 +380,14 @@ mod tests {
     async fn a_drain_refuses_newcomers_and_waits_for_the_last_call() {
         tokio::time::pause();
         let board = board(10, 10);
-        let seat = board.take_seat("a").unwrap();
+        let seat = board.take_seat(A).unwrap();
         let deadline = Instant::now() + Duration::from_secs(30);
         let draining = tokio::spawn({
             let board = Arc::clone(&board);
             async move { board.drain(deadline, Duration::from_secs(1)).await }
         });
         tokio::task::yield_now().await;
-        assert_eq!(board.take_seat("b").err(), Some(NoSeat::Draining));
+        assert_eq!(board.take_seat(B).err(), Some(NoSeat::Draining));
         drop(seat);
         assert_eq!(draining.await.unwrap(), 0);
         assert!(Instant::now() < deadline, "nobody waits for an empty board");
@@ -370,7 +397,57 @@ mod tests {
     async fn a_drain_ends_at_its_deadline() {
         tokio::time::pause();
         let board = board(10, 10);
-        let _seat = board.take_seat("a").unwrap();
+        let _seat = board.take_seat(A).unwrap();
         assert_eq!(board.drain(Instant::now() + Duration::from_secs(30), Duration::from_secs(1)).await, 1);
+    }
+
+    #[actix::test]
+    async fn a_call_that_does_not_answer_in_time_costs_no_token_and_gets_no_dead_socket() {
+        /// Too busy to answer.
+        struct Busy(Option<Line>);
+        impl Actor for Busy {
+            type Context = actix::Context<Self>;
+        }
+        impl actix::Handler<Attach> for Busy {
+            type Result = actix::ResponseFuture<bool>;
+            fn handle(&mut self, attach: Attach, _: &mut Self::Context) -> Self::Result {
+                self.0 = Some(attach.line);
+                Box::pin(std::future::pending())
+            }
+        }
+        #[derive(Message)]
+        #[rtype(result = "bool")]
+        struct IsGone;
+        impl actix::Handler<IsGone> for Busy {
+            type Result = bool;
+            fn handle(&mut self, _: IsGone, _: &mut Self::Context) -> bool {
+                self.0.as_ref().unwrap().handle.is_gone()
+            }
+        }
+        tokio::time::pause();
+        let (board, busy) = (board(10, 10), Busy(None).start());
+        let mut seat = board.take_seat(A).unwrap();
+        let offer = ResumeOffer { format: AudioFormat::Opus, grace: Duration::from_secs(20) };
+        let token = seat.offer_resume(offer, busy.clone().recipient(), None).token;
+        for _ in 0..2 {
+            let (line, jack) = crate::session::leg::client::line();
+            assert_eq!(board.resume(&token, B, offer.format, line).await, Err(NoResume::Unknown));
+            drop(jack);
+            let (line, jack) = crate::session::leg::client::line();
+            assert_eq!(board.resume(&token, A, offer.format, line).await, Err(NoResume::NoAnswer));
+            assert!(!busy.send(IsGone).await.unwrap());
+            drop(jack);
+            assert!(busy.send(IsGone).await.unwrap(), "so that the call refuses it when it gets to it");
+        }
+        // Users whose pseudonyms are the same are not the same.
+        let mut like_a = A;
+        like_a[31] += 1;
+        let (line, _jack) = crate::session::leg::client::line();
+        assert_eq!(board.resume(&token, like_a, offer.format, line).await, Err(NoResume::Unknown));
+        assert!(board.take_seat(like_a).is_ok());
+        drop(seat);
+        let (line, _jack) = crate::session::leg::client::line();
+        assert_eq!(board.resume(&token, A, offer.format, line).await, Err(NoResume::Unknown));
+        assert!(board.resumable.is_empty());
     }
 }

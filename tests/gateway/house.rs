@@ -125,6 +125,19 @@ impl House {
         self.servers.iter().flat_map(Simulator::log).collect()
     }
 
+    /// Waits until a metric has this value: a session counts its end after its slot is free.
+    pub async fn metric_until(&self, series: &str, value: f64) {
+        let mut look = tokio::time::interval(Duration::from_millis(5));
+        let waiting = async {
+            while self.metric(series) != Some(value) {
+                look.tick().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
+            panic!("{series} is {:?}, not {value}", self.metric(series));
+        }
+    }
+
     /// One metric's line, if it is exported.
     pub fn metric(&self, series: &str) -> Option<f64> {
         let text = self.gateway.doors.metrics.render();

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::{
     Direction, Dropped, Effect, Machine, Note,
-    flight::Flight,
     state::{Phase, millis},
 };
 use crate::protocol::{
@@ -17,6 +16,9 @@ use crate::protocol::{
 
 /// The longest that a model is fed for a caller who is away.
 const LAST_SENTENCE: Duration = Duration::from_secs(5);
+
+/// So much longer the clock runs to complete a frame: half of one would join the first words of the caller who is back.
+const LAST_FRAME: Duration = Duration::from_secs(1);
 
 /// Since when the caller is away, and what it misses.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +39,7 @@ impl Machine {
     }
 
     /// Whether the caller is away and may come back.
-    pub(super) fn is_detached(&self) -> bool {
+    pub fn is_detached(&self) -> bool {
         self.detached.is_some()
     }
 
@@ -51,9 +53,14 @@ impl Machine {
         self.detached.map(|away| away.until)
     }
 
+    /// Whether the call waits for a caller who is lost now.
+    pub(super) fn can_wait(&self) -> bool {
+        self.phase == Phase::Streaming && self.terms.resume.is_some() && !self.is_detached()
+    }
+
     /// The caller's connection broke or fell silent: the call waits for it, or ends.
     pub(super) fn lose_client(&mut self, now: Instant) {
-        if self.phase != Phase::Streaming || self.terms.resume.is_none() || self.is_detached() {
+        if !self.can_wait() {
             self.end(Ending::ClientLost, now);
             return;
         }
@@ -79,18 +86,18 @@ impl Machine {
         let fresh = away.map_or(self.limits.client_queue, |away| {
             self.limits.client_queue.saturating_sub(now.saturating_duration_since(away.sounded_at))
         });
-        let dropped = self.to_client.reconnect(fresh);
+        let dropped = self.to_client.reconnect(fresh, now);
         let words = self.flight.unconfirmed_words();
         let repeats_from_ms = words.first().map(|delta| delta.audio_ms);
         for delta in words.into_iter().rev() {
-            self.to_client.push_front(super::ClientOutput::Event(ServerEvent::Transcript(delta)));
+            self.to_client.push_front(super::ClientOutput::Event(ServerEvent::Transcript(delta)), now);
         }
-        self.flight = Flight::new(self.limits.client_queue);
+        self.flight.renew(self.limits.client_queue);
         let missed = dropped.duration + away.map_or(Duration::ZERO, |away| away.missed);
         self.note_dropped(Direction::Down, super::DropReason::Backlog, dropped);
         let session_id = self.terms.session_id.clone();
         let event = ServerEvent::Resumed { session_id, missed_audio_ms: millis(missed), repeats_from_ms, resume };
-        self.to_client.push_front(super::ClientOutput::Event(event));
+        self.to_client.push_front(super::ClientOutput::Event(event), now);
         self.watch.attached(away.map(|away| away.since), &self.limits, now);
         if away.is_some_and(|away| away.clock_stopped) {
             self.upstream.forgive_debt(now);
@@ -121,13 +128,23 @@ impl Machine {
     /// Stops the model's clock once the assistant has said its sentence to a caller who is away.
     pub(super) fn stop_clock(&mut self, now: Instant) {
         let silent_at = self.ears.wordless_at();
+        let part = self.upstream.is_mid_frame() || self.to_upstream.oldest_audio().is_some();
         if let Some(away) = &mut self.detached {
-            away.clock_stopped |= now >= silent_at.min(away.since + LAST_SENTENCE);
+            let at = silent_at.min(away.since + LAST_SENTENCE).max(away.since);
+            away.clock_stopped |= now >= at && (!part || now >= at + LAST_FRAME);
         }
     }
 
-    /// Why a call ends whose queue for the caller is full of what may not be dropped.
-    pub(super) fn full_queue(&self, otherwise: Ending) -> Ending {
-        if self.is_detached() { Ending::ClientLost } else { otherwise }
+    /// Why a call ends whose queue for the caller is full of what may not be dropped, and was not made so by the caller.
+    ///
+    /// At two pieces a model frame it takes 10 s to fill: what is filled faster is flooded by its server.
+    pub(super) fn full_of_words(&self, now: Instant) -> Ending {
+        if self.is_detached() {
+            Ending::ClientLost
+        } else if self.to_client.oldest_age(now) >= self.limits.too_slow_after {
+            Ending::TooSlow
+        } else {
+            Ending::UpstreamLost
+        }
     }
 }

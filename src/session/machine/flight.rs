@@ -55,6 +55,11 @@ impl Flight {
         Self { window, marked, open, audio: Duration::ZERO, answers: false, held_since: None }
     }
 
+    /// On the caller's next socket: it answers there as it did before.
+    pub(super) fn renew(&mut self, bound: Duration) {
+        *self = Self { answers: self.answers, ..Self::new(bound) };
+    }
+
     /// How much audio may leave.
     pub(super) fn room(&self) -> Duration {
         if self.answers { self.window.saturating_sub(self.audio) } else { Duration::MAX }
@@ -78,8 +83,10 @@ impl Flight {
         }
         self.audio += duration;
         self.open.audio += duration;
-        // The very first thing is marked: from the answer it is known whether this caller answers.
-        let due = self.open.mark == 0 || self.open.audio >= MARK_EVERY;
+        // The first mark is there early: from its answer it is known whether this caller answers. Before a conversation
+        // the stock client of the Moshi wire has to hear nothing.
+        let begins = matches!(output, ClientOutput::Event(ServerEvent::Ready { .. } | ServerEvent::Resumed { .. }));
+        let due = begins || self.open.audio >= MARK_EVERY;
         due.then(|| {
             let mark = self.open.mark;
             let next = Stretch { mark: mark.wrapping_add(1).max(1), ..Stretch::default() };
@@ -196,7 +203,9 @@ mod tests {
     /// A flight whose caller has answered the first mark.
     fn answered() -> Flight {
         let mut flight = Flight::new(Duration::from_millis(1_500));
-        assert_eq!(flight.left(&word("", 0), Duration::ZERO), Some(0));
+        assert_eq!(flight.left(&word("", 0), Duration::ZERO), None);
+        let ready = ClientOutput::Event(ServerEvent::Ready { setup_ms: 0, queued_ms: 0 });
+        assert_eq!(flight.left(&ready, Duration::ZERO), Some(0));
         assert_eq!((flight.room(), flight.unconfirmed()), (Duration::MAX, Duration::ZERO));
         flight.confirmed(0);
         flight

@@ -35,6 +35,8 @@ impl std::ops::AddAssign for Dropped {
 #[derive(Debug)]
 pub struct Outbox<T> {
     items: VecDeque<(T, Option<Duration>)>,
+    /// Since when each message other than audio has waited, in the order of `items`.
+    waiting_since: VecDeque<Instant>,
     audio: Duration,
     audio_bound: Duration,
     credit: usize,
@@ -44,7 +46,8 @@ pub struct Outbox<T> {
 impl<T> Outbox<T> {
     /// An empty queue for a leg that is ready to write.
     pub fn new(audio_bound: Duration) -> Self {
-        Self { items: VecDeque::new(), audio: Duration::ZERO, audio_bound, credit: LEG_CREDIT, blocked_since: None }
+        let (items, waiting_since) = (VecDeque::new(), VecDeque::new());
+        Self { items, waiting_since, audio: Duration::ZERO, audio_bound, credit: LEG_CREDIT, blocked_since: None }
     }
 
     /// Adds audio; gives back what of the oldest was dropped to keep the bound.
@@ -84,19 +87,21 @@ impl<T> Outbox<T> {
 
     /// The leg is a new one: it has all its credit. Audio beyond `fresh` is dropped, and what is left stands behind
     /// everything else.
-    pub fn reconnect(&mut self, fresh: Duration) -> Dropped {
+    pub fn reconnect(&mut self, fresh: Duration, now: Instant) -> Dropped {
         let mut dropped = Dropped::default();
         while self.audio > fresh && self.audio_items() > 0 {
             dropped += self.drop_oldest_audio();
         }
         self.items.make_contiguous().sort_by_key(|(_, audio)| audio.is_some());
+        self.waiting_since.iter_mut().for_each(|since| *since = now);
         (self.credit, self.blocked_since) = (LEG_CREDIT, None);
         dropped
     }
 
     /// Adds what may not be dropped and goes first, whatever waits.
-    pub fn push_front(&mut self, item: T) {
+    pub fn push_front(&mut self, item: T, now: Instant) {
         self.items.push_front((item, None));
+        self.waiting_since.push_front(now);
     }
 
     /// Adds what may not be dropped.
@@ -105,6 +110,7 @@ impl<T> Outbox<T> {
             return Err(Full);
         }
         self.items.push_back((item, None));
+        self.waiting_since.push_back(now);
         self.note_blocked(now);
         Ok(())
     }
@@ -119,6 +125,9 @@ impl<T> Outbox<T> {
         let held = self.next_audio().is_some_and(|duration| duration > room);
         let next = if held { self.items.iter().position(|(_, audio)| audio.is_none())? } else { 0 };
         let (item, audio) = self.items.remove(next)?;
+        if audio.is_none() {
+            self.waiting_since.pop_front();
+        }
         let duration = audio.unwrap_or_default();
         self.audio = self.audio.saturating_sub(duration);
         self.credit -= 1;
@@ -145,6 +154,11 @@ impl<T> Outbox<T> {
     /// Since when something waits and the leg makes no progress.
     pub fn blocked_since(&self) -> Option<Instant> {
         self.blocked_since
+    }
+
+    /// How long the oldest message other than audio has waited.
+    pub fn oldest_age(&self, now: Instant) -> Duration {
+        self.waiting_since.front().map_or(Duration::ZERO, |since| now.saturating_duration_since(*since))
     }
 
     /// Whether nothing waits and the leg has written everything it was given.

@@ -204,7 +204,7 @@ impl Machine {
         if self.is_ending() {
             return;
         }
-        self.suspect_speech(&packet, now);
+        self.listen(&packet, now);
         let duration = packet.duration();
         self.totals.audio_in += duration;
         match &mut self.pacer {
@@ -233,7 +233,7 @@ impl Machine {
         // `session.ended` is the last word.
         let listens = (self.client_open || self.is_detached()) && !self.is_ending();
         if listens && self.to_client.push(ClientOutput::Event(event), now).is_err() {
-            self.end(self.full_queue(Ending::TooSlow), now);
+            self.end(if self.is_detached() { Ending::ClientLost } else { Ending::TooSlow }, now);
         }
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Upstream {
     hangups: u32,
     failure: Option<Ending>,
     fed: Duration,
+    /// Whether the server has a part of a frame, which its leg keeps until it is whole.
+    mid_frame: bool,
     received: Duration,
     owing_since: Option<Instant>,
 }
@@ -54,6 +56,7 @@ impl Upstream {
             hangups: 0,
             failure: None,
             fed: Duration::ZERO,
+            mid_frame: false,
             received: Duration::ZERO,
             owing_since: None,
         }
@@ -98,7 +101,14 @@ impl Upstream {
         self.opened_at = now;
     }
 
+    /// Whether what was fed last does not complete a frame.
+    pub(super) fn is_mid_frame(&self) -> bool {
+        self.mid_frame
+    }
+
     fn feed(&mut self, duration: Duration, now: Instant) {
+        let frames = |fed: Duration| fed.as_nanos() / FRAME.as_nanos();
+        self.mid_frame = frames(self.fed) == frames(self.fed + duration);
         self.fed += duration;
         if self.owes() {
             self.owing_since.get_or_insert(now);
@@ -195,9 +205,8 @@ impl Machine {
         if let Some(text) = self.transcript.push(&piece.expose()) {
             let audio_ms = millis(self.upstream.received);
             let event = ServerEvent::Transcript(TranscriptDelta { text, audio_ms });
-            // At one piece a frame a caller who does not read is too slow long before: this is a server that floods.
             if self.to_client.push(ClientOutput::Event(event), now).is_err() {
-                self.end(self.full_queue(Ending::UpstreamLost), now);
+                self.end(self.full_of_words(now), now);
             }
         }
     }
@@ -212,16 +221,11 @@ impl Machine {
         let mut dropped = Dropped::default();
         while let Some(fed) = pacer.poll(now) {
             let duration = fed.packet().duration();
-            match &fed {
-                Fed::Caller(packet) => self.ears.hear_caller(packet, now),
-                Fed::Synthetic(_) => self.ears.fill(duration),
-            }
             let pushed_out = self.to_upstream.push_audio(fed, duration, now);
             pacer.lost(pushed_out.duration);
             dropped += pushed_out;
         }
         let shed = pacer.take_shed();
-        self.suspect_dropped(shed.duration, now);
         dropped += Dropped { packets: shed.packets, duration: shed.duration };
         self.note_dropped(Direction::Up, DropReason::Backlog, dropped);
     }
