@@ -1,7 +1,8 @@
 //! What a call costs the gateway in all: real calls over loopback sockets, with the program in a process of its own on
 //! one core, and model servers and callers in this one on the others.
 //!
-//! `cargo bench --bench load`, or `cargo bench --bench load -- --calls 50,100 --formats opus,pcm16 --seconds 20`.
+//! `cargo bench --bench load`, or `cargo bench --bench load -- --calls 50 --formats opus,pcm16 --turns 0,1 --seconds 20`;
+//! `--turns` is the setting `turns.share`: in how many calls both sides are decoded to see who speaks.
 //! Speech goes both ways at the speed at which it is spoken; everybody sends what was encoded before, so that the
 //! measured process alone runs codecs. docs/benchmarks.md has results and says what the columns are. Linux only.
 
@@ -212,7 +213,7 @@ struct Program {
 }
 
 impl Program {
-    async fn start(servers: &[String]) -> Program {
+    async fn start(servers: &[String], turns: &str) -> Program {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap().port();
         let state = std::env::temp_dir().join(format!("tandem-load-{}", std::process::id()));
         let mut command = Command::new("taskset");
@@ -223,6 +224,7 @@ impl Program {
             ("PORT", port.to_string()),
             ("TANDEM__STATE__DIR", state.display().to_string()),
             ("TANDEM__LOGGING__LEVEL", "warn".to_owned()),
+            ("TANDEM__TURNS__SHARE", turns.to_owned()),
         ]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("taskset (util-linux) is there");
         let listens = async {
@@ -259,7 +261,7 @@ impl Drop for Program {
     }
 }
 
-async fn measure(format: &str, calls: usize, window: Duration) {
+async fn measure(format: &str, turns: &str, calls: usize, window: Duration) {
     let load = Arc::new(Load {
         begun: Instant::now(),
         ready: AtomicU64::new(0),
@@ -275,7 +277,7 @@ async fn measure(format: &str, calls: usize, window: Duration) {
         servers.push(format!("ws://{}", listener.local_addr().unwrap()));
         tasks.spawn(model_server(listener, Arc::clone(&load)));
     }
-    let program = Program::start(&servers).await;
+    let program = Program::start(&servers, turns).await;
     let tokens = Tokens::new(SigningKey::new(&SecretString::from(SECRET)).unwrap(), TokenRules::default());
     let mut spread = interval(Duration::from_millis(10));
     for user in 0..calls {
@@ -305,7 +307,7 @@ async fn measure(format: &str, calls: usize, window: Duration) {
     let late_ms = |share: f64| f64::from(late[(late.len() as f64 * share) as usize]) / 1_000.0;
     let per_call = cpu_ms / (calls as f64 * seconds);
     println!(
-        "| {format} | {calls} | {per_call:.2} | {:.0} % | {:.0} | {:.1} % | {:.1} | {:.1} | {} |",
+        "| {format} | {turns} | {calls} | {per_call:.2} | {:.0} % | {:.0} | {:.1} % | {:.1} | {:.1} | {} |",
         cpu_ms / seconds / 10.0,
         1_000.0 / per_call,
         heard * 100.0,
@@ -325,15 +327,18 @@ async fn main() {
     let words: Vec<String> = std::env::args().collect();
     let calls = flag(&words, "--calls", "50,100,200");
     let formats = flag(&words, "--formats", "opus,ogg-opus,pcm16,pcm16-48k");
+    let turns = flag(&words, "--turns", "0,1");
     let window = Duration::from_secs(flag(&words, "--seconds", "10").parse().expect("--seconds is a number"));
     let others = format!("1-{}", std::thread::available_parallelism().unwrap().get() - 1);
     let moved = Command::new("taskset").args(["-cp", &others, &std::process::id().to_string()]).output();
     assert!(moved.is_ok_and(|moved| moved.status.success()), "this needs taskset and a second core");
-    println!("| format | calls | CPU ms a call-second | core | calls a core | came | p50 ms | p99 ms | MiB |");
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("| format | turns | calls | CPU ms a call-second | core | calls a core | came | p50 ms | p99 ms | MiB |");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for format in formats.split(',') {
-        for calls in calls.split(',') {
-            measure(format, calls.parse().expect("--calls are numbers"), window).await;
+        for turns in turns.split(',') {
+            for calls in calls.split(',') {
+                measure(format, turns, calls.parse().expect("--calls are numbers"), window).await;
+            }
         }
     }
 }
