@@ -15,11 +15,15 @@ use tandem::audio::pcm::{ChannelsError, PCM_RATES_HZ, PcmFormat, PcmReader, PcmW
 
 #[path = "audio/activity.rs"]
 mod activity;
+#[path = "audio/bark.rs"]
+mod bark;
 #[path = "audio/formats.rs"]
 mod formats;
 #[cfg(feature = "libopus")]
 #[path = "audio/libopus.rs"]
 mod libopus;
+#[path = "audio/quality.rs"]
+mod quality;
 #[path = "audio/stereo.rs"]
 mod stereo;
 #[path = "audio/turns.rs"]

@@ -527,7 +527,7 @@ fn line(effect: Effect) -> Option<String> {
             ServerEvent::Ended(report) => format!("ended {}", report.ending.code()),
             ServerEvent::Error(error) => format!("error {}", error.code),
             ServerEvent::TurnStarted { speaker, .. } => format!("started {}", speaker.code()),
-            ServerEvent::TurnEnded { speaker, .. } => format!("stopped {}", speaker.code()),
+            ServerEvent::TurnEnded { speaker, duration_ms, .. } => format!("stopped {} {duration_ms}", speaker.code()),
             ServerEvent::TurnResponse { latency_ms, .. } => format!("response {latency_ms}"),
             ServerEvent::TurnMissed { .. } => "missed".into(),
             ServerEvent::TurnInterrupted { stopped_after_ms, .. } => format!("interrupted {stopped_after_ms:?}"),

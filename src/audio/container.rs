@@ -72,6 +72,13 @@ impl Container {
         }
     }
 
+    /// Whether these first bytes are the beginning of a frame of MP3 or AAC after which another may follow: what they begin
+    /// is known when that one has come too.
+    pub fn may_show(opening: &[u8]) -> bool {
+        let second_at = mpeg_frame(opening).map(|(_, length)| length);
+        second_at.is_some_and(|at| at <= LONGEST_FRAME_BYTES && opening.len() < at + FRAME_HEADER_BYTES)
+    }
+
     /// What people call it.
     pub fn name(self) -> &'static str {
         match self {
@@ -93,6 +100,12 @@ impl Container {
         matches!(self, Container::Wav | Container::Aiff | Container::Caf)
     }
 }
+
+/// As many bytes of a frame are looked at.
+const FRAME_HEADER_BYTES: usize = 6;
+/// A longer frame is not waited for. In MP3 none has more than 1,441 bytes, and an encoder of stereo AAC makes at most
+/// 1,536 (6,144 bits a channel, ISO 14496-3).
+const LONGEST_FRAME_BYTES: usize = 3_072;
 
 /// Two frames of the same kind, one behind the other: the mark of one has no more than 12 bits.
 fn two_mpeg_frames(opening: &[u8]) -> Option<Container> {

@@ -239,6 +239,7 @@ impl From<NoResume> for Problem {
         match no_resume {
             NoResume::Unknown => Problem::ResumeUnknown,
             NoResume::WrongFormat => Problem::ResumeWrongFormat,
+            NoResume::NoAnswer => Problem::Internal,
         }
     }
 }

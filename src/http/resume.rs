@@ -30,8 +30,8 @@ pub fn token(request: &HttpRequest) -> Option<SecretString> {
 /// Puts the caller's new socket in the place of its old one. No slot and no seat is taken, and of the query only the
 /// audio format counts.
 ///
-/// The call takes the new leg before the upgrade is answered: a refusal is one before the upgrade, and of several who try
-/// at once one is let in.
+/// The call takes the new leg before the upgrade is answered: a refusal is one before the upgrade. The token is good until
+/// the socket has shown life, because the answer may be lost.
 pub async fn resume(
     doors: &Doors,
     request: &HttpRequest,

@@ -12,12 +12,13 @@ use super::{
 use crate::{
     protocol::native::SUBPROTOCOL,
     session::{
-        actor::{SessionActor, Setup},
+        actor::SessionActor,
         leg::{
             client::{self, Jack, Line, MAX_MESSAGE_BYTES},
             dialect::{Decoder, Dialect, Encoder},
         },
         machine::Terms,
+        setup::Setup,
         switchboard::ResumeOffer,
     },
 };

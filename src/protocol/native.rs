@@ -75,7 +75,7 @@ pub enum ServerEvent {
         /// (pieces with this `audio_ms` or a later one) is to be forgotten.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         repeats_from_ms: Option<u64>,
-        /// How to come back the next time: a token is good once.
+        /// How to come back the next time.
         resume: ResumeTerms,
     },
     /// A model server is reading its prompts.
@@ -215,7 +215,7 @@ pub struct LimitTerms {
 /// How to come back to a call. Its `Debug` does not show the token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumeTerms {
-    /// A secret that is good once: 43 characters of base64url.
+    /// A secret: 43 characters of base64url. It is good until the socket that it opened has shown life.
     pub token: String,
     /// How long a call waits for a caller whose connection broke, in milliseconds.
     pub grace_ms: u64,

@@ -13,10 +13,12 @@ use tracing::Span;
 
 use super::{
     leg::{
-        client::{ClientHandle, Line},
+        client::Line,
         upstream::{self, UpstreamHandle, connect::UpstreamConnector},
     },
-    machine::{ClientInput, Effect, Input, Limits, Machine, Note, Summary, Terms, UpstreamInput, millis},
+    legs::{CallerLegs, Rank, is_life},
+    machine::{ClientInput, Effect, Input, Machine, Note, Summary, UpstreamInput, millis},
+    setup::Setup,
     switchboard::{Attach, Control, ResumeOffer, Seat},
 };
 use crate::{
@@ -30,28 +32,6 @@ use crate::{
     protocol::{ending::Ending, moshi::ChatTarget},
 };
 
-/// Everything that one call needs from outside.
-pub struct Setup {
-    /// What the call was promised.
-    pub terms: Terms,
-    /// Its limits.
-    pub limits: Limits,
-    /// Its place on the switchboard.
-    pub seat: Seat,
-    /// Voice and prompt.
-    pub target: Arc<ChatTarget>,
-    /// Opens upstream sockets.
-    pub connector: UpstreamConnector,
-    /// Counts.
-    pub metrics: Arc<Metrics>,
-    /// The wire's name in metrics and logs.
-    pub protocol: &'static str,
-    /// How the caller may come back when its connection breaks, if its wire allows it.
-    pub resumable: Option<ResumeOffer>,
-    /// The session's span.
-    pub span: Span,
-}
-
 /// One call.
 pub struct SessionActor {
     machine: Machine,
@@ -61,9 +41,7 @@ pub struct SessionActor {
     witness: Option<Witness>,
     target: Arc<ChatTarget>,
     connector: UpstreamConnector,
-    client: Option<ClientHandle>,
-    /// Counts the caller's legs: what an earlier one says is ignored.
-    client_leg: u32,
+    legs: CallerLegs,
     resumable: Option<ResumeOffer>,
     upstream: Option<UpstreamHandle>,
     alarm: Option<(Instant, SpawnHandle)>,
@@ -80,9 +58,9 @@ impl SessionActor {
         let now = Instant::now();
         Self::create(move |ctx| {
             let (client, heard) = line.split();
-            listen_to(heard, 0, ctx);
+            listen_to(heard, CallerLegs::FIRST, ctx);
             let session = ctx.address().recipient();
-            setup.terms.resume = setup.resumable.map(|offer| setup.seat.offer_resume(offer, session));
+            setup.terms.resume = setup.resumable.map(|offer| setup.seat.offer_resume(offer, session, None));
             Self {
                 machine: Machine::new(setup.terms, setup.limits, now.into_std()),
                 lease: setup.seat.take_lease(),
@@ -91,8 +69,7 @@ impl SessionActor {
                 witness: None,
                 target: setup.target,
                 connector: setup.connector,
-                client: Some(client),
-                client_leg: 0,
+                legs: CallerLegs::new(client),
                 resumable: setup.resumable,
                 upstream: None,
                 alarm: None,
@@ -117,6 +94,9 @@ impl SessionActor {
         while let Some(effect) = self.machine.poll_effect() {
             self.perform(effect, ctx);
         }
+        if self.legs.has_candidate() && self.machine.is_detached() {
+            self.promote(ctx);
+        }
         self.arm(ctx);
     }
 
@@ -132,18 +112,13 @@ impl SessionActor {
                 }
             }
             Effect::SendClient(output) => {
-                if !self.client.as_ref().is_some_and(|leg| leg.say(output)) {
+                if !self.legs.say(output) {
                     tracing::trace!("message for a caller's leg that is gone");
                 }
             }
-            // A mark that finds no room is confirmed with the next one.
-            Effect::MarkClient(mark) => drop(self.client.as_ref().map(|leg| leg.mark(mark))),
-            Effect::CloseClient(ending) => drop(self.client.as_ref().map(|leg| leg.close(ending))),
-            Effect::LetClientGo => {
-                self.client_leg += 1;
-                // Its network may only be slow: then it hears that it can come back.
-                self.client.take().map(|leg| leg.close(Ending::ClientLost));
-            }
+            Effect::MarkClient(mark) => self.legs.mark(mark),
+            Effect::CloseClient(ending) => self.legs.close(ending),
+            Effect::LetClientGo => self.legs.let_go(),
             Effect::Note(note) => self.note(note),
             Effect::Done(summary) => self.done(&summary, ctx),
         }
@@ -178,18 +153,28 @@ impl SessionActor {
         ctx.add_stream(tokio_stream::StreamExt::map(heard, move |input| FromUpstream(attempt, input)));
     }
 
-    /// The caller is on a new socket: `false` means that the call is over, or cannot be come back to.
-    fn attach(&mut self, line: Line, ctx: &mut Context<Self>) -> bool {
-        let Some(offer) = self.resumable.filter(|_| self.machine.can_attach()) else { return false };
+    /// A new socket of the caller: `false` means that it is not taken, or that nobody waits for the answer any more.
+    fn attach(&mut self, Attach { line, token }: Attach, ctx: &mut Context<Self>) -> bool {
         let (client, heard) = line.split();
-        if let Some(old) = self.client.replace(client) {
-            old.close(Ending::Replaced);
+        if client.is_gone() || !self.machine.can_attach() || !self.seat.accepts(&token) {
+            return false;
         }
-        self.client_leg += 1;
-        listen_to(heard, self.client_leg, ctx);
-        let resume = self.seat.offer_resume(offer, ctx.address().recipient());
-        self.drive(Input::Attached(resume), ctx);
+        let leg = self.legs.propose(client, token);
+        listen_to(heard, leg, ctx);
+        if self.machine.is_detached() {
+            self.promote(ctx);
+        }
         true
+    }
+
+    /// The newest socket is the caller's.
+    fn promote(&mut self, ctx: &mut Context<Self>) {
+        if let Some(offer) = self.resumable.filter(|_| self.machine.can_attach())
+            && let Some(token) = self.legs.promote()
+        {
+            let resume = self.seat.offer_resume(offer, ctx.address().recipient(), Some(token));
+            self.drive(Input::Attached(resume), ctx);
+        }
     }
 
     fn note(&mut self, note: Note) {
@@ -288,10 +273,8 @@ impl SessionActor {
             upstream = self.upstream_name(),
             "session ended"
         );
-        if let Some(leg) = self.client.take() {
-            // Answers a caller's close frame; where one of ours went before, this one is not sent.
-            leg.close(summary.ending);
-        }
+        // Answers a caller's close frame; where one of ours went before, this one is not sent.
+        self.legs.close(summary.ending);
         self.upstream = None;
         ctx.stop();
     }
@@ -361,8 +344,8 @@ impl Handler<Control> for SessionActor {
 impl Handler<Attach> for SessionActor {
     type Result = bool;
 
-    fn handle(&mut self, Attach(line): Attach, ctx: &mut Self::Context) -> bool {
-        self.attach(line, ctx)
+    fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) -> bool {
+        self.attach(attach, ctx)
     }
 }
 
@@ -375,7 +358,15 @@ fn listen_to(heard: impl Stream<Item = ClientInput> + 'static, leg: u32, ctx: &m
 
 impl StreamHandler<FromClient> for SessionActor {
     fn handle(&mut self, FromClient(leg, input): FromClient, ctx: &mut Self::Context) {
-        if leg == self.client_leg {
+        match (self.legs.rank(leg), is_life(&input)) {
+            (Rank::Candidate, true) => self.promote(ctx),
+            (Rank::Candidate, false) if matches!(input, ClientInput::Closed { .. }) => self.legs.forget_candidate(),
+            _ => {}
+        }
+        if self.legs.rank(leg) == Rank::Current {
+            if is_life(&input) {
+                self.seat.leg_lives();
+            }
             self.drive(Input::Client(input), ctx);
         }
     }

@@ -2,7 +2,9 @@
 
 pub mod actor;
 pub mod leg;
+pub mod legs;
 pub mod machine;
 pub mod resume;
+pub mod setup;
 pub mod switchboard;
 pub mod transcript;

@@ -26,7 +26,7 @@ use crate::{
     session::{
         leg::{client::Line, format::AudioFormat},
         machine::millis,
-        resume::{NoResume, ResumeBox, ResumeToken, TokenHash},
+        resume::{NoResume, Offers, ResumeBox, ResumeToken, TokenHash},
     },
 };
 
@@ -49,8 +49,13 @@ impl Message for Control {
     type Result = ();
 }
 
-/// Another socket of the caller is at the other end of this line. The answer is whether the call goes on there.
-pub struct Attach(pub Line);
+/// Another socket of the caller is, or will be, at the other end of this line. The answer is whether it is taken.
+pub struct Attach {
+    /// Speaks to the socket.
+    pub line: Line,
+    /// What it was let in with.
+    pub token: TokenHash,
+}
 
 impl Message for Attach {
     type Result = bool;
@@ -66,7 +71,7 @@ pub struct ResumeOffer {
 }
 
 /// A call that its caller may come back to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Resumable {
     user: String,
     format: AudioFormat,
@@ -143,17 +148,19 @@ impl Switchboard {
 
     /// Hands `line` to the call that `token` stands for, if it is one of `user`, a pseudonym, in the same format.
     ///
-    /// The token is used up unless the format is wrong. No seat and no slot is taken: the call has them.
+    /// No seat and no slot is taken: the call has them. The token is good until the new socket has shown life.
     pub async fn resume(&self, token: &str, user: &str, format: AudioFormat, line: Line) -> Result<(), NoResume> {
-        let call = self.resumable.take(token, |call| match () {
+        let (token, call) = self.resumable.find(token, |call| match () {
             () if call.user != user => Err(NoResume::Unknown),
             () if call.format != format => Err(NoResume::WrongFormat),
             () => Ok(()),
         })?;
-        match timeout(SESSION_TIMEOUT, call.session.send(Attach(line))).await {
+        match timeout(SESSION_TIMEOUT, call.session.send(Attach { line, token })).await {
             Ok(Ok(true)) => Ok(()),
-            // The call ended in this very moment.
-            Ok(_) | Err(_) => Err(NoResume::Unknown),
+            // The call ended in this very moment, or the token was used by somebody else.
+            Ok(_) => Err(NoResume::Unknown),
+            // The session will find that nobody is at the other end of the line any more.
+            Err(_) => Err(NoResume::NoAnswer),
         }
     }
 
@@ -174,7 +181,7 @@ impl Switchboard {
         }
         // From here on the drop of the seat undoes everything.
         let user = user.to_owned();
-        let seat = Seat { board: Arc::clone(self), id: Uuid::new_v4(), user, lease: None, offered: None };
+        let seat = Seat { board: Arc::clone(self), id: Uuid::new_v4(), user, lease: None, offers: Offers::default() };
         // Checked last: a drain that begins later finds the seat taken and waits for it.
         if self.is_draining() {
             return Err(NoSeat::Draining);
@@ -238,8 +245,8 @@ pub struct Seat {
     id: Uuid,
     user: String,
     lease: Option<Lease>,
-    /// The token with which the caller may come back.
-    offered: Option<TokenHash>,
+    /// The tokens with which the caller may come back.
+    offers: Offers,
 }
 
 impl Seat {
@@ -259,17 +266,30 @@ impl Seat {
         self.id
     }
 
-    /// Makes a new token with which the caller may come back to `session`; the one before is no good any more.
-    pub fn offer_resume(&mut self, offer: ResumeOffer, session: Recipient<Attach>) -> ResumeTerms {
+    /// Makes a new token with which the caller may come back to `session`, told on a leg that was opened with `opener`.
+    ///
+    /// That one is good too until the leg [has shown life](Self::leg_lives); older ones are not any more.
+    pub fn offer_resume(
+        &mut self,
+        offer: ResumeOffer,
+        session: Recipient<Attach>,
+        opener: Option<TokenHash>,
+    ) -> ResumeTerms {
         let token = ResumeToken::new();
-        self.withdraw_resume();
         let call = Resumable { user: self.user.clone(), format: offer.format, session };
-        self.offered = Some(self.board.resumable.keep(&token, call));
+        let newest = self.board.resumable.keep(&token, call);
+        self.offers.opened(opener, newest).for_each(|hash| self.board.resumable.forget(&hash));
         ResumeTerms { token: token.expose().to_owned(), grace_ms: millis(offer.grace) }
     }
 
-    fn withdraw_resume(&mut self) {
-        if let Some(hash) = self.offered.take() {
+    /// Whether the caller may come back with this token now.
+    pub fn accepts(&self, token: &TokenHash) -> bool {
+        self.offers.holds(token)
+    }
+
+    /// The caller's leg has shown life: the token that opened it is used up.
+    pub fn leg_lives(&mut self) {
+        if let Some(hash) = self.offers.lives() {
             self.board.resumable.forget(&hash);
         }
     }
@@ -285,7 +305,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.withdraw_resume();
+        self.offers.withdraw().for_each(|hash| self.board.resumable.forget(&hash));
         self.board.reach.remove(&self.id);
         if let Entry::Occupied(mut mine) = self.board.per_user.entry(std::mem::take(&mut self.user)) {
             *mine.get_mut() -= 1;
@@ -377,5 +397,49 @@ mod tests {
         let board = board(10, 10);
         let _seat = board.take_seat("a").unwrap();
         assert_eq!(board.drain(Instant::now() + Duration::from_secs(30), Duration::from_secs(1)).await, 1);
+    }
+
+    #[actix::test]
+    async fn a_call_that_does_not_answer_in_time_costs_no_token_and_gets_no_dead_socket() {
+        /// Too busy to answer.
+        struct Busy(Option<Line>);
+        impl Actor for Busy {
+            type Context = actix::Context<Self>;
+        }
+        impl actix::Handler<Attach> for Busy {
+            type Result = actix::ResponseFuture<bool>;
+            fn handle(&mut self, attach: Attach, _: &mut Self::Context) -> Self::Result {
+                self.0 = Some(attach.line);
+                Box::pin(std::future::pending())
+            }
+        }
+        #[derive(Message)]
+        #[rtype(result = "bool")]
+        struct IsGone;
+        impl actix::Handler<IsGone> for Busy {
+            type Result = bool;
+            fn handle(&mut self, _: IsGone, _: &mut Self::Context) -> bool {
+                self.0.as_ref().unwrap().handle.is_gone()
+            }
+        }
+        tokio::time::pause();
+        let (board, busy) = (board(10, 10), Busy(None).start());
+        let mut seat = board.take_seat("a").unwrap();
+        let offer = ResumeOffer { format: AudioFormat::Opus, grace: Duration::from_secs(20) };
+        let token = seat.offer_resume(offer, busy.clone().recipient(), None).token;
+        for _ in 0..2 {
+            let (line, jack) = crate::session::leg::client::line();
+            assert_eq!(board.resume(&token, "b", offer.format, line).await, Err(NoResume::Unknown));
+            drop(jack);
+            let (line, jack) = crate::session::leg::client::line();
+            assert_eq!(board.resume(&token, "a", offer.format, line).await, Err(NoResume::NoAnswer));
+            assert!(!busy.send(IsGone).await.unwrap());
+            drop(jack);
+            assert!(busy.send(IsGone).await.unwrap(), "so that the call refuses it when it gets to it");
+        }
+        drop(seat);
+        let (line, _jack) = crate::session::leg::client::line();
+        assert_eq!(board.resume(&token, "a", offer.format, line).await, Err(NoResume::Unknown));
+        assert!(board.resumable.is_empty());
     }
 }

@@ -109,6 +109,12 @@ fn a_pause_belongs_to_speech_if_it_is_short() {
 }
 
 #[test]
+fn a_syllable_is_speech_and_a_grunt_is_not() {
+    assert_spoken(&heard(&sound(3_000, &[1_000..1_080], 0.0)), &[]);
+    assert_spoken(&heard(&sound(3_000, &[1_000..1_240], 0.0)), &[1_000..1_240]);
+}
+
+#[test]
 fn noise_clicks_and_steady_tones_are_no_speech() {
     assert_spoken(&heard(&sound(10_000, &[], 0.03)), &[]);
     assert_spoken(&heard(&sound(10_000, &[], 0.3)), &[]);
@@ -195,7 +201,7 @@ proptest! {
             // In the order in which they were sent, as over TCP; now and then one comes at once.
             let delay = if at % 10 == 0 { 0 } else { delays[at % delays.len()] };
             arrived = arrived.max(offset + 20 * (at as u64 + 1) + delay);
-            activity.hear(packet, clock.place(packet.duration(), ms(arrived)));
+            activity.hear(packet, clock.place(&[packet.duration()], ms(arrived))[0]);
         }
         let expected: Vec<_> = audible(&spoken).iter().map(|span| span.start + offset..span.end + offset).collect();
         let found = speaking(&spans(&mut activity));

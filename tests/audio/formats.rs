@@ -262,6 +262,30 @@ fn a_container_is_known_however_it_is_cut() {
 }
 
 #[test]
+fn frames_without_a_file_are_known_by_the_second_however_they_are_cut() {
+    // MPEG 1 layer III at 48 kbit/s and 48 kHz, and AAC LC at 48 kHz.
+    let mp3 = [&[0xff, 0xfb, 0x34, 0xc4][..], &[0x55; 140]].concat();
+    let adts = [&[0xff, 0xf1, 0x4c, 0x80, 200 >> 3, 0x1f, 0xfc][..], &[0x55; 193]].concat();
+    for (named, frame) in [("MP3", &mp3), ("AAC", &adts)] {
+        for (name, cut) in
+            FORMATS[..1].iter().chain(&FORMATS[2..]).flat_map(|name| [5, 13, 100, 144, 300].map(|cut| (name, cut)))
+        {
+            let mut decoder = decoder(format(name));
+            let told: Vec<_> =
+                frame.repeat(3).chunks(cut).flat_map(|piece| complaints(heard(&mut decoder, piece))).collect();
+            let (code, message) = told.last().unwrap();
+            assert_eq!(*code, "wrong_format", "{name} {named} in pieces of {cut}: {told:?}");
+            assert!(message.starts_with(&format!("the audio begins like {named},")), "{name} {cut}: {message}");
+        }
+        // One frame is no stream, and sound is heard while it is waited for another.
+        let mut decoder = decoder(pcm16(16_000, 1));
+        let sound = [&frame[..], &[0; 640]].concat();
+        let inputs: Vec<_> = sound.chunks(40).flat_map(|piece| heard(&mut decoder, piece)).collect();
+        assert!(!packets(inputs).is_empty(), "{named}");
+    }
+}
+
+#[test]
 fn a_stream_without_an_ogg_page_is_named_once_and_a_late_page_is_read() {
     let packet = OpusEncoder::new().unwrap().encode(&tone(300.0, CODEC_RATE_HZ, 0.02)).unwrap();
     let mut decoder = decoder(AudioFormat::OggOpus);

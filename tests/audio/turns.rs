@@ -93,7 +93,8 @@ fn a_question_is_missed_once_it_is_too_late_or_another_one_comes() {
     let (caller, nobody) = (format!("###{silence}"), format!("...{silence}"));
     assert_eq!(conversation(&caller, &nobody), ["missed at 300"]);
     assert_eq!(conversation(&caller[..100], &nobody[..100]), [""; 0], "there is still time");
-    let (first, second) = ("###......................###......", ".................................");
+    // Two seconds between them are not less than two seconds.
+    let (first, second) = ("###....................###......", "................................");
     assert_eq!(conversation(first, second), ["missed at 300"]);
     let within_two_seconds = "###..................###......";
     assert_eq!(conversation(within_two_seconds, second), [""; 0], "a pause is no end");

@@ -17,6 +17,28 @@ pub fn delay_of(said: &[f32], heard: &[f32], longest: Duration) -> (Duration, f3
     (Duration::from_micros((lag * COARSE) as u64 * 1_000_000 / RATE_HZ as u64), likeness)
 }
 
+/// Half a second that was said and heard in one piece.
+pub struct Echo {
+    /// How like it is (1: the same sound).
+    pub likeness: f32,
+    /// How much of its power came back.
+    pub power: f32,
+}
+
+/// The half second of what was said that came back best, wherever it is: on a busy machine a caller may be late, and
+/// then some of it is missing, and what follows has another delay.
+pub fn best_echo(said: &[f32], heard: &[f32]) -> Echo {
+    const WINDOW: usize = RATE_HZ / 2 / COARSE;
+    let (said, heard) = (coarse(said), coarse(heard));
+    let power = |sound: &[f32]| sound.iter().map(|sample| sample * sample).sum::<f32>();
+    let loud = power(&said) * WINDOW as f32 / said.len() as f32 / 2.0;
+    let pieces = said.windows(WINDOW).step_by(WINDOW / 2).filter(|piece| power(piece) >= loud);
+    let echoes = pieces.flat_map(|piece| heard.windows(WINDOW).map(move |echo| (piece, echo)));
+    let best = echoes.map(|(piece, echo)| (likeness(piece, echo), piece, echo)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let (likeness, piece, echo) = best.unwrap();
+    Echo { likeness, power: power(echo) / power(piece) }
+}
+
 fn coarse(samples: &[f32]) -> Vec<f32> {
     samples.chunks(COARSE).map(|chunk| chunk.iter().sum::<f32>() / chunk.len() as f32).collect()
 }

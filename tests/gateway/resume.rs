@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode
 use crate::{
     echo::is_whole,
     house::{House, quiet, speech},
-    refusals::{Answer as Knocked, Socket, bearer, close, event, knock},
+    refusals::{Answer as Knocked, Socket, bearer, close, event, knock, next},
 };
 
 const PCM: Wire = Wire::Native(Audio::Pcm16 { rate_hz: 24_000 });
@@ -37,6 +37,14 @@ async fn talking_for(house: &House, user: &str, grace_ms: u64) -> (Socket, Strin
 async fn come_back(house: &House, user: &str, token: &str) -> Knocked {
     let resume = ("tandem-resume", token.to_owned());
     knock(house, "/v1/voice?audio=opus", &[bearer(house, user), resume]).await
+}
+
+/// Hears that the call goes on here, and answers; gives the next token.
+async fn back(socket: &mut Socket) -> String {
+    let resumed = event(socket, "session.resumed").await;
+    socket.send(Message::text(r#"{"type":"ping","id":"here"}"#)).await.unwrap();
+    event(socket, "pong").await;
+    resumed["resume"]["token"].as_str().unwrap().to_owned()
 }
 
 async fn detached(house: &House, count: f64) {
@@ -75,24 +83,61 @@ async fn a_caller_whose_connection_breaks_hears_the_assistant_go_on() {
 }
 
 #[actix_web::test]
-async fn a_token_is_good_once_and_rotates() {
+async fn a_token_is_good_until_its_socket_answers_and_rotates() {
     let house = House::set(quiet(), 1, &[("TANDEM__SESSION__MAX_SESSIONS_PER_USER", "1")]).await;
     let (socket, first) = talking(&house, "ann").await;
     drop(socket);
     detached(&house, 1.0).await;
     let mut socket = come_back(&house, "ann", &first).await.socket();
-    let resumed = event(&mut socket, "session.resumed").await;
-    let second = resumed["resume"]["token"].as_str().unwrap();
+    let second = back(&mut socket).await;
     assert_ne!(second, first);
     assert_eq!(come_back(&house, "ann", &first).await.refusal(), (410, "resume_unknown".to_owned()));
     drop(socket);
     detached(&house, 1.0).await;
-    let mut socket = come_back(&house, "ann", second).await.socket();
+    let mut socket = come_back(&house, "ann", &second).await.socket();
     event(&mut socket, "session.resumed").await;
     hang_up(socket).await;
     assert_eq!(house.settle().await[0].state, SlotState::Free);
     house.metric_until("tandem_sessions_active{protocol=\"native\"}", 0.0).await;
     assert_eq!((house.gateway.sessions(), house.gateway.doors.switchboard.resumable()), (0, 0));
+}
+
+#[actix_web::test]
+async fn who_never_hears_the_answer_comes_back_with_the_same_token() {
+    let house = House::new(quiet(), 1).await;
+    let (socket, token) = talking(&house, "ann").await;
+    drop(socket);
+    detached(&house, 1.0).await;
+    for _ in 0..3 {
+        // Its network takes the answer to the upgrade, or all that follows.
+        let lost = come_back(&house, "ann", &token).await.socket();
+        detached(&house, 0.0).await;
+        drop(lost);
+        detached(&house, 1.0).await;
+    }
+    let mut socket = come_back(&house, "ann", &token).await.socket();
+    back(&mut socket).await;
+    assert_eq!(come_back(&house, "ann", &token).await.refusal(), (410, "resume_unknown".to_owned()));
+    hang_up(socket).await;
+    house.settle().await;
+}
+
+#[actix_web::test]
+async fn a_socket_that_is_good_is_not_closed_for_one_that_never_was() {
+    let house = House::new(quiet(), 1).await;
+    let (mut old, token) = talking(&house, "ann").await;
+    for _ in 0..3 {
+        drop(come_back(&house, "ann", &token).await.socket());
+    }
+    let mut silent = come_back(&house, "ann", &token).await.socket();
+    old.send(Message::text(r#"{"type":"ping","id":"still here"}"#)).await.unwrap();
+    assert_eq!(event(&mut old, "pong").await["id"], "still here");
+    assert_eq!(house.metric("tandem_resume_total{result=\"taken_over\"}"), Some(0.0));
+    // Once the old one breaks, the one that waited is the caller's.
+    drop(old);
+    back(&mut silent).await;
+    hang_up(silent).await;
+    house.settle().await;
 }
 
 #[actix_web::test]
@@ -134,27 +179,49 @@ async fn a_socket_that_is_still_open_is_replaced() {
 }
 
 #[actix_web::test]
-async fn of_several_who_come_back_at_once_one_is_let_in() {
+async fn of_several_who_come_back_at_once_one_stays() {
     let house = House::new(quiet(), 1).await;
     for _ in 0..5 {
         let (socket, token) = talking(&house, "ann").await;
         drop(socket);
         let tries = futures_util::future::join_all((0..4).map(|_| come_back(&house, "ann", &token))).await;
-        let (mut inside, mut refused) = (Vec::new(), 0);
+        let mut inside = Vec::new();
         for one in tries {
             match one {
                 Knocked::Open(socket, _) => inside.push(*socket),
-                other => {
-                    assert_eq!(other.refusal(), (410, "resume_unknown".to_owned()));
-                    refused += 1;
-                }
+                other => assert_eq!(other.refusal(), (410, "resume_unknown".to_owned())),
             }
         }
-        assert_eq!((inside.len(), refused), (1, 3));
-        let mut socket = inside.pop().unwrap();
-        event(&mut socket, "session.resumed").await;
-        hang_up(socket).await;
+        // All are let in whose answer may have been lost; each that answers takes over, and the others are told.
+        for _ in 0..2 {
+            let mut stay = Vec::new();
+            for mut socket in inside {
+                if is_kept(&mut socket).await {
+                    stay.push(socket);
+                }
+            }
+            inside = stay;
+        }
+        assert_eq!(inside.len(), 1);
+        hang_up(inside.pop().unwrap()).await;
         house.settle().await;
+    }
+}
+
+/// Whether the call goes on here: a message is answered, or the socket is closed with `replaced`.
+async fn is_kept(socket: &mut Socket) -> bool {
+    // What is closed takes nothing more.
+    let _ = socket.send(Message::text(r#"{"type":"ping","id":"me"}"#)).await;
+    loop {
+        match next(socket).await {
+            Some(Message::Text(text)) if text.contains(r#""pong""#) => return true,
+            Some(Message::Close(frame)) => {
+                assert_eq!(frame.map(|frame| frame.code.into()), Some(4470_u16));
+                return false;
+            }
+            Some(_) => {}
+            None => panic!("a socket that ended without a word"),
+        }
     }
 }
 

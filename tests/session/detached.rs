@@ -35,6 +35,24 @@ fn talk(call: &mut Call, seconds: u64) -> &mut Call {
     })
 }
 
+/// The same with a caller who confirms what it gets.
+fn talk_and_confirm(call: &mut Call, seconds: u32) -> &mut Call {
+    let mut seen = std::mem::take(&mut call.effects);
+    for _ in 0..seconds * 25 / 2 {
+        let marks = seen.iter().filter_map(|line| line.strip_prefix("MarkClient(")?.strip_suffix(')'));
+        if let Some(mark) = marks.last().map(|mark| mark.parse().unwrap()) {
+            call.client(ClientInput::Confirmed(mark));
+            seen.append(&mut call.effects);
+        }
+        call.client(ClientInput::Audio(frame()));
+        seen.append(&mut call.effects);
+        call.advance(FRAME);
+        seen.append(&mut call.effects);
+    }
+    call.effects = seen;
+    call
+}
+
 fn come_back(call: &mut Call) -> &mut Call {
     call.input(Input::Attached(resume_terms()))
 }
@@ -54,6 +72,34 @@ fn a_caller_who_falls_silent_is_waited_for_too() {
     call.advance(SECOND * 19).refuse("Done");
     come_back(&mut call).expect("Attached").expect("resumed").refuse("Done");
     talk(&mut call, 60).refuse("ended");
+}
+
+#[test]
+fn a_caller_whose_network_vanishes_is_waited_for_and_not_too_slow() {
+    let talk = |call: &mut Call| {
+        call.client(ClientInput::Audio(frame()));
+    };
+    // Its kernel takes nothing more, or it confirms nothing more: it is not heard either.
+    for takes in [false, true] {
+        let mut call = talking();
+        call.client(ClientInput::Confirmed(0));
+        call.pass(10, FRAME, talk);
+        call.hold_client = !takes;
+        call.advance(SECOND * 13).expect("LetClientGo").expect("Detached").refuse("ended").refuse("Done");
+        call.hold_client = false;
+        come_back(&mut call).expect("Attached { taken_over: false }").expect("resumed");
+        talk_and_confirm(&mut call, 30).refuse("ended");
+    }
+}
+
+#[test]
+fn a_caller_who_speaks_on_and_takes_nothing_is_too_slow() {
+    for takes in [false, true] {
+        let mut call = talking();
+        call.client(ClientInput::Confirmed(0));
+        call.hold_client = !takes;
+        talk(&mut call, 15).expect("CloseUpstream").expect("Done(TooSlow)").refuse("LetClientGo");
+    }
 }
 
 #[test]

@@ -4,10 +4,10 @@ use std::{collections::VecDeque, time::Duration};
 
 use tandem::{
     protocol::moshi::TextPiece,
-    session::machine::{ClientInput, UpstreamInput},
+    session::machine::{ClientInput, Input, UpstreamInput},
 };
 
-use crate::{Call, FRAME, frame};
+use crate::{Call, FRAME, detached::resume_terms, frame};
 
 #[test]
 fn a_caller_who_confirms_nothing_is_sent_a_second_and_then_only_words() {
@@ -44,6 +44,19 @@ fn a_caller_who_never_confirmed_anything_is_sent_everything() {
         call.client(ClientInput::Audio(frame()));
     };
     call.pass(125, FRAME, speak).refuse("Dropped(Down").expect("-> client audio");
+}
+
+#[test]
+fn who_comes_back_and_stops_reading_at_once_is_sent_a_second_too() {
+    let mut call = Call::on(Some(resume_terms())).answered();
+    call.client(ClientInput::Confirmed(0)).client(ClientInput::Closed { clean: false });
+    call.input(Input::Attached(resume_terms()));
+    let speak = |call: &mut Call| {
+        call.client(ClientInput::Audio(frame()));
+    };
+    call.pass(60, FRAME, speak);
+    let sent = call.effects.iter().filter(|effect| *effect == "-> client audio").count();
+    assert_eq!(sent, 12, "it answered before, and does not now");
 }
 
 #[test]

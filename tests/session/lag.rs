@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use crate::pace::Talk;
 
 const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The first finding, in seconds since the model listens.
 fn found(talk: &Talk) -> Option<u64> {
@@ -82,9 +83,35 @@ fn one_stall_of_two_seconds_is_not_slowness() {
     }
 }
 
+/// The factors that were told and noted, each with its second.
+fn factors(talk: &Talk) -> Vec<(u64, f64)> {
+    let number = |said: &str| {
+        let (_, after) = said.split_once("realtime_factor: ").or_else(|| said.split_once("degraded "))?;
+        after.split(',').next().and_then(|number| number.parse().ok())
+    };
+    talk.pace.iter().filter_map(|(at, said)| Some((at.as_secs(), number(said)?))).collect()
+}
+
+#[test]
+fn a_slow_server_is_spoken_of_again_once_it_was_measured_for_the_caller_who_is_back() {
+    let mut talk = speaker(100);
+    talk.run(22);
+    talk.lose_caller(10 * SECOND);
+    talk.run(60);
+    let (before, after): (Vec<_>, Vec<_>) = factors(&talk).into_iter().partition(|(at, _)| *at < 32);
+    assert_eq!(before.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [8, 8, 18], "{before:?}");
+    assert!(after.first().is_some_and(|(at, _)| (40..=50).contains(at)), "{after:?}");
+    assert!(after.iter().all(|(_, factor)| (0.75..=0.85).contains(factor)), "{after:?}");
+}
+
 /// What a caller's network does: how many of ten packets come, and how long it holds up each half second of them.
 fn network() -> impl Strategy<Value = (u64, Vec<u32>)> {
     (0..=10_u64, proptest::collection::vec(prop_oneof![4 => 0..60_u32, 1 => 0..900_u32], 1..40))
+}
+
+/// For how long a caller's connection is broken, if it breaks: with the model's clock stopped in the end, or not.
+fn broken() -> impl Strategy<Value = Option<Duration>> {
+    proptest::option::of((0..19_000_u32).prop_map(|ms| ms * MS))
 }
 
 /// Speaks for a minute through such a network, by a clock of its own.
@@ -103,22 +130,37 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
     /// The reference is the server's own step: 81 ms for 80 are 0.988 of real time.
     #[test]
-    fn no_caller_makes_a_server_look_slow(step_ms in 1..=81_u32, period_us in 19_000..21_000_u64, network in network()) {
+    fn no_caller_makes_a_server_look_slow(
+        step_ms in 1..=81_u32,
+        period_us in 19_000..21_000_u64,
+        network in network(),
+        (breaks_at, broken) in (0..40_u64, broken()),
+    ) {
         let mut talk = Talk::with_step(step_ms);
         speak(&mut talk, period_us, &network);
+        talk.run(breaks_at);
+        broken.inspect(|away| talk.lose_caller(*away));
         talk.run(60);
         prop_assert_eq!((found(&talk), told(&talk)), (None, vec![]));
     }
 
     /// 89 ms for 80 are 0.9 of real time, 400 are 0.2.
     #[test]
-    fn no_caller_hides_a_slow_server(step_ms in 89..=400_u32, from in 0..30_u64, network in network()) {
+    fn no_caller_hides_a_slow_server(
+        step_ms in 89..=400_u32,
+        from in 0..30_u64,
+        network in network(),
+        broken in broken(),
+    ) {
         let mut talk = Talk::with_step(40);
         speak(&mut talk, 20_000, &network);
         talk.run(from);
         prop_assert_eq!(found(&talk), None);
         talk.step = step_ms * MS;
-        talk.run(from + 10);
+        broken.inspect(|away| talk.lose_caller(*away));
+        talk.until(talk.now + 10 * SECOND);
         prop_assert!(found(&talk).is_some(), "{:?}", talk.pace);
+        let factors = factors(&talk);
+        prop_assert!(factors.iter().all(|(_, factor)| (0.0..1.5).contains(factor)), "{:?}", factors);
     }
 }

@@ -12,6 +12,8 @@ use tandem::{
     session::machine::{ClientInput, ClientOutput, Effect, Input, Limits, Machine, Note, Terms, UpstreamInput},
 };
 
+use crate::detached::resume_terms;
+
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const FRAME: Duration = Duration::from_millis(80);
@@ -211,6 +213,8 @@ pub struct Talk {
     word_at: Duration,
     latest_word: Duration,
     goodbye: bool,
+    /// Whether the caller's connection is broken: nothing that it says arrives.
+    away: bool,
     /// What the machine said of the server's pace, to the caller and to the actor, and when.
     pub pace: Vec<(Duration, String)>,
     /// How far the model was behind the caller, second by second.
@@ -229,8 +233,9 @@ impl Talk {
     #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
     fn within(limits: Limits, player_lead: Option<Duration>, step_ms: u32) -> Talk {
         let audio = AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 };
+        let resume = Some(resume_terms());
         let terms =
-            Terms { session_id: "s".into(), audio, handshake: 20 * SECOND, player_lead, resume: None, sampled: false };
+            Terms { session_id: "s".into(), audio, handshake: 20 * SECOND, player_lead, resume, sampled: false };
         let start = Instant::now();
         // Nobody is listened to: what is in the packets does not matter here.
         let limits = Limits { max_duration: 7_200 * SECOND, idle_timeout: 28_800 * SECOND, ..limits };
@@ -265,6 +270,7 @@ impl Talk {
             word_at: Duration::ZERO,
             latest_word: Duration::ZERO,
             goodbye: false,
+            away: false,
             pace: Vec::new(),
             lags: Vec::new(),
         };
@@ -289,12 +295,21 @@ impl Talk {
         }
     }
 
+    /// The caller's connection breaks for so long, and then the caller comes back.
+    pub fn lose_caller(&mut self, away: Duration) {
+        self.away = true;
+        self.give(Input::Client(ClientInput::Closed { clean: false }));
+        self.until(self.now + away);
+        self.away = false;
+        self.give(Input::Attached(resume_terms()));
+    }
+
     pub fn run(&mut self, to_second: u64) {
         self.until(Duration::from_secs(to_second));
     }
 
     /// Lets time pass from event to event.
-    fn until(&mut self, end: Duration) {
+    pub fn until(&mut self, end: Duration) {
         loop {
             let arrives = self.speech.front().map(|(arrives, _)| *arrives);
             let deadline = self.machine.deadline().map(|at| at.saturating_duration_since(self.start));
@@ -305,8 +320,10 @@ impl Talk {
             self.note_feed();
             if arrives == Some(next) {
                 let (_, spoken) = self.speech.pop_front().unwrap();
-                let packet = self.caller_packet(spoken);
-                self.give(Input::Client(ClientInput::Audio(packet)));
+                if !self.away {
+                    let packet = self.caller_packet(spoken);
+                    self.give(Input::Client(ClientInput::Audio(packet)));
+                }
             } else if self.done_at == Some(next) {
                 self.done_at = None;
                 self.answer();
@@ -315,7 +332,9 @@ impl Talk {
                 self.give(Input::Upstream(1, UpstreamInput::Writable));
             } else if self.next_sign == next {
                 self.next_sign += SECOND;
-                self.give(Input::Client(ClientInput::Alive));
+                if !self.away {
+                    self.give(Input::Client(ClientInput::Alive));
+                }
             } else {
                 self.give(Input::Tick);
                 if next == end {

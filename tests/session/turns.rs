@@ -8,7 +8,7 @@ use tandem::{
     session::machine::{ClientInput, Limits, UpstreamInput},
 };
 
-use super::{Call, sound};
+use super::{Call, FRAME, frame, sound};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -82,6 +82,17 @@ fn a_caller_who_listens_is_not_hung_up_and_has_the_whole_warning_afterwards() {
 }
 
 #[test]
+fn a_call_does_not_end_in_the_middle_of_a_sentence() {
+    let mut call = Call::under(minute(), false);
+    call.stay(51 * SECOND).expect("expiring Idle 10000");
+    call.pass(15, SECOND, |call| {
+        call.client(ClientInput::Alive);
+        call.up(UpstreamInput::Text(TextPiece::new(" word")));
+    });
+    call.refuse("ended").stay(3 * SECOND).expect("ended idle_timeout");
+}
+
+#[test]
 fn an_assistant_that_speaks_up_now_and_then_does_not_keep_a_call() {
     let mut call = Call::under(minute(), false);
     let mut seen = Vec::new();
@@ -107,4 +118,57 @@ fn a_voice_without_words_is_an_assistant_that_speaks() {
         call.client(ClientInput::Alive).refuse("ended");
     }
     assert_eq!(call.machine.activity(Speaker::Assistant), Some(State::Speaking));
+}
+
+/// The caller sends these packets of 20 ms in real time to a server that gives 80 ms of sound every 400 ms.
+fn say_to_a_slow_server(call: &mut Call, packets: &[OpusPacket]) {
+    let mut seen = Vec::new();
+    for (n, packet) in packets.iter().enumerate() {
+        if n % 20 == 0 && call.fed >= FRAME {
+            call.fed -= FRAME;
+            call.up(UpstreamInput::Audio(frame()));
+            seen.append(&mut call.effects);
+        }
+        call.say(std::slice::from_ref(packet));
+        seen.append(&mut call.effects);
+    }
+    call.effects = seen;
+}
+
+#[test]
+fn whoever_speaks_to_a_server_that_hears_little_of_it_is_not_idle() {
+    let limits = Limits { idle_timeout: 20 * SECOND, warning: 5 * SECOND, ..Limits::default() };
+    let story = sound::speech(3 * SECOND);
+    for sampled in [true, false] {
+        let mut call = Call::under(limits.clone(), sampled);
+        call.answers = false;
+        say_to_a_slow_server(&mut call, &[&story[..]; 14].concat());
+        call.expect("Dropped(Up, Backlog").refuse("expiring").refuse("ended");
+        say_to_a_slow_server(&mut call, &vec![OpusPacket::silence_20ms(); 27 * 50]);
+        call.expect("expiring Idle").expect("ended idle_timeout");
+    }
+}
+
+#[test]
+fn what_was_held_up_on_its_way_is_heard_once() {
+    let story = sound::speech(3 * SECOND);
+    let mut call = Call::under(minute(), true);
+    let mut seen = Vec::new();
+    call.say(&story[..50]);
+    seen.append(&mut call.effects);
+    call.advance(SECOND);
+    seen.append(&mut call.effects);
+    for packet in &story[50..100] {
+        call.client(ClientInput::Audio(packet.clone()));
+        seen.append(&mut call.effects);
+    }
+    call.say(&story[100..]);
+    seen.append(&mut call.effects);
+    call.say(&vec![OpusPacket::silence_20ms(); 100]);
+    seen.append(&mut call.effects);
+    call.effects = seen;
+    call.expect("Dropped(Up, Backlog");
+    let stopped = call.effects.iter().filter_map(|effect| effect.strip_prefix("stopped caller "));
+    let spoken_ms: Vec<u64> = stopped.map(|ms| ms.parse().unwrap()).collect();
+    assert!(spoken_ms.len() <= 2 && (1_800..=3_100).contains(&spoken_ms.iter().sum::<u64>()), "{spoken_ms:?}");
 }

@@ -22,28 +22,26 @@ pub struct CaptureClock {
 }
 
 impl CaptureClock {
-    /// A packet of `duration` arrives: gives the time at which its last sample was said, never before the last one's.
-    pub fn place(&mut self, duration: Duration, now: Duration) -> Duration {
+    /// Packets of these durations arrive together, or one alone: gives for each the time at which its last sample was
+    /// said, never before that of the one before it.
+    pub fn place(&mut self, together: &[Duration], now: Duration) -> Vec<Duration> {
+        let before = self.end.unwrap_or_default();
+        let duration = together.iter().sum();
         let by_position = self.end.map(|end| end + duration);
         let end = match by_position {
             Some(end) if end <= now && now - end < TOO_LATE => self.follow(end, duration, now - end),
             _ => {
                 (self.looked, self.least_late) = (Duration::ZERO, None);
-                now
+                now.max(before)
             }
         };
         self.end = Some(end);
-        end
-    }
-
-    /// So much of the stream was left out, and its place filled by something else.
-    pub fn skip(&mut self, duration: Duration) {
-        self.end = self.end.map(|end| end + duration);
-    }
-
-    /// What comes next does not follow what came before.
-    pub fn cut(&mut self) {
-        *self = Self::default();
+        let mut follow = duration;
+        let place = |packet: &Duration| {
+            follow = follow.saturating_sub(*packet);
+            end.saturating_sub(follow).max(before)
+        };
+        together.iter().map(place).collect()
     }
 
     fn follow(&mut self, end: Duration, duration: Duration, late: Duration) -> Duration {
@@ -82,6 +80,8 @@ impl PlayoutClock {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const fn ms(ms: u64) -> Duration {
@@ -90,7 +90,9 @@ mod tests {
 
     fn placed(arrivals_ms: &[u64]) -> Vec<u64> {
         let mut clock = CaptureClock::default();
-        arrivals_ms.iter().map(|at| clock.place(ms(20), ms(*at)).as_millis() as u64).collect()
+        let mut place = |together: &[u64]| clock.place(&vec![ms(20); together.len()], ms(together[0]));
+        let ends = arrivals_ms.chunk_by(|a, b| a == b).flat_map(&mut place);
+        ends.map(|end| end.as_millis() as u64).collect()
     }
 
     #[test]
@@ -101,6 +103,32 @@ mod tests {
     #[test]
     fn a_packet_that_comes_early_shows_that_those_before_were_late() {
         assert_eq!(placed(&[100, 110, 130]), [100, 110, 130]);
+    }
+
+    #[test]
+    fn packets_that_come_together_were_said_one_after_the_other() {
+        assert_eq!(placed(&[1_000; 4]), [940, 960, 980, 1_000]);
+        let pages = [100, 1_000, 1_000, 1_000, 1_000, 1_080, 1_080, 1_080, 1_080];
+        assert_eq!(placed(&pages), [100, 940, 960, 980, 1_000, 1_020, 1_040, 1_060, 1_080]);
+        // More than there was time for: what was said first has no place.
+        assert_eq!(placed(&[100, 140, 140, 140, 140]), [100, 100, 100, 120, 140]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_packet_was_said_before_the_one_before_it_nor_after_it_came(
+            bursts in prop::collection::vec((0..700_u64, prop::collection::vec(0..120_u64, 1..8)), 1..60),
+        ) {
+            let (mut clock, mut now, mut last) = (CaptureClock::default(), Duration::ZERO, Duration::ZERO);
+            for (wait, together) in bursts {
+                now += ms(wait);
+                let together: Vec<_> = together.into_iter().map(ms).collect();
+                for end in clock.place(&together, now) {
+                    prop_assert!(end >= last && end <= now, "{:?} after {:?} at {:?}", end, last, now);
+                    last = end;
+                }
+            }
+        }
     }
 
     #[test]

@@ -53,6 +53,11 @@ impl ClientHandle {
         self.commands.try_send(Command::Mark(mark)).is_ok()
     }
 
+    /// Whether nobody is at the other end of the line: no socket came, or it is gone.
+    pub fn is_gone(&self) -> bool {
+        self.commands.is_closed()
+    }
+
     /// Closes the socket after everything that was said.
     pub fn close(&self, ending: Ending) -> bool {
         self.commands.try_send(Command::Close(ending)).is_ok()

@@ -79,7 +79,12 @@ impl Opening {
                     *first = whole;
                     return None;
                 }
-                let error = judge(self.call, Container::of(&whole));
+                let came = Container::of(&whole);
+                if came.is_none() && self.call != AudioFormat::Opus && Container::may_show(&whole) {
+                    *first = whole;
+                    return None;
+                }
+                let error = judge(self.call, came);
                 self.state = match error {
                     Some(error @ FormatError::Container { .. }) => State::Refused(error),
                     Some(FormatError::NotOgg) | None => State::Passed,

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use super::{
     Direction, Dropped, Effect, Machine, Note,
-    flight::Flight,
     state::{Phase, millis},
 };
 use crate::protocol::{
@@ -37,7 +36,7 @@ impl Machine {
     }
 
     /// Whether the caller is away and may come back.
-    pub(super) fn is_detached(&self) -> bool {
+    pub fn is_detached(&self) -> bool {
         self.detached.is_some()
     }
 
@@ -51,9 +50,14 @@ impl Machine {
         self.detached.map(|away| away.until)
     }
 
+    /// Whether the call waits for a caller who is lost now.
+    pub(super) fn can_wait(&self) -> bool {
+        self.phase == Phase::Streaming && self.terms.resume.is_some() && !self.is_detached()
+    }
+
     /// The caller's connection broke or fell silent: the call waits for it, or ends.
     pub(super) fn lose_client(&mut self, now: Instant) {
-        if self.phase != Phase::Streaming || self.terms.resume.is_none() || self.is_detached() {
+        if !self.can_wait() {
             self.end(Ending::ClientLost, now);
             return;
         }
@@ -85,7 +89,7 @@ impl Machine {
         for delta in words.into_iter().rev() {
             self.to_client.push_front(super::ClientOutput::Event(ServerEvent::Transcript(delta)));
         }
-        self.flight = Flight::new(self.limits.client_queue);
+        self.flight.renew(self.limits.client_queue);
         let missed = dropped.duration + away.map_or(Duration::ZERO, |away| away.missed);
         self.note_dropped(Direction::Down, super::DropReason::Backlog, dropped);
         let session_id = self.terms.session_id.clone();

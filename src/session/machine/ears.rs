@@ -3,16 +3,16 @@
 //! In a call that is measured both sides are decoded all the time. In others the assistant's words are enough, until
 //! the caller has not been heard for a quarter of the idle limit: then both are decoded until the caller speaks.
 //!
-//! The caller's sound counts when the model is fed with it, at the time at which it was said (`CaptureClock`); the
-//! assistant's when it leaves for the caller, at the time at which it is heard (`PlayoutClock`). Sound that does not reach
-//! its listener counts for nobody.
+//! The caller's sound counts when it comes, at the time at which it was said (`CaptureClock`): somebody who speaks is no
+//! less there because a slow model server hears little of it. The assistant's counts when it leaves for the caller, at the
+//! time at which it is heard (`PlayoutClock`).
 
 use std::time::{Duration, Instant};
 
 use super::{Effect, Machine, Note, state::millis};
 use crate::{
     audio::{
-        activity::{Activity, BRIDGE, CaptureClock, PlayoutClock, State},
+        activity::{Activity, CaptureClock, PlayoutClock, State},
         packet::OpusPacket,
         turns::{Happening, Speaker, Tally, Turns},
     },
@@ -28,8 +28,11 @@ const SILENT_AFTER: Duration = Duration::from_secs(2);
 /// A part of the idle limit: so long a caller who was heard is not listened to.
 const UNHEARD_SHARE: u32 = 4;
 
-/// Caller audio that is dropped at once and may have held a word. A packet now and then is the pace of its clock.
-const WORTH_A_WORD: Duration = Duration::from_millis(200);
+/// Packets of the caller that come within this came together: a page of Ogg holds several.
+const TOGETHER: Duration = Duration::from_millis(5);
+
+/// How much more than real time of the caller is listened to: a flood costs no more than speech.
+const MAX_AHEAD: Duration = Duration::from_secs(1);
 
 /// One call's ears. They hear nothing before the model listens.
 #[derive(Debug)]
@@ -43,8 +46,11 @@ pub(super) struct Ears {
     turns: Option<Turns>,
     capture: CaptureClock,
     playout: PlayoutClock,
-    /// Silence that stands in for the caller, since its last sound.
-    filled: Duration,
+    /// The caller's packets that came together, and when; the next may belong to them.
+    arrived: Vec<OpusPacket>,
+    arrived_at: Duration,
+    /// Until when what was listened to would last if it had not come early.
+    listened: Duration,
     /// When the caller was last known to speak.
     caller_spoke: Duration,
     /// When the assistant's last word came, or the call began.
@@ -64,7 +70,9 @@ impl Ears {
             turns: None,
             capture: CaptureClock::default(),
             playout: PlayoutClock::default(),
-            filled: Duration::ZERO,
+            arrived: Vec::new(),
+            arrived_at: Duration::ZERO,
+            listened: Duration::ZERO,
             caller_spoke: Duration::ZERO,
             word_at: now,
             assistant_spoke: None,
@@ -98,22 +106,32 @@ impl Ears {
         self.caller.is_none() && !Activity::is_empty(packet)
     }
 
-    /// The caller's packet is fed to the model.
+    /// The caller's packet has come.
     pub(super) fn hear_caller(&mut self, packet: &OpusPacket, now: Instant) {
         let now = self.since_open(now);
-        if std::mem::take(&mut self.filled) >= BRIDGE {
-            self.capture.cut();
+        self.hear_arrived(now);
+        let listened = self.listened.max(now);
+        if self.origin.is_none() || self.caller.is_none() || listened > now + MAX_AHEAD {
+            return;
         }
-        let end = self.capture.place(packet.duration(), now);
-        if let Some(caller) = &mut self.caller {
-            caller.hear(packet, end);
+        self.listened = listened + packet.duration();
+        if self.arrived.is_empty() {
+            self.arrived_at = now;
         }
+        self.arrived.push(packet.clone());
     }
 
-    /// Silence is fed in the caller's place.
-    pub(super) fn fill(&mut self, duration: Duration) {
-        self.filled += duration;
-        self.capture.skip(duration);
+    /// Hears what came together, unless more of it may come.
+    fn hear_arrived(&mut self, now: Duration) {
+        if self.arrived.is_empty() || now < self.arrived_at + TOGETHER {
+            return;
+        }
+        let packets = std::mem::take(&mut self.arrived);
+        let durations: Vec<Duration> = packets.iter().map(OpusPacket::duration).collect();
+        let ends = self.capture.place(&durations, self.arrived_at);
+        if let Some(caller) = &mut self.caller {
+            packets.iter().zip(ends).for_each(|(packet, end)| caller.hear(packet, end));
+        }
     }
 
     /// The assistant's packet leaves for the caller.
@@ -141,6 +159,7 @@ impl Ears {
             return false;
         }
         let passed = self.since_open(now);
+        self.hear_arrived(passed);
         let caller = follow(Speaker::Caller, &mut self.caller, &mut self.turns, passed);
         if follow(Speaker::Assistant, &mut self.assistant, &mut self.turns, passed) {
             self.assistant_spoke = Some(now);
@@ -207,17 +226,11 @@ impl Machine {
     }
 
     /// The caller's packet has come: unheard, it may have been speech.
-    pub(super) fn suspect_speech(&mut self, packet: &OpusPacket, now: Instant) {
+    pub(super) fn listen(&mut self, packet: &OpusPacket, now: Instant) {
         if self.ears.may_miss(packet) {
             self.watch.spoke(now);
         }
-    }
-
-    /// So much of the caller was dropped unheard, at once.
-    pub(super) fn suspect_dropped(&mut self, dropped: Duration, now: Instant) {
-        if dropped >= WORTH_A_WORD {
-            self.watch.spoke(now);
-        }
+        self.ears.hear_caller(packet, now);
     }
 
     /// Tells what has come out about who speaks.
@@ -238,6 +251,7 @@ impl Machine {
 
     /// The call ends: whoever speaks is cut off.
     pub(super) fn close_ears(&mut self, now: Instant) {
+        self.ears.hear_arrived(Duration::MAX);
         self.attend(now);
         if let Some(turns) = &mut self.ears.turns {
             turns.finish();

@@ -55,6 +55,11 @@ impl Flight {
         Self { window, marked, open, audio: Duration::ZERO, answers: false, held_since: None }
     }
 
+    /// On the caller's next socket: it answers there as it did before.
+    pub(super) fn renew(&mut self, bound: Duration) {
+        *self = Self { answers: self.answers, ..Self::new(bound) };
+    }
+
     /// How much audio may leave.
     pub(super) fn room(&self) -> Duration {
         if self.answers { self.window.saturating_sub(self.audio) } else { Duration::MAX }

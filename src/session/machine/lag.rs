@@ -95,11 +95,13 @@ impl LagGuard {
         self.least = Some(self.least.map_or(behind, |least| least.min(behind)));
     }
 
-    /// The model's clock stood still: what is known of the seconds before does not count beside those to come.
+    /// The model's clock stood still: what is known of the seconds before does not count beside those to come. The
+    /// verdict stands, and is said again once there is something new to say it of.
     pub(super) fn restart(&mut self, now: Instant) {
         self.ends = now + SECOND;
         self.least = None;
         self.seconds.clear();
+        self.reported_ago = 0;
     }
 
     /// When the running second ends.
@@ -123,14 +125,15 @@ impl LagGuard {
 
     fn report(&mut self) -> Option<Report> {
         let slow = self.judge()?;
+        let soon = self.factor(SOON)?;
         let changed = self.slow.replace(slow) != Some(slow);
         self.reported_ago += 1;
         if !changed && self.reported_ago < REPORT_SECONDS {
             return None;
         }
         self.reported_ago = 0;
-        let factors = [self.factor(SOON), self.factor(STEADY).filter(|_| slow)];
-        let realtime_factor = rounded(factors.into_iter().flatten().fold(f64::INFINITY, f64::min));
+        let steady = self.factor(STEADY).filter(|_| slow);
+        let realtime_factor = rounded(steady.map_or(soon, |steady| soon.min(steady)));
         let tell = match self.told {
             Some(_) if !slow => Some(Tell::Restored),
             Some(told) if changed || (told - realtime_factor).abs() >= NOTABLE => Some(Tell::Degraded),

@@ -204,7 +204,7 @@ impl Machine {
         if self.is_ending() {
             return;
         }
-        self.suspect_speech(&packet, now);
+        self.listen(&packet, now);
         let duration = packet.duration();
         self.totals.audio_in += duration;
         match &mut self.pacer {

@@ -212,16 +212,11 @@ impl Machine {
         let mut dropped = Dropped::default();
         while let Some(fed) = pacer.poll(now) {
             let duration = fed.packet().duration();
-            match &fed {
-                Fed::Caller(packet) => self.ears.hear_caller(packet, now),
-                Fed::Synthetic(_) => self.ears.fill(duration),
-            }
             let pushed_out = self.to_upstream.push_audio(fed, duration, now);
             pacer.lost(pushed_out.duration);
             dropped += pushed_out;
         }
         let shed = pacer.take_shed();
-        self.suspect_dropped(shed.duration, now);
         dropped += Dropped { packets: shed.packets, duration: shed.duration };
         self.note_dropped(Direction::Up, DropReason::Backlog, dropped);
     }

@@ -123,6 +123,7 @@ impl Machine {
         while let Some(ending) = self.passed_limit(now) {
             match ending {
                 Ending::ClientLost => self.lose_client(now),
+                Ending::TooSlow => self.give_up_slow(now),
                 _ => self.end(ending, now),
             }
             if self.is_ending() {
@@ -153,8 +154,7 @@ impl Machine {
             self.detached_until().map(|at| (at, Ending::ClientLost)),
             self.idle_end().filter(|_| here).map(|at| (at, Ending::IdleTimeout)),
             watch.drain_by.map(|at| (at, Ending::Drained)),
-            self.to_client.blocked_since().filter(|_| here).map(|at| (at + limits.too_slow_after, Ending::TooSlow)),
-            self.flight.held_since().filter(|_| here).map(|at| (at + limits.too_slow_after, Ending::TooSlow)),
+            self.stuck_since().filter(|_| here).map(|at| (at + limits.too_slow_after, Ending::TooSlow)),
             self.to_upstream.blocked_since().map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
             self.upstream
                 .owing_since()
@@ -163,6 +163,19 @@ impl Machine {
         ]
         .into_iter()
         .flatten()
+    }
+
+    /// Since when the caller takes nothing, or confirms nothing, of what waits for it.
+    fn stuck_since(&self) -> Option<Instant> {
+        self.to_client.blocked_since().into_iter().chain(self.flight.held_since()).min()
+    }
+
+    /// The caller takes nothing. One who said nothing either meanwhile may have lost its network: it can come back.
+    fn give_up_slow(&mut self, now: Instant) {
+        let heard_at = self.watch.heard_at;
+        let silent = self.stuck_since().is_some_and(|since| heard_at <= since)
+            || now.saturating_duration_since(heard_at) >= self.limits.ping_interval;
+        if silent && self.can_wait() { self.lose_client(now) } else { self.end(Ending::TooSlow, now) }
     }
 
     /// How long before a limit it is warned of.

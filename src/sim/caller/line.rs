@@ -250,8 +250,9 @@ async fn speak(
         Behaviour::MuteAfter(after) => Some(start + after),
         _ => None,
     };
-    // What was due while there was no socket is not made up for.
-    let mut messages = messages_by(start.elapsed().mul_f64(speed), mouth.message_duration());
+    // What was due while there was no socket is not made up for; the first one is there from the start.
+    let missed = if sent.is_zero() { Duration::ZERO } else { start.elapsed().mul_f64(speed) };
+    let mut messages = messages_by(missed, mouth.message_duration());
     loop {
         // Every message is due by the start of the call, so that lateness of one delays no other.
         let due = start + (mouth.message_duration() * messages).div_f64(speed);

@@ -176,6 +176,20 @@ async fn the_echo_of_a_call_comes_back_in_every_format() {
 }
 
 #[tokio::test]
+async fn a_caller_who_begins_late_leaves_nothing_out() {
+    let (address, _task) = server(echo).await;
+    let mut settings = settings(address);
+    // At this pace a second of sound is due after 0.1 ms: long before its first message can be sent.
+    settings.pace = Pace::Times(10_000.0);
+    settings.hang_up = HangUp::AfterSource { tail: Duration::ZERO };
+    settings.source = tone();
+    let report = call(settings).await;
+    assert_eq!(report.error, None);
+    assert!(report.sent_seconds >= 1.0, "{report:?}");
+    assert!(likeness(&tone(), &report.audio) > 0.9, "{report:?}");
+}
+
+#[tokio::test]
 async fn a_report_is_one_json_object_without_the_sound() {
     let (address, _task) = server(echo).await;
     let report = call(settings(address)).await;

@@ -1,0 +1,34 @@
+//! What a call starts with.
+
+use std::sync::Arc;
+
+use tracing::Span;
+
+use super::{
+    leg::upstream::connect::UpstreamConnector,
+    machine::{Limits, Terms},
+    switchboard::{ResumeOffer, Seat},
+};
+use crate::{metrics::Metrics, protocol::moshi::ChatTarget};
+
+/// Everything that one call needs from outside.
+pub struct Setup {
+    /// What the call was promised.
+    pub terms: Terms,
+    /// Its limits.
+    pub limits: Limits,
+    /// Its place on the switchboard.
+    pub seat: Seat,
+    /// Voice and prompt.
+    pub target: Arc<ChatTarget>,
+    /// Opens upstream sockets.
+    pub connector: UpstreamConnector,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// The wire's name in metrics and logs.
+    pub protocol: &'static str,
+    /// How the caller may come back when its connection breaks, if its wire allows it.
+    pub resumable: Option<ResumeOffer>,
+    /// The session's span.
+    pub span: Span,
+}
