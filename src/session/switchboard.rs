@@ -204,6 +204,11 @@ impl Switchboard {
         self.taken.load(Ordering::SeqCst)
     }
 
+    /// Calls in progress that their callers could come back to.
+    pub fn resumable(&self) -> usize {
+        self.resumable.len()
+    }
+
     /// Whether new calls are refused because the process shuts down.
     pub fn is_draining(&self) -> bool {
         self.drain_by.get().is_some()

@@ -98,7 +98,8 @@ async fn a_token_is_good_until_its_socket_answers_and_rotates() {
     event(&mut socket, "session.resumed").await;
     hang_up(socket).await;
     assert_eq!(house.settle().await[0].state, SlotState::Free);
-    assert_eq!(house.gateway.sessions(), 0);
+    house.metric_until("tandem_sessions_active{protocol=\"native\"}", 0.0).await;
+    assert_eq!((house.gateway.sessions(), house.gateway.doors.switchboard.resumable()), (0, 0));
 }
 
 #[actix_web::test]
