@@ -40,7 +40,7 @@ fn talk(call: &mut Call, seconds: u64) -> &mut Call {
 fn talk_and_confirm(call: &mut Call, seconds: u32) -> &mut Call {
     let mut seen = std::mem::take(&mut call.effects);
     for _ in 0..seconds * 25 / 2 {
-        let marks = seen.iter().filter_map(|line| line.strip_prefix("MarkClient(")?.strip_suffix(')'));
+        let mut marks = seen.iter().filter_map(|line| line.strip_prefix("MarkClient(")?.strip_suffix(')'));
         if let Some(mark) = marks.next_back().map(|mark| mark.parse().unwrap()) {
             call.client(ClientInput::Confirmed(mark));
             seen.append(&mut call.effects);
