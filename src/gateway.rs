@@ -3,6 +3,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     num::NonZeroU32,
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -22,15 +23,21 @@ use crate::{
     },
     metrics::Metrics,
     pool::{
-        actor::{PoolActor, PoolObserver, Stop},
-        lease::Return,
-        roster::{Endpoint, Policy, SlotSnapshot, SlotState},
+        actor::{PoolActor, PoolObserver, Ports, Prober, Rehearser, Stop},
+        endpoint::{Endpoint, Labels, Upstream},
+        lease::{Lease, Return},
+        ledger::LeaseLedger,
+        roster::{Policy, RosterSettings, SlotSnapshot, SlotState},
     },
     protocol::ending::Ending,
     session::{
-        leg::upstream::connect::{ConnectTimeouts, TlsError, TlsTrust, UpstreamConnector},
+        leg::upstream::{
+            connect::{ConnectTimeouts, TlsError, TlsTrust, UpstreamConnector},
+            probe, rehearsal,
+        },
         switchboard::{SeatLimits, Switchboard},
     },
+    store::{embedded::StoreError, ledger::SqliteLedger},
 };
 
 /// What a caller's socket may hold unread in the kernel, in bytes: more would be stale sound that nobody can take back.
@@ -44,6 +51,8 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// After our close frame: the time in which a caller's last words are read, so that no reset overtakes ours. Callers wait
 /// for it, because a WebSocket's server hangs up first (RFC 6455, 7.1.1).
 const LINGER: Duration = Duration::from_millis(500);
+/// Prompt steps that a rehearsal may take: a voice's, the pauses', and a short prompt's, twice.
+const REHEARSAL_STEPS: u32 = 160;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 /// Connections that one worker thread holds; calls have a limit of their own.
@@ -66,6 +75,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The record of leases cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The metrics' table is broken.
     #[error("metrics cannot be set up: {0}")]
     Metrics(String),
@@ -101,17 +113,32 @@ impl Gateway {
         let listener = bind(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let connector = connector(settings)?;
+        let ledger = ledger(settings)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
         let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
         let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
-        let upstreams: Vec<Endpoint> =
-            settings.upstreams.urls.iter().enumerate().map(|(index, url)| endpoint(index, url)).collect();
-        for upstream in &upstreams {
-            tracing::info!(upstream = upstream.name, address = upstream.address(), tls = upstream.tls, "model server");
-            metrics.upstream(&upstream.name);
+        let upstreams: Vec<Upstream> =
+            settings.upstreams.urls.iter().enumerate().map(|(index, url)| upstream(index, url)).collect();
+        for Upstream { endpoint, .. } in &upstreams {
+            tracing::info!(upstream = endpoint.name, address = endpoint.address(), tls = endpoint.tls, "model server");
+            metrics.upstream(&endpoint.name);
         }
-        let policy = Policy { realtime: settings.upstreams.realtime, ..rehearsal.policy };
-        let pool = PoolActor::new(upstreams, policy, Box::new(Observer(Arc::clone(&metrics)))).start();
+        let roster = RosterSettings {
+            policy: Policy { realtime: settings.upstreams.realtime, ..rehearsal.policy },
+            longest: settings.session.limits.max_duration,
+            seed: rand::random(),
+            ..RosterSettings::default()
+        };
+        let ports = Ports {
+            observer: Box::new(Observer(Arc::clone(&metrics))),
+            rehearser: Some(Box::new(Rehearsals {
+                connector: connector.clone(),
+                patience: settings.upstreams.handshake_base + settings.upstreams.handshake_step * REHEARSAL_STEPS,
+            })),
+            prober: Some(Box::new(Probes(connector.clone()))),
+            ledger,
+        };
+        let pool = PoolActor::new(upstreams, roster, ports).start();
         let seats = SeatLimits {
             total: settings.session.max_sessions as usize,
             per_user: settings.session.max_sessions_per_user as usize,
@@ -194,9 +221,39 @@ impl Gateway {
     }
 }
 
-fn endpoint(index: usize, url: &UpstreamUrl) -> Endpoint {
+fn upstream(index: usize, url: &UpstreamUrl) -> Upstream {
     let name = (index + 1).to_string();
-    Endpoint { name, tls: url.tls, host: url.host.clone(), port: url.port, path_prefix: url.prefix.clone() }
+    let endpoint =
+        Endpoint { name, tls: url.tls, host: url.host.clone(), port: url.port, path_prefix: url.prefix.clone() };
+    Upstream { endpoint, capacity: 1, labels: Labels::default() }
+}
+
+/// Tests quarantined slots with calls of its own.
+struct Rehearsals {
+    connector: UpstreamConnector,
+    patience: Duration,
+}
+
+impl Rehearser for Rehearsals {
+    fn rehearse(&self, lease: Lease) {
+        rehearsal::begin(&self.connector, lease, self.patience);
+    }
+}
+
+/// Asks idle servers whether they live.
+struct Probes(UpstreamConnector);
+
+impl Prober for Probes {
+    fn probe(&self, endpoint: &Endpoint) -> Pin<Box<dyn Future<Output = bool>>> {
+        let (connector, endpoint) = (self.0.clone(), endpoint.clone());
+        Box::pin(async move { probe::probe(&connector, &endpoint).await })
+    }
+}
+
+/// The record of leases, if one is kept.
+fn ledger(settings: &Settings) -> Result<Option<Arc<dyn LeaseLedger>>, StoreError> {
+    let Some(file) = &settings.state.ledger else { return Ok(None) };
+    Ok(Some(Arc::new(SqliteLedger::open(file, &settings.state.dir)?)))
 }
 
 fn connector(settings: &Settings) -> Result<UpstreamConnector, TlsError> {

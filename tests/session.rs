@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use tandem::{
     audio::packet::OpusPacket,
+    pool::roster::NoSlot,
     protocol::{
         ending::Ending,
         moshi::TextPiece,
         native::{AudioTerms, ClientEvent, ResumeTerms, ServerEvent},
     },
     session::machine::{
-        ClientInput, ClientOutput, Complaint, Effect, Input, LEG_CREDIT, Limits, Machine, Note, Terms, UpstreamEnd,
-        UpstreamInput,
+        ClientInput, ClientOutput, Complaint, Effect, HandshakeTerms, Input, LEG_CREDIT, Limits, Machine, Note, Terms,
+        UpstreamEnd, UpstreamInput,
     },
 };
 
@@ -33,7 +34,7 @@ mod turns;
 #[test]
 fn a_call_from_the_first_word_to_the_last() {
     let mut call = Call::new();
-    call.input(Input::Leased).expect("OpenUpstream(1)").expect("connecting");
+    call.input(Input::Leased(None)).expect("OpenUpstream(1)").expect("connecting");
     call.up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");
     call.client(ClientInput::Audio(frame())).expect("-> upstream audio");
     call.up(UpstreamInput::Text(TextPiece::new(" Hi"))).expect("transcript  Hi");
@@ -47,7 +48,7 @@ fn a_call_from_the_first_word_to_the_last() {
 #[test]
 fn audio_before_the_handshake_is_dropped_and_never_replayed() {
     let mut call = Call::new();
-    call.input(Input::Leased);
+    call.input(Input::Leased(None));
     for _ in 0..100 {
         call.client(ClientInput::Audio(frame())).expect("Dropped(Up, PreHandshake");
     }
@@ -59,9 +60,9 @@ fn audio_before_the_handshake_is_dropped_and_never_replayed() {
 #[test]
 fn a_server_that_is_not_there_is_replaced_once() {
     let mut call = Call::new();
-    call.input(Input::Leased);
+    call.input(Input::Leased(None));
     call.up(UpstreamInput::Ended(UpstreamEnd::ConnectFailed)).expect("Acquire { elsewhere: true }");
-    call.input(Input::Leased).expect("OpenUpstream(2)");
+    call.input(Input::Leased(None)).expect("OpenUpstream(2)");
     call.up(UpstreamInput::Ended(UpstreamEnd::ConnectFailed)).expect("ended upstream_lost").refuse("Acquire");
 }
 
@@ -69,7 +70,7 @@ fn a_server_that_is_not_there_is_replaced_once() {
 fn two_servers_that_hang_up_on_a_prompt_reject_it() {
     let mut call = Call::new();
     for _ in 0..2 {
-        call.input(Input::Leased).up(UpstreamInput::Opened).up(UpstreamInput::Ended(UpstreamEnd::HungUp));
+        call.input(Input::Leased(None)).up(UpstreamInput::Opened).up(UpstreamInput::Ended(UpstreamEnd::HungUp));
     }
     call.expect("ended prompt_rejected");
 }
@@ -77,17 +78,17 @@ fn two_servers_that_hang_up_on_a_prompt_reject_it() {
 #[test]
 fn one_server_alone_that_hangs_up_is_lost() {
     let mut call = Call::new();
-    call.input(Input::Leased).up(UpstreamInput::Opened).up(UpstreamInput::Ended(UpstreamEnd::HungUp));
-    call.expect("Acquire { elsewhere: true }").input(Input::NoSlot).expect("ended upstream_lost");
+    call.input(Input::Leased(None)).up(UpstreamInput::Opened).up(UpstreamInput::Ended(UpstreamEnd::HungUp));
+    call.expect("Acquire { elsewhere: true }").input(Input::NoSlot(NoSlot::Busy)).expect("ended upstream_lost");
 }
 
 #[test]
 fn a_server_that_never_gets_ready_is_left_and_its_late_words_are_ignored() {
     let mut call = Call::new();
-    call.input(Input::Leased).up(UpstreamInput::Opened);
+    call.input(Input::Leased(None)).up(UpstreamInput::Opened);
     call.stay(Duration::from_secs(20)).expect("CloseUpstream").expect("Acquire { elsewhere: true }");
     call.input(Input::Upstream(1, UpstreamInput::Ready)).refuse("ready");
-    call.input(Input::Leased).expect("OpenUpstream(2)");
+    call.input(Input::Leased(None)).expect("OpenUpstream(2)");
     call.input(Input::Upstream(1, UpstreamInput::Ready)).refuse("ready");
     call.up(UpstreamInput::Ready).expect("ready");
 }
@@ -96,7 +97,7 @@ fn a_server_that_never_gets_ready_is_left_and_its_late_words_are_ignored() {
 fn two_servers_that_never_get_ready_are_a_handshake_timeout() {
     let mut call = Call::new();
     for _ in 0..2 {
-        call.input(Input::Leased).up(UpstreamInput::Opened).stay(Duration::from_secs(20));
+        call.input(Input::Leased(None)).up(UpstreamInput::Opened).stay(Duration::from_secs(20));
     }
     call.expect("ended handshake_timeout");
 }
@@ -232,7 +233,7 @@ fn the_first_reason_is_the_ending_and_is_told_once() {
 fn a_lease_that_comes_after_the_end_opens_nothing() {
     let mut call = Call::new();
     call.client(ClientInput::Closed { clean: false }).expect("Done(ClientLost)");
-    call.input(Input::Leased).refuse("OpenUpstream");
+    call.input(Input::Leased(None)).refuse("OpenUpstream");
 }
 
 #[derive(Clone, Debug)]
@@ -339,7 +340,8 @@ impl Call {
         let terms = Terms {
             session_id: "s".into(),
             audio: AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 },
-            handshake: Duration::from_secs(20),
+            handshake: HandshakeTerms { base: Duration::from_secs(20), step: Duration::ZERO, steps: 0 },
+            jitter: 0.0,
             player_lead: None,
             resume,
             sampled,
@@ -374,7 +376,7 @@ impl Call {
     }
 
     fn answered(mut self) -> Call {
-        self.input(Input::Leased).up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");
+        self.input(Input::Leased(None)).up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");
         self.answers = true;
         self
     }
@@ -495,8 +497,8 @@ impl Call {
     fn play(&mut self, event: Event) {
         let attempt = |call: &Call, current: bool| if current { call.attempt } else { call.attempt.wrapping_sub(1) };
         match event {
-            Event::Leased => self.input(Input::Leased),
-            Event::NoSlot => self.input(Input::NoSlot),
+            Event::Leased => self.input(Input::Leased(None)),
+            Event::NoSlot => self.input(Input::NoSlot(NoSlot::Busy)),
             Event::Client(what) => match what {
                 0..=5 => self.client(ClientInput::Audio(frame())),
                 6 => self.client(ClientInput::Alive),
@@ -547,6 +549,7 @@ fn line(effect: Effect) -> Option<String> {
                 Some(from_ms) => format!("resumed {missed_audio_ms} from {from_ms}"),
                 None => format!("resumed {missed_audio_ms}"),
             },
+            ServerEvent::Queued { position, .. } => format!("queued {position}"),
             ServerEvent::Connecting { .. } => "connecting".into(),
             ServerEvent::Ready { .. } => "ready".into(),
             ServerEvent::Transcript(delta) => format!("transcript {}", delta.text),

@@ -226,6 +226,10 @@ async fn tell(mut events: mpsc::Receiver<CallEvent>, quiet: bool) {
 fn line(event: &CallEvent) -> Option<String> {
     Some(match event {
         CallEvent::Created { session_id } => format!("call {}", terminal::printable(session_id)),
+        CallEvent::Queued { position, eta_ms } => {
+            let eta = eta_ms.map_or(String::new(), |ms| format!(", about {} s", ms.div_ceil(1000)));
+            format!("waiting for a model server: place {position}{eta}")
+        }
         CallEvent::Connecting { attempt: 1 } => "the model reads its prompts".to_owned(),
         CallEvent::Connecting { attempt } => format!("the model reads its prompts (attempt {attempt})"),
         CallEvent::Ready => "the model listens".to_owned(),

@@ -71,6 +71,8 @@ fn run(mut settings: Settings) -> Result<ExitCode, String> {
     };
     if let Some(simulators) = &simulators {
         settings.upstreams.urls = simulators.urls.clone();
+        // They end with this process: what it leaves open is nobody's trouble.
+        settings.state.ledger = None;
     }
     let secret = secret(&settings)?;
     let system = actix_rt::System::new();

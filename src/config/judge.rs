@@ -1,13 +1,16 @@
 //! Raw -> Settings: every rule that one value alone cannot break, all of them looked at before anything is said.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::authority::Authority;
 use super::flaw::{Flaw, quoted};
-use super::raw::{Answers, Enabled, Raw, RawAuth, RawDoors, RawPersona, RawSession, RawSimulator, RawUpstreams, Where};
+use super::raw::{
+    Answers, Enabled, Raw, RawAuth, RawDoors, RawPersona, RawSession, RawSimulator, RawState, RawUpstreams, Where,
+};
 use super::settings::{
     AuthSettings, DoorSettings, DrainSettings, ListenSettings, LoggingSettings, MetricsSettings, Mode, PersonaSettings,
     SessionSettings, Settings, SimulatorSettings, StateSettings, TurnSettings, UpstreamSettings,
@@ -58,13 +61,23 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
         drain: DrainSettings { deadline: Duration::from_secs(raw.drain.deadline_seconds) },
         logging: LoggingSettings { format: raw.logging.format, level: raw.logging.level },
         metrics: MetricsSettings { enabled: raw.metrics.enabled },
-        state: StateSettings { dir: raw.state.dir.into() },
+        state: state(raw.state),
         mongodb_uri,
         simulator,
         warnings: judge.warnings,
         lines: Vec::new(),
     };
     (settings, judge.flaws)
+}
+
+fn state(raw: RawState) -> StateSettings {
+    let dir = PathBuf::from(raw.dir);
+    let ledger = match raw.ledger.as_str() {
+        "off" => None,
+        "" => Some(dir.join("tandem.sqlite")),
+        path => Some(path.into()),
+    };
+    StateSettings { dir, ledger }
 }
 
 /// Empty means not set.

@@ -75,7 +75,7 @@ raw! {
     RawDrain { deadline_seconds: u64 }
     RawLogging { format: LogFormat, level: LogLevel }
     RawMetrics { enabled: bool }
-    RawState { dir: String }
+    RawState { dir: String, ledger: String }
     RawStore { mongodb_uri: String }
     RawSimulator {
         enabled: Enabled,

@@ -124,6 +124,7 @@ pub static KEYS: &[Key] = &[
     Key::new("logging.level", Kind::Choice(&["error", "warn", "info", "debug", "trace"])),
     Key::new("metrics.enabled", Kind::Switch),
     Key::new("state.dir", Kind::Text),
+    Key::new("state.ledger", Kind::Text),
     Key::new("store.mongodb_uri", Kind::Secret).alias("MONGODB_URI"),
     Key::new("simulator.enabled", Kind::Choice(&["auto", "true", "false"])),
     Key::new("simulator.answer", Kind::Choice(&["echo", "converse"])),

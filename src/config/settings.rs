@@ -155,7 +155,7 @@ pub struct UpstreamSettings {
 }
 
 /// The limits of calls, and how many there may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SessionSettings {
     /// What one call may do.
     pub limits: Limits,
@@ -230,6 +230,8 @@ pub struct MetricsSettings {
 pub struct StateSettings {
     /// The directory for what must survive a restart.
     pub dir: PathBuf,
+    /// The file in which leases are written down; none: nobody else uses the model servers, ever.
+    pub ledger: Option<PathBuf>,
 }
 
 /// The simulated model servers.

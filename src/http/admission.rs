@@ -42,8 +42,15 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
         _ => wishes(doors, query, door)?,
     };
     let target = Arc::new(target(doors, wishes)?);
-    let seat = doors.switchboard.admit(user).await?;
+    let seat = doors.switchboard.admit(user, waits(request, query)).await?;
     Ok(Admitted { dialect, seat, target, pseudonym: identity.user.pseudonym() })
+}
+
+/// Whether the caller waits where no model server is free: yes, unless it says `wait=0`, or `Prefer: wait=0` (RFC 7240).
+fn waits(request: &HttpRequest, query: &CallQuery) -> bool {
+    let prefers = request.headers().get_all("prefer").filter_map(|value| value.to_str().ok());
+    let not = prefers.flat_map(|value| value.split(',')).any(|wish| wish.trim().eq_ignore_ascii_case("wait=0"));
+    !not && !query.waits_not
 }
 
 /// Refuses what is no upgrade, and pages from elsewhere.
@@ -78,7 +85,13 @@ pub fn target(doors: &Doors, wishes: Wishes) -> Result<ChatTarget, Problem> {
 impl From<NoSeat> for Refusal {
     fn from(no_seat: NoSeat) -> Self {
         match no_seat {
-            NoSeat::Full | NoSeat::NoSlot => Problem::NoCapacity.into(),
+            NoSeat::Full => Problem::NoCapacity.into(),
+            NoSeat::NoSlot(later) => {
+                let seconds = later.as_secs_f64().ceil().clamp(1.0, 3_600.0);
+                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+                let retry_after_seconds = Some(seconds as u64);
+                Refusal { problem: Problem::NoCapacity, retry_after_seconds }
+            }
             NoSeat::UserBusy => Problem::TooManyCalls.into(),
             NoSeat::Draining => Problem::Draining.into(),
             NoSeat::PoolLost => Problem::Internal.into(),

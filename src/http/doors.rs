@@ -10,11 +10,12 @@ use super::problem::{Problem, Refusal};
 use crate::{
     auth::{TicketBox, Tokens},
     metrics::Metrics,
+    pool::roster::UserHash,
     protocol::moshi::{ChatTarget, Voice, prompt_steps},
     session::{
         leg::upstream::connect::UpstreamConnector,
-        machine::Limits,
-        switchboard::{Switchboard, UserHash},
+        machine::{HandshakeTerms, Limits},
+        switchboard::Switchboard,
     },
 };
 
@@ -71,9 +72,10 @@ pub struct HandshakeBudget {
 }
 
 impl HandshakeBudget {
-    /// The limit for this prompt.
-    pub fn limit(&self, target: &ChatTarget) -> Duration {
-        self.base + self.step * prompt_steps(self.voice_steps, target.prompt_tokens_estimate())
+    /// What this prompt is granted.
+    pub fn terms(&self, target: &ChatTarget) -> HandshakeTerms {
+        let steps = prompt_steps(self.voice_steps, target.prompt_tokens_estimate());
+        HandshakeTerms { base: self.base, step: self.step, steps }
     }
 }
 

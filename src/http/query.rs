@@ -26,6 +26,8 @@ pub struct CallQuery {
     pub ticket: Option<SecretString>,
     /// A token, where that is allowed.
     pub token: Option<SecretString>,
+    /// Whether the caller does not wait for a model server.
+    pub waits_not: bool,
     /// Whether refusals are to be told on the socket.
     pub errors_on_socket: bool,
     audio: Option<String>,
@@ -45,7 +47,7 @@ impl CallQuery {
     /// Takes a raw query string apart.
     pub fn parse(raw: &str) -> Self {
         let mut query = Self::default();
-        let mut errors = None;
+        let (mut errors, mut wait) = (None, None);
         for (key, value) in form_urlencoded::parse(raw.as_bytes()) {
             if value.is_empty() {
                 continue;
@@ -61,9 +63,11 @@ impl CallQuery {
                 "voice" | "voice_prompt" => set(&mut query.voice, text),
                 "text_prompt" => set(&mut query.prompt, || text().into()),
                 "errors" => set(&mut errors, text),
+                "wait" => set(&mut wait, text),
                 _ => {}
             }
         }
+        query.waits_not = wait.as_deref() == Some("0");
         query.errors_on_socket = errors.as_deref() == Some("socket");
         query
     }

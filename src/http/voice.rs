@@ -138,7 +138,8 @@ fn start(doors: &Doors, admitted: Admitted, line: Line) {
         terms: Terms {
             session_id,
             audio: dialect.format().terms(),
-            handshake: doors.handshake.limit(&target),
+            handshake: doors.handshake.terms(&target),
+            jitter: rand::random(),
             player_lead: dialect.player_lead(),
             resume: None,
             // A share of 1 takes every call: the random number is below 1.

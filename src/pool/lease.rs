@@ -3,8 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use super::{
+    endpoint::Endpoint,
     pace::Measured,
-    roster::{Endpoint, Grant, QuarantineReason, UpstreamIndex},
+    roster::{Grant, QuarantineReason, UpstreamId, Verdict},
 };
 
 /// What becomes of a slot.
@@ -16,27 +17,25 @@ pub enum Return {
     Quarantined(QuarantineReason),
 }
 
+/// What a holder says of its grant while it has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Remark {
+    /// The server did what it should, or failed.
+    Verdict(Verdict),
+    /// What the call measured of the server's pace.
+    Measured(Measured),
+    /// The rehearsal under this grant reached the server's handshake.
+    Passed,
+    /// The call that took this slot for its rotation has given the other one back.
+    Settled,
+}
+
 /// Where leases report to: the pool.
 pub trait Desk: Send + Sync {
     /// Takes the news of one slot. Must not block.
     fn give_back(&self, grant: Grant, what: Return);
-    /// Takes what the call under `grant` measured of its upstream. Must not block; it may be lost and is told again.
-    fn measured(&self, grant: Grant, measured: Measured);
-}
-
-/// Says to the pool what the call under a lease measures, while the lease is with the task that owns the socket.
-///
-/// It outlives the lease without harm: what it says then is stale.
-pub struct Witness {
-    grant: Grant,
-    desk: Arc<dyn Desk>,
-}
-
-impl Witness {
-    /// Tells the pool, without waiting.
-    pub fn measured(&self, measured: Measured) {
-        self.desk.measured(self.grant, measured);
-    }
+    /// Takes a remark on one slot. Must not block.
+    fn remark(&self, grant: Grant, remark: Remark);
 }
 
 /// The right to one slot of an upstream.
@@ -50,11 +49,33 @@ pub struct Lease {
     state: State,
 }
 
+/// Says what happens under a lease while the lease is with the task that owns the socket.
+///
+/// It outlives the lease without harm: what it says then is stale.
+#[derive(Clone)]
+pub struct Witness {
+    grant: Grant,
+    desk: Arc<dyn Desk>,
+}
+
+impl Witness {
+    /// Tells the pool, without waiting.
+    pub fn remark(&self, remark: Remark) {
+        self.desk.remark(self.grant, remark);
+    }
+}
+
+impl fmt::Debug for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Witness").field("grant", &self.grant).finish_non_exhaustive()
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Unused,
     Open,
-    Quarantined,
+    Quarantined(QuarantineReason),
     Closed,
 }
 
@@ -65,18 +86,18 @@ impl Lease {
     }
 
     /// Which upstream it is for.
-    pub fn upstream(&self) -> UpstreamIndex {
+    pub fn upstream(&self) -> UpstreamId {
         self.grant.upstream
+    }
+
+    /// A way to tell the pool what happens under this lease.
+    pub fn witness(&self) -> Witness {
+        Witness { grant: self.grant, desk: Arc::clone(&self.desk) }
     }
 
     /// Where that upstream listens.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
-    }
-
-    /// A way to tell the pool what is measured under this lease.
-    pub fn witness(&self) -> Witness {
-        Witness { grant: self.grant, desk: Arc::clone(&self.desk) }
     }
 
     /// To be called before the first byte is sent to the server: from now on a drop quarantines.
@@ -86,10 +107,11 @@ impl Lease {
         }
     }
 
-    /// Says early that the server does not acknowledge the end; a later [`Lease::close`] still frees the slot.
+    /// Says early that the server does not acknowledge the end; a later [`Lease::close`] still frees the slot, and a later
+    /// reason replaces this one.
     pub fn quarantine(&mut self, reason: QuarantineReason) {
-        if self.state == State::Open {
-            self.state = State::Quarantined;
+        if !matches!(self.state, State::Unused | State::Closed) && self.state != State::Quarantined(reason) {
+            self.state = State::Quarantined(reason);
             self.desk.give_back(self.grant, Return::Quarantined(reason));
         }
     }
@@ -104,8 +126,10 @@ impl Drop for Lease {
     fn drop(&mut self) {
         match self.state {
             State::Unused | State::Closed => self.desk.give_back(self.grant, Return::Released),
-            State::Open => self.desk.give_back(self.grant, Return::Quarantined(QuarantineReason::Abandoned)),
-            State::Quarantined => {}
+            State::Quarantined(reason) if !reason.is_awaited() => {}
+            State::Open | State::Quarantined(_) => {
+                self.desk.give_back(self.grant, Return::Quarantined(QuarantineReason::Abandoned));
+            }
         }
     }
 }
@@ -130,13 +154,13 @@ mod tests {
             self.0.lock().unwrap().push(what);
         }
 
-        fn measured(&self, _: Grant, _: Measured) {}
+        fn remark(&self, _: Grant, _: Remark) {}
     }
 
     fn told(by: impl FnOnce(Lease)) -> Vec<Return> {
         let desk = Arc::new(Notebook::default());
         let endpoint = Endpoint { name: "1".into(), tls: false, host: "h".into(), port: 1, path_prefix: String::new() };
-        by(Lease::new(Grant { upstream: 0, generation: 1 }, endpoint, desk.clone()));
+        by(Lease::new(Grant { upstream: UpstreamId(1), slot: 0, generation: 1 }, endpoint, desk.clone()));
         desk.0.lock().unwrap().clone()
     }
 

@@ -102,6 +102,11 @@ impl Pace {
         }
     }
 
+    /// When it may try again, if it rests.
+    pub(super) fn tries_at(&self) -> Option<Instant> {
+        self.slow.as_ref().map(|slow| slow.rests_until)
+    }
+
     pub(super) fn is_slow(&self) -> bool {
         self.slow.is_some()
     }

@@ -78,6 +78,22 @@ pub enum ServerEvent {
         /// How to come back the next time.
         resume: ResumeTerms,
     },
+    /// No model server is free yet: where the call stands. Comes on every change, and at least every 2 s.
+    #[serde(rename = "session.queued")]
+    Queued {
+        /// The place in the queue, from 1.
+        position: u64,
+        /// How many are served before.
+        ahead: u64,
+        /// Half of such waits are shorter, in milliseconds; absent where nothing can be said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        eta_ms: Option<u64>,
+        /// Nine of ten such waits are shorter, in milliseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        eta_p90_ms: Option<u64>,
+        /// What is waited for.
+        reason: QueueReason,
+    },
     /// A model server is reading its prompts.
     #[serde(rename = "session.connecting")]
     Connecting {
@@ -225,6 +241,16 @@ impl fmt::Debug for ResumeTerms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResumeTerms").field("grace_ms", &self.grace_ms).finish_non_exhaustive()
     }
+}
+
+/// What a call in the queue waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueueReason {
+    /// Other calls are in the way.
+    Busy,
+    /// A model server is being woken.
+    Waking,
 }
 
 /// Which limit a `session.expiring` warns of.

@@ -20,7 +20,8 @@ use crate::{
     pool::{
         actor::{Acquire, PoolActor, Slots},
         lease::Lease,
-        roster::{SlotSnapshot, UpstreamIndex},
+        roster::{Ask, NoSlot, Place, SlotSnapshot, UserHash},
+        wait::{News, Outcome, Wait},
     },
     protocol::{ending::Ending, native::ResumeTerms},
     session::{
@@ -61,9 +62,6 @@ impl Message for Attach {
     type Result = bool;
 }
 
-/// A user, as calls are counted and come back to: the whole SHA-256 of the id.
-pub type UserHash = [u8; 32];
-
 /// What a caller may come back to, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct ResumeOffer {
@@ -102,9 +100,9 @@ pub enum NoSeat {
     /// Tandem shuts down.
     #[error("the gateway is shutting down")]
     Draining,
-    /// Every model server is busy or out of use.
+    /// Every model server is busy or out of use, and the caller does not wait; when another try makes sense.
     #[error("no slot is free")]
-    NoSlot,
+    NoSlot(Duration),
     /// The pool does not answer.
     #[error("the pool does not answer")]
     PoolLost,
@@ -138,14 +136,21 @@ impl Switchboard {
         })
     }
 
-    /// Admits one call of `user`: a seat, and a slot to sit on. The seat's drop gives both back.
-    pub async fn admit(self: &Arc<Self>, user: UserHash) -> Result<Seat, NoSeat> {
+    /// Admits one call of `user`: a seat, and a slot or a place in the queue. The seat's drop gives all back.
+    pub async fn admit(self: &Arc<Self>, user: UserHash, waits: bool) -> Result<Seat, NoSeat> {
         let mut seat = self.take_seat(user)?;
-        match timeout(POOL_TIMEOUT, self.pool.send(Acquire { avoid: None })).await {
-            Ok(Ok(Some(lease))) => seat.lease = Some(lease),
-            Ok(Ok(None)) => return Err(NoSeat::NoSlot),
-            Ok(Err(_)) | Err(_) => return Err(NoSeat::PoolLost),
-        }
+        let ask = Ask { waits, ..Ask::new(user) };
+        let admission = async {
+            let mut wait = seat.ask(ask).await.ok_or(NoSeat::PoolLost)?;
+            match wait.news().await {
+                News::Place(place) => Ok(Admission::Waiting(wait, place)),
+                News::Outcome(Some(Outcome::Granted(lease, step))) => Ok(Admission::Granted(lease, step)),
+                News::Outcome(Some(Outcome::Refused(NoSlot::NoLedger, _)) | None) => Err(NoSeat::PoolLost),
+                News::Outcome(Some(Outcome::Refused(_, later))) => Err(NoSeat::NoSlot(later)),
+            }
+        };
+        let admission = timeout(POOL_TIMEOUT, admission).await.unwrap_or(Err(NoSeat::PoolLost))?;
+        seat.admission = Some(admission);
         Ok(seat)
     }
 
@@ -183,7 +188,8 @@ impl Switchboard {
             return Err(NoSeat::UserBusy);
         }
         // From here on the drop of the seat undoes everything.
-        let seat = Seat { board: Arc::clone(self), id: Uuid::new_v4(), user, lease: None, offers: Offers::default() };
+        let seat =
+            Seat { board: Arc::clone(self), id: Uuid::new_v4(), user, admission: None, offers: Offers::default() };
         // Checked last: a drain that begins later finds the seat taken and waits for it.
         if self.is_draining() {
             return Err(NoSeat::Draining);
@@ -240,27 +246,41 @@ impl Switchboard {
     }
 }
 
+/// What admits a call.
+#[derive(Debug)]
+pub enum Admission {
+    /// A slot, and the time that a step of a prompt took there lately.
+    Granted(Lease, Option<Duration>),
+    /// A place in the queue.
+    Waiting(Wait, Place),
+}
+
 /// One call's place on the switchboard.
 #[derive(Debug)]
 pub struct Seat {
     board: Arc<Switchboard>,
     id: Uuid,
     user: UserHash,
-    lease: Option<Lease>,
+    admission: Option<Admission>,
     /// The tokens with which the caller may come back.
     offers: Offers,
 }
 
 impl Seat {
-    /// The slot that admitted the call, once.
-    pub fn take_lease(&mut self) -> Option<Lease> {
-        self.lease.take()
+    /// What admitted the call, once.
+    pub fn take_admission(&mut self) -> Option<Admission> {
+        self.admission.take()
     }
 
-    /// Asks the pool for another slot than `avoid`; `None` if there is none.
-    pub fn acquire(&self, avoid: Option<UpstreamIndex>) -> impl Future<Output = Option<Lease>> + use<> {
-        let ask = timeout(POOL_TIMEOUT, self.board.pool.send(Acquire { avoid }));
-        async move { ask.await.ok()?.ok()? }
+    /// Asks the pool for a slot; `None` if it does not answer.
+    pub fn ask(&self, ask: Ask) -> impl Future<Output = Option<Wait>> + use<> {
+        let asking = timeout(POOL_TIMEOUT, self.board.pool.send(Acquire(ask)));
+        async move { asking.await.ok()?.ok() }
+    }
+
+    /// Whose call it is.
+    pub fn user(&self) -> UserHash {
+        self.user
     }
 
     /// The session's id.
@@ -326,9 +346,9 @@ mod tests {
 
     use super::*;
     use crate::pool::{
-        actor::PoolObserver,
-        lease::Return,
-        roster::{Endpoint, Policy},
+        actor::{PoolObserver, Ports},
+        endpoint::{Endpoint, Labels, Upstream},
+        roster::RosterSettings,
     };
 
     const A: UserHash = [1; 32];
@@ -338,23 +358,22 @@ mod tests {
 
     fn board(total: usize, per_user: usize) -> Arc<Switchboard> {
         struct Nobody;
-        impl PoolObserver for Nobody {
-            fn slots(&self, _: &[SlotSnapshot]) {}
-            fn returned(&self, _: Return) {}
-        }
-        let slot = Endpoint { name: "1".into(), tls: false, host: "h".into(), port: 1, path_prefix: String::new() };
-        let pool = PoolActor::new(vec![slot], Policy::default(), Box::new(Nobody)).start();
+        impl PoolObserver for Nobody {}
+        let endpoint = Endpoint { name: "1".into(), tls: false, host: "h".into(), port: 1, path_prefix: String::new() };
+        let upstream = Upstream { endpoint, capacity: 1, labels: Labels::default() };
+        let ports = Ports { observer: Box::new(Nobody), rehearser: None, prober: None, ledger: None };
+        let pool = PoolActor::new(vec![upstream], RosterSettings::default(), ports).start();
         Switchboard::new(SeatLimits { total, per_user }, pool)
     }
 
     #[actix::test]
     async fn a_call_that_finds_no_slot_keeps_no_seat() {
         let board = board(10, 10);
-        let mut first = board.admit(A).await.unwrap();
-        assert_eq!(board.admit(B).await.err(), Some(NoSeat::NoSlot));
+        let mut first = board.admit(A, true).await.unwrap();
+        assert!(matches!(board.admit(B, false).await.err(), Some(NoSeat::NoSlot(_))));
         assert_eq!(board.active(), 1);
-        assert!(first.take_lease().is_some() && first.take_lease().is_none());
-        assert!(board.admit(B).await.is_ok(), "the unused slot came back");
+        assert!(first.take_admission().is_some() && first.take_admission().is_none());
+        assert!(board.admit(B, false).await.is_ok(), "the unused slot came back");
     }
 
     #[actix::test]

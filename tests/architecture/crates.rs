@@ -10,9 +10,9 @@ const PLACES: [(&str, &[&str]); 4] = [
     (
         "actix",
         &[
-            "session/actor.rs",
+            "session/actor/",
             "session/switchboard.rs",
-            "pool/actor.rs",
+            "pool/actor/",
             "fleet/actor.rs",
             "gateway.rs",
             "gateway/",
@@ -20,7 +20,7 @@ const PLACES: [(&str, &[&str]); 4] = [
         ],
     ),
     ("actix_web", &["http.rs", "http/", "gateway.rs", "gateway/", "cli.rs", "cli/"]),
-    ("awc", &["session/leg/upstream", "pool/probe.rs"]),
+    ("awc", &["session/leg/upstream"]),
     ("tokio_tungstenite", &["sim.rs", "sim/"]),
 ];
 
@@ -49,8 +49,8 @@ mod tests {
     fn a_crate_outside_of_its_place_is_named() {
         for (path, text) in [
             ("src/session/leg/client.rs", "\nuse actix::Addr;"),
-            ("src/session/actor.rs", "\nfn a(x: actix_web::web::Bytes) {}"),
-            ("src/session/actor.rs", "\nuse awc;"),
+            ("src/session/actor/mod.rs", "\nfn a(x: actix_web::web::Bytes) {}"),
+            ("src/session/actor/mod.rs", "\nuse awc;"),
             ("src/session/leg/upstream.rs", "\nuse tokio_tungstenite::connect_async;"),
             ("src/http/voice.rs", "\nuse {actix::prelude::*};"),
         ] {
@@ -63,7 +63,7 @@ mod tests {
     #[test]
     fn a_crate_in_its_place_passes() {
         for (path, text) in [
-            ("src/session/actor.rs", "use actix::prelude::*;"),
+            ("src/session/actor/mod.rs", "use actix::prelude::*;"),
             ("src/http/voice.rs", "use actix_web::web; use actix_ws::Session;"),
             ("src/session/leg/upstream_socket.rs", "use awc::Client;"),
             ("src/cli/serve.rs", "use actix::System;"),

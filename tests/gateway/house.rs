@@ -38,6 +38,8 @@ pub fn gateway_over(urls: &str, variables: &[(&str, &str)], rehearsal: Rehearsal
         ("PERSONAPLEX_SERVER_URL".to_owned(), urls.to_owned()),
         ("PORT".to_owned(), "0".to_owned()),
         ("JWT_SECRET".to_owned(), SECRET.to_owned()),
+        // A server's port may have been another test's.
+        ("TANDEM__STATE__LEDGER".to_owned(), "off".to_owned()),
     ]);
     environment.extend(variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     let settings = config::load(None, &environment).unwrap();

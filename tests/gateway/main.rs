@@ -9,6 +9,7 @@ mod failures;
 mod formats;
 mod house;
 mod odd_servers;
+mod overlap;
 mod refusals;
 mod resume;
 mod slow_callers;

@@ -198,7 +198,7 @@ async fn a_full_house_says_when_to_come_back() {
     let house = House::new(quiet(), 1).await;
     let mut first = knock(&house, "/v1/voice", &[bearer(&house, "ann")]).await.socket();
     event(&mut first, "session.ready").await;
-    match knock(&house, "/v1/voice", &[bearer(&house, "bob")]).await {
+    match knock(&house, "/v1/voice?wait=0", &[bearer(&house, "bob")]).await {
         Answer::Refused(503, headers, body) => {
             assert_eq!(body["code"], "no_capacity");
             assert_eq!(headers["retry-after"], body["retry_after_seconds"].to_string().as_str());

@@ -111,7 +111,7 @@ async fn one_of_two_is_slow(variables: &[(&str, &str)]) -> (House, Call) {
 /// Where real time is required, nobody else gets the slow one.
 async fn required() {
     let (house, bob) = one_of_two_is_slow(&[]).await;
-    let refused = knock(&house, "/v1/voice", &[bearer(&house, "cid")]).await.refusal();
+    let refused = knock(&house, "/v1/voice?wait=0", &[bearer(&house, "cid")]).await.refusal();
     assert_eq!(refused, (503, "no_capacity".to_owned()));
     bob.end().await;
     free_again(&house, 1).await;

@@ -9,7 +9,9 @@ use tandem::{
         moshi::TextPiece,
         native::{AudioTerms, ServerEvent},
     },
-    session::machine::{ClientInput, ClientOutput, Effect, Input, Limits, Machine, Note, Terms, UpstreamInput},
+    session::machine::{
+        ClientInput, ClientOutput, Effect, HandshakeTerms, Input, Limits, Machine, Note, Terms, UpstreamInput,
+    },
 };
 
 use crate::detached::resume_terms;
@@ -233,9 +235,15 @@ impl Talk {
     #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
     fn within(limits: Limits, player_lead: Option<Duration>, step_ms: u32) -> Talk {
         let audio = AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 };
-        let resume = Some(resume_terms());
-        let terms =
-            Terms { session_id: "s".into(), audio, handshake: 20 * SECOND, player_lead, resume, sampled: false };
+        let terms = Terms {
+            session_id: "s".into(),
+            audio,
+            handshake: HandshakeTerms { base: 20 * SECOND, step: SECOND, steps: 0 },
+            jitter: 0.0,
+            player_lead,
+            resume: Some(resume_terms()),
+            sampled: false,
+        };
         let start = Instant::now();
         // Nobody is listened to: what is in the packets does not matter here.
         let limits = Limits { max_duration: 7_200 * SECOND, idle_timeout: 28_800 * SECOND, ..limits };
@@ -275,7 +283,7 @@ impl Talk {
             lags: Vec::new(),
         };
         for input in
-            [Input::Leased, Input::Upstream(1, UpstreamInput::Opened), Input::Upstream(1, UpstreamInput::Ready)]
+            [Input::Leased(None), Input::Upstream(1, UpstreamInput::Opened), Input::Upstream(1, UpstreamInput::Ready)]
         {
             talk.give(input);
         }

@@ -251,6 +251,7 @@ impl Encoder {
             ServerEvent::Ended(_)
             | ServerEvent::Created { .. }
             | ServerEvent::Resumed { .. }
+            | ServerEvent::Queued { .. }
             | ServerEvent::Connecting { .. }
             | ServerEvent::Expiring { .. }
             | ServerEvent::Degraded { .. }

@@ -22,6 +22,7 @@ mod outbox;
 mod smoother;
 mod state;
 mod upstream;
+mod waiting;
 mod watch;
 
 pub use outbox::{Dropped, Full, LEG_CREDIT, Outbox};
@@ -31,6 +32,10 @@ use std::time::{Duration, Instant};
 
 use crate::{
     audio::{packet::OpusPacket, turns::Happening},
+    pool::{
+        retry::RetrySettings,
+        roster::{NoSlot, Place},
+    },
     protocol::{
         ending::Ending,
         moshi::TextPiece,
@@ -39,7 +44,7 @@ use crate::{
 };
 
 /// The limits of a call. All durations are wall-clock time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// The longest call, from the upgrade on.
     pub max_duration: Duration,
@@ -63,6 +68,10 @@ pub struct Limits {
     pub resume_grace: Duration,
     /// The time to tell the caller how the call ended.
     pub closing: Duration,
+    /// The longest wait for a slot while others are in the way.
+    pub queue_timeout: Duration,
+    /// The pauses before other model servers are tried.
+    pub retry: RetrySettings,
     /// Model servers that are tried before the first audio.
     pub attempts: u32,
     /// Messages of the caller that are not understood before the call ends.
@@ -83,6 +92,8 @@ impl Default for Limits {
             upstream_queue: Duration::from_millis(400),
             resume_grace: Duration::from_secs(20),
             closing: Duration::from_secs(2),
+            queue_timeout: Duration::from_secs(300),
+            retry: RetrySettings::default(),
             attempts: 2,
             complaints: 10,
         }
@@ -96,8 +107,10 @@ pub struct Terms {
     pub session_id: String,
     /// The audio format of both directions.
     pub audio: AudioTerms,
-    /// The longest that a model server may take from the connect to its handshake.
-    pub handshake: Duration,
+    /// How long a model server may take from the connect to its handshake.
+    pub handshake: HandshakeTerms,
+    /// From 0 to 1: where in the pause before another try this call lies, so that not all try at once.
+    pub jitter: f64,
     /// How far ahead of time the caller's player may be given audio; without it, as it comes.
     pub player_lead: Option<Duration>,
     /// How the caller may come back when its connection breaks; without it, not at all.
@@ -106,13 +119,27 @@ pub struct Terms {
     pub sampled: bool,
 }
 
+/// How long a model server may take to read its prompts: so long, and so much more for each step (personaplex.md 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HandshakeTerms {
+    /// What is granted whatever the prompt.
+    pub base: Duration,
+    /// What is granted for each step on a server that nothing is known of.
+    pub step: Duration,
+    /// Steps of this call's prompts.
+    pub steps: u32,
+}
+
 /// Everything that can happen to a call.
 #[derive(Debug)]
 pub enum Input {
-    /// A slot was granted; its leg is opened under this attempt's number.
-    Leased,
-    /// No slot is free.
-    NoSlot,
+    /// A slot was granted; its leg is opened under this attempt's number. With the time that a step of a prompt took
+    /// there lately, if that is known.
+    Leased(Option<Duration>),
+    /// There is no slot yet, and this is where the call stands.
+    Queued(Place),
+    /// There is no slot, and none will come.
+    NoSlot(NoSlot),
     /// From the caller's leg.
     Client(ClientInput),
     /// The caller is back on a new socket: from now on its leg is that one. The next way to come back is told.
@@ -273,6 +300,8 @@ pub enum Effect {
     OpenUpstream(u32),
     /// Close the upstream leg; it gives its slot back by itself.
     CloseUpstream,
+    /// Say who is to blame for a failure.
+    Judge(Judgement),
     /// Write one packet to the model server.
     SendUpstream(OpusPacket),
     /// Write one message to the caller.
@@ -287,6 +316,17 @@ pub enum Effect {
     Note(Note),
     /// The call is over and both legs are let go.
     Done(Summary),
+}
+
+/// Who is to blame for a failure that the leg itself cannot judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// The current server: it took too long, or fell silent.
+    Failed,
+    /// The current server hung up over its prompts: it, or the prompts.
+    Suspect,
+    /// Another server took the same prompts: the suspect is to blame.
+    Guilty,
 }
 
 /// What happened, for metrics and logs.

@@ -6,9 +6,9 @@ use std::{
 };
 
 use super::{
-    ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Limits, Note, Outbox, Terms,
-    UpstreamInput, detached::Detached, ears::Ears, flight::Flight, lag::LagGuard, smoother::Smoother,
-    upstream::Upstream, watch::Watch,
+    ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Judgement, Limits, Note,
+    Outbox, Terms, UpstreamInput, detached::Detached, ears::Ears, flight::Flight, lag::LagGuard, smoother::Smoother,
+    upstream::Upstream, waiting::Waiting, watch::Watch,
 };
 use crate::{
     audio::{
@@ -28,6 +28,8 @@ use crate::{
 pub(super) enum Phase {
     /// Waiting for a slot.
     Leasing,
+    /// An attempt failed, and the next one waits a moment.
+    Pausing { until: Instant },
     /// A model server reads its prompts.
     Handshaking { until: Instant },
     /// Audio flows both ways.
@@ -63,6 +65,7 @@ pub struct Machine {
     pub(super) phase: Phase,
     pub(super) started: Instant,
     pub(super) upstream: Upstream,
+    pub(super) waiting: Waiting,
     pub(super) watch: Watch,
     pub(super) to_client: Outbox<ClientOutput>,
     pub(super) to_upstream: Outbox<Fed>,
@@ -95,6 +98,7 @@ impl Machine {
             phase: Phase::Leasing,
             started: now,
             upstream: Upstream::new(now),
+            waiting: Waiting::default(),
             watch: Watch::new(&limits, now),
             to_client: Outbox::new(limits.client_queue),
             to_upstream: Outbox::new(limits.upstream_queue),
@@ -125,8 +129,9 @@ impl Machine {
         }
         self.watch_pace(now);
         match input {
-            Input::Leased => self.leased(now),
-            Input::NoSlot => self.no_slot(now),
+            Input::Leased(step) => self.leased(step, now),
+            Input::Queued(place) => self.queued(place, now),
+            Input::NoSlot(why) => self.no_slot(why, now),
             Input::Client(input) => self.client(input, now),
             Input::Attached(resume) => self.attach(resume, now),
             Input::Upstream(attempt, input) if self.upstream.is_current(attempt) => self.model(input, now),
@@ -154,6 +159,7 @@ impl Machine {
     pub fn phase_name(&self) -> &'static str {
         match self.phase {
             Phase::Leasing => "leasing",
+            Phase::Pausing { .. } => "pausing",
             Phase::Handshaking { .. } => "handshaking",
             Phase::Streaming => "streaming",
             Phase::Closing { .. } => "closing",
@@ -271,6 +277,9 @@ impl Machine {
         }
         self.phase = Phase::Closing { ending, until: now + self.limits.closing };
         if self.upstream.leave() {
+            if ending == Ending::UpstreamLost {
+                self.effects.push_back(Effect::Judge(Judgement::Failed));
+            }
             self.effects.push_back(Effect::CloseUpstream);
         }
         let report = ServerEvent::Ended(self.report(ending, now));

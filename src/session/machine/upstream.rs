@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    ClientOutput, Direction, DropReason, Dropped, Effect, Machine, Note, UpstreamEnd,
+    ClientOutput, Direction, DropReason, Dropped, Effect, Judgement, Machine, Note, UpstreamEnd,
     lag::LagGuard,
     state::{Phase, millis},
 };
@@ -70,6 +70,16 @@ impl Upstream {
         self.attempt
     }
 
+    /// Why the last attempt failed, if one did.
+    pub(super) fn failure(&self) -> Option<Ending> {
+        self.failure
+    }
+
+    /// A slot is asked for.
+    pub(super) fn asks(&mut self, now: Instant) {
+        self.asked_at = now;
+    }
+
     pub(super) fn was_ready(&self) -> bool {
         self.ready
     }
@@ -127,23 +137,19 @@ impl Upstream {
 }
 
 impl Machine {
-    pub(super) fn leased(&mut self, now: Instant) {
+    pub(super) fn leased(&mut self, step: Option<Duration>, now: Instant) {
         if self.phase != Phase::Leasing {
             // The call ended while the pool answered: the unused lease frees its slot by itself.
             return;
         }
         self.upstream.open_attempt(now);
-        self.phase = Phase::Handshaking { until: now + self.terms.handshake };
+        self.waited(now);
+        let limit = self.handshake_limit(step);
+        self.phase = Phase::Handshaking { until: now + limit };
         let attempt = self.upstream.attempt;
-        let deadline_ms = millis(self.terms.handshake);
+        let deadline_ms = millis(limit);
         self.say(ServerEvent::Connecting { attempt, deadline_ms }, now);
         self.effects.push_back(Effect::OpenUpstream(attempt));
-    }
-
-    pub(super) fn no_slot(&mut self, now: Instant) {
-        if self.phase == Phase::Leasing {
-            self.end(self.upstream.failure.unwrap_or(Ending::NoCapacity), now);
-        }
     }
 
     pub(super) fn ready(&mut self, now: Instant) {
@@ -156,6 +162,9 @@ impl Machine {
         self.ears.open(now);
         let setup = now.saturating_duration_since(self.started);
         let handshake = now.saturating_duration_since(self.upstream.opened_at);
+        if self.upstream.hangups > 0 {
+            self.effects.push_back(Effect::Judge(Judgement::Guilty));
+        }
         self.effects.push_back(Effect::Note(Note::Ready { setup, handshake }));
         let queued_ms = millis(self.upstream.queued);
         self.say(ServerEvent::Ready { setup_ms: millis(setup), queued_ms }, now);
@@ -248,7 +257,11 @@ impl Machine {
         match self.phase {
             Phase::Handshaking { .. } => {
                 // Start-up errors of the real server are a 101 and then the end of the stream (personaplex.md 4).
-                self.upstream.hangups += u32::from(self.upstream.opened);
+                let over_prompts = self.upstream.opened && matches!(end, UpstreamEnd::HungUp | UpstreamEnd::Closed);
+                if over_prompts {
+                    self.upstream.hangups += 1;
+                    self.effects.push_back(Effect::Judge(Judgement::Suspect));
+                }
                 let ending = match end {
                     UpstreamEnd::UpgradeTimeout => Ending::HandshakeTimeout,
                     _ => Ending::UpstreamLost,
@@ -259,7 +272,7 @@ impl Machine {
                 self.upstream.active = false;
                 self.end(Ending::UpstreamLost, now);
             }
-            Phase::Leasing | Phase::Closing { .. } | Phase::Closed => {}
+            Phase::Leasing | Phase::Pausing { .. } | Phase::Closing { .. } | Phase::Closed => {}
         }
     }
 
@@ -267,6 +280,7 @@ impl Machine {
     pub(super) fn attempt_failed(&mut self, ending: Ending, end: Option<UpstreamEnd>, now: Instant) {
         self.effects.push_back(Effect::Note(Note::AttemptFailed(end)));
         if self.upstream.leave() && end.is_none() {
+            self.effects.push_back(Effect::Judge(Judgement::Failed));
             self.effects.push_back(Effect::CloseUpstream);
         }
         let ending = if self.upstream.hangups > 1 { Ending::PromptRejected } else { ending };
@@ -275,8 +289,6 @@ impl Machine {
             self.end(ending, now);
             return;
         }
-        self.phase = Phase::Leasing;
-        self.upstream.asked_at = now;
-        self.effects.push_back(Effect::Acquire { elsewhere: true });
+        self.try_elsewhere(now);
     }
 }

@@ -81,11 +81,16 @@ impl Machine {
         match self.phase {
             Phase::Closed => None,
             Phase::Closing { until, .. } => Some(until),
-            Phase::Leasing | Phase::Handshaking { .. } | Phase::Streaming => {
+            Phase::Leasing | Phase::Pausing { .. } | Phase::Handshaking { .. } | Phase::Streaming => {
                 let limits = self.limits_in_force().map(|(at, _)| at);
                 let warnings = self.warnings().map(|(at, _)| at);
                 let others = [self.client_open.then_some(self.watch.next_ping), self.next_second()];
-                limits.chain(warnings).chain(others.into_iter().flatten()).chain(self.next_audio()).min()
+                limits
+                    .chain(self.pause_until())
+                    .chain(warnings)
+                    .chain(others.into_iter().flatten())
+                    .chain(self.next_audio())
+                    .min()
             }
         }
     }
@@ -112,6 +117,7 @@ impl Machine {
         if self.phase == Phase::Closed {
             return;
         }
+        self.pause_over(now);
         if let Phase::Handshaking { until } = self.phase
             && now >= until
         {
@@ -149,6 +155,7 @@ impl Machine {
         };
         [
             handshake,
+            self.patience(),
             Some((self.started + limits.max_duration, Ending::MaxDuration)),
             here.then_some((watch.heard_at + limits.lost_after, Ending::ClientLost)),
             self.detached_until().map(|at| (at, Ending::ClientLost)),

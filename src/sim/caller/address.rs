@@ -87,6 +87,9 @@ impl Address {
             Wire::Moshi => MOSHI_PATH,
         };
         append_prompts(&mut query, settings);
+        if !settings.waits {
+            query.append_pair("wait", "0");
+        }
         if let Credential::Ticket(ticket) = &settings.credential {
             query.append_pair("ticket", ticket.expose_secret());
         }

@@ -170,6 +170,10 @@ impl Ear {
                 self.tell(CallEvent::Resumed { missed_audio_ms });
                 return Ok(Heard::Resumed);
             }
+            ServerEvent::Queued { position, eta_ms, eta_p90_ms, .. } => {
+                self.report.promised_ms = self.report.promised_ms.or(eta_p90_ms);
+                self.tell(CallEvent::Queued { position, eta_ms });
+            }
             ServerEvent::Connecting { attempt, .. } => self.tell(CallEvent::Connecting { attempt }),
             ServerEvent::Ready { queued_ms, .. } => {
                 self.report.queued_ms = Some(queued_ms);

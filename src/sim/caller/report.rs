@@ -18,6 +18,8 @@ pub struct CallReport {
     pub setup_ms: Option<u64>,
     /// The part of it spent waiting for a slot, as the server says (our wire only), in milliseconds.
     pub queued_ms: Option<u64>,
+    /// The first promise of the queue that was told: nine of ten such waits are shorter, in milliseconds.
+    pub promised_ms: Option<u64>,
     /// From when the model listened to its first audio, in milliseconds.
     pub first_audio_ms: Option<u64>,
     /// Audio sent, in seconds, silence included.
@@ -57,6 +59,7 @@ impl fmt::Debug for CallReport {
             .field("session_id", &self.session_id)
             .field("setup_ms", &self.setup_ms)
             .field("queued_ms", &self.queued_ms)
+            .field("promised_ms", &self.promised_ms)
             .field("first_audio_ms", &self.first_audio_ms)
             .field("sent_seconds", &self.sent_seconds)
             .field("received_seconds", &self.received_seconds)
@@ -103,6 +106,13 @@ pub enum CallEvent {
     Created {
         /// The call's public id.
         session_id: String,
+    },
+    /// No model server is free yet.
+    Queued {
+        /// The place in the queue, from 1.
+        position: u64,
+        /// Half of such waits are shorter, in milliseconds.
+        eta_ms: Option<u64>,
     },
     /// A model server is reading its prompts.
     Connecting {

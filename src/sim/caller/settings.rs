@@ -28,6 +28,8 @@ pub struct CallerSettings {
     pub credential: Credential,
     /// A voice's name, for example `NATF0`; the service's own choice when absent.
     pub voice: Option<String>,
+    /// Whether the caller waits for a model server when all are busy.
+    pub waits: bool,
     /// The caller's own prompt; the service's own when absent.
     pub text_prompt: Option<SecretString>,
     /// What the caller says: 24 kHz mono samples of -1 to 1. Silence follows until it hangs up.
@@ -65,6 +67,7 @@ impl CallerSettings {
             trust: Trust::System,
             credential: Credential::None,
             voice: None,
+            waits: true,
             text_prompt: None,
             source: Arc::new([]),
             pace: Pace::RealTime,

@@ -14,7 +14,7 @@ use rustls::{
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-use crate::pool::roster::Endpoint;
+use crate::pool::endpoint::Endpoint;
 
 /// The longest that each step to a model server may take.
 #[derive(Clone, Copy, Debug)]

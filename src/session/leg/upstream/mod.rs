@@ -6,6 +6,9 @@
 
 pub mod connect;
 mod pages;
+pub mod probe;
+mod reading;
+pub mod rehearsal;
 
 use std::{
     future::Future,
@@ -16,13 +19,13 @@ use std::{
 use actix_codec::Framed;
 use actix_http::{
     error::ParseError,
-    ws::{Codec, Frame, Item, Message as WsMessage, ProtocolError},
+    ws::{Codec, Frame, Message as WsMessage, ProtocolError},
 };
 use awc::{
     BoxedSocket,
     error::{ConnectError, SendRequestError, WsClientError},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{
     SinkExt, Stream, StreamExt,
     stream::{self, SplitSink, SplitStream},
@@ -39,11 +42,15 @@ use tracing::Instrument;
 
 use self::{
     connect::{Tap, Tapped, UpstreamConnector},
-    pages::{PageReader, PageWriter},
+    pages::PageWriter,
+    reading::{Ended, read},
 };
 use crate::{
     audio::packet::OpusPacket,
-    pool::{lease::Lease, roster::QuarantineReason},
+    pool::{
+        lease::{Lease, Remark},
+        roster::{QuarantineReason, Verdict},
+    },
     protocol::moshi::{ChatTarget, Message},
     session::machine::{LEG_CREDIT, UpstreamEnd, UpstreamInput},
 };
@@ -118,6 +125,7 @@ impl Leg {
             opened = connect => opened,
             _ = &mut self.close => return hang_up(self.lease, &self.tap, timeouts.close).await,
             () = tokio::time::sleep(timeouts.connect * 2 + timeouts.upgrade) => {
+                blame(&self.lease, UpstreamEnd::UpgradeTimeout, false, false);
                 self.tell(UpstreamInput::Ended(UpstreamEnd::UpgradeTimeout)).await;
                 return hang_up(self.lease, &self.tap, timeouts.close).await;
             }
@@ -126,6 +134,7 @@ impl Leg {
             Ok(socket) => self.converse(socket, packets).await,
             Err(error) => {
                 let (end, gone) = connect_failure(&error);
+                blame(&self.lease, end, false, false);
                 tracing::debug!(upstream = self.lease.endpoint().name, end = end.code(), "no upstream connection");
                 let (lease, tap, events) = (self.lease, self.tap, self.events);
                 match gone {
@@ -154,13 +163,14 @@ impl Leg {
         let ended = tokio::select! {
             ended = read(&mut source, &self.events, &pongs) => Some(ended),
             broken = write(&mut sink, &mut packets, &mut pongs_rx, &self.events) => {
-                broken.map(|error| Ended { how: UpstreamEnd::HungUp, gone: judge(&error) })
+                broken.map(|error| Ended { how: UpstreamEnd::HungUp, gone: judge(&error), ready: true })
             }
             _ = &mut self.close => None,
         };
-        let Some(Ended { how, gone }) = ended else {
+        let Some(Ended { how, gone, ready }) = ended else {
             return say_goodbye(self.lease, sink, source, &self.tap, patience).await;
         };
+        blame(&self.lease, how, true, ready);
         match gone {
             Gone::Yes => {
                 // Answers a close frame; a dead socket just fails here.
@@ -301,63 +311,14 @@ async fn raw_end(connection: &mut TcpStream) -> Gone {
     }
 }
 
-/// How reading came to its end.
-struct Ended {
-    how: UpstreamEnd,
-    gone: Gone,
-}
-
-async fn read(source: &mut Source, events: &mpsc::Sender<UpstreamInput>, pongs: &mpsc::Sender<Bytes>) -> Ended {
-    let mut message = BytesMut::new();
-    let mut pages = PageReader::default();
-    loop {
-        let whole = match source.next().await {
-            None => return Ended { how: UpstreamEnd::HungUp, gone: Gone::Yes },
-            Some(Err(error)) => {
-                let gone = judge(&error);
-                let how = if gone == Gone::No { UpstreamEnd::Garbled } else { UpstreamEnd::HungUp };
-                return Ended { how, gone };
-            }
-            Some(Ok(Frame::Close(_))) => return Ended { how: UpstreamEnd::Closed, gone: Gone::Yes },
-            Some(Ok(Frame::Binary(bytes))) => Some(bytes),
-            Some(Ok(Frame::Continuation(item))) => match merge(&mut message, item) {
-                Ok(whole) => whole,
-                Err(TooLong) => return Ended { how: UpstreamEnd::Garbled, gone: Gone::No },
-            },
-            Some(Ok(Frame::Ping(payload))) => {
-                // A second ping before the first is answered needs no answer of its own (RFC 6455 5.5.3).
-                let _ = pongs.try_send(payload);
-                None
-            }
-            Some(Ok(Frame::Text(_) | Frame::Pong(_))) => None,
-        };
-        let Some(whole) = whole else { continue };
-        for input in pages.read(whole) {
-            if events.send(input).await.is_err() {
-                // The session is gone; its handle closes the leg.
-                return std::future::pending().await;
-            }
-        }
+/// Tells the pool that the server failed, before the slot goes back and somebody else gets it.
+///
+/// A server that hangs up over its prompts may be right: the session knows when another one has done the same.
+fn blame(lease: &Lease, how: UpstreamEnd, opened: bool, ready: bool) {
+    let over_prompts = opened && !ready && matches!(how, UpstreamEnd::HungUp | UpstreamEnd::Closed);
+    if !over_prompts {
+        lease.witness().remark(Remark::Verdict(Verdict::Failed));
     }
-}
-
-struct TooLong;
-
-/// Joins continuation frames, which awc hands over one by one and without a limit.
-fn merge(message: &mut BytesMut, item: Item) -> Result<Option<Bytes>, TooLong> {
-    let (bytes, last) = match item {
-        Item::FirstBinary(bytes) | Item::FirstText(bytes) => {
-            message.clear();
-            (bytes, false)
-        }
-        Item::Continue(bytes) => (bytes, false),
-        Item::Last(bytes) => (bytes, true),
-    };
-    if message.len() + bytes.len() > MAX_MESSAGE_BYTES {
-        return Err(TooLong);
-    }
-    message.extend_from_slice(&bytes);
-    Ok(last.then(|| message.split().freeze()))
 }
 
 /// Writes until nobody hands packets over, or until the socket breaks: then it gives the error, which no reader sees again.
@@ -390,22 +351,6 @@ async fn write(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn continuation_frames_become_one_message_of_bounded_size() {
-        let mut message = BytesMut::new();
-        let mut add = |item| merge(&mut message, item);
-        assert!(matches!(add(Item::FirstBinary("ab".into())), Ok(None)));
-        assert!(matches!(add(Item::Continue("cd".into())), Ok(None)));
-        assert!(matches!(add(Item::Last("e".into())), Ok(Some(whole)) if whole == "abcde"));
-        assert!(matches!(add(Item::FirstBinary("lost".into())), Ok(None)));
-        assert!(matches!(add(Item::FirstText("x".into())), Ok(None)), "a new message forgets a torn one");
-        assert!(matches!(add(Item::Last("y".into())), Ok(Some(whole)) if whole == "xy"));
-        let piece = Bytes::from(vec![0; MAX_MESSAGE_BYTES / 2]);
-        assert!(matches!(add(Item::FirstBinary(piece.clone())), Ok(None)));
-        assert!(matches!(add(Item::Continue(piece)), Ok(None)));
-        assert!(add(Item::Continue("!".into())).is_err());
-    }
 
     #[test]
     fn only_what_the_peers_kernel_sent_counts_as_its_end() {

@@ -2,11 +2,12 @@
 //!
 //! Every stream item, timer and answer goes through `SessionActor::drive`; nothing else touches the machine.
 
+mod notes;
+mod waiting;
+
 use std::sync::Arc;
 
-use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, SpawnHandle, StreamHandler, WrapFuture,
-};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, SpawnHandle, StreamHandler};
 use futures_util::Stream;
 use tokio::time::Instant;
 use tracing::Span;
@@ -17,17 +18,15 @@ use super::{
         upstream::{self, UpstreamHandle, connect::UpstreamConnector},
     },
     legs::{CallerLegs, Rank, is_life},
-    machine::{ClientInput, Effect, Input, Machine, Note, Summary, UpstreamInput, millis},
+    machine::{ClientInput, Effect, Input, Machine, Summary, UpstreamInput, millis},
     setup::Setup,
     switchboard::{Attach, Control, ResumeOffer, Seat},
 };
 use crate::{
-    audio::turns::{Happening, Speaker},
     metrics::{CallMetrics, Metrics, Talk},
     pool::{
         lease::{Lease, Witness},
-        pace::Measured,
-        roster::UpstreamIndex,
+        roster::UpstreamId,
     },
     protocol::{ending::Ending, moshi::ChatTarget},
 };
@@ -37,8 +36,13 @@ pub struct SessionActor {
     machine: Machine,
     seat: Seat,
     lease: Option<Lease>,
-    last_upstream: Option<(UpstreamIndex, String)>,
+    last_upstream: Option<(UpstreamId, String)>,
     witness: Option<Witness>,
+    /// Hung up over the prompts; another server's answer will tell who was right.
+    suspect: Option<Witness>,
+    /// Hears of the queue.
+    waiting: Option<SpawnHandle>,
+    steps: u32,
     target: Arc<ChatTarget>,
     connector: UpstreamConnector,
     legs: CallerLegs,
@@ -62,11 +66,14 @@ impl SessionActor {
             let session = ctx.address().recipient();
             setup.terms.resume = setup.resumable.map(|offer| setup.seat.offer_resume(offer, session, None));
             Self {
+                steps: setup.terms.handshake.steps.max(1),
                 machine: Machine::new(setup.terms, setup.limits, now.into_std()),
-                lease: setup.seat.take_lease(),
+                lease: None,
                 seat: setup.seat,
                 last_upstream: None,
                 witness: None,
+                suspect: None,
+                waiting: None,
                 target: setup.target,
                 connector: setup.connector,
                 legs: CallerLegs::new(client),
@@ -105,6 +112,7 @@ impl SessionActor {
             Effect::Acquire { elsewhere } => self.acquire(elsewhere, ctx),
             Effect::OpenUpstream(attempt) => self.open_upstream(attempt, ctx),
             Effect::CloseUpstream => self.upstream = None,
+            Effect::Judge(judgement) => self.judge(judgement),
             Effect::SendUpstream(packet) => {
                 if !self.upstream.as_ref().is_some_and(|leg| leg.send(packet)) {
                     // The leg is ending; its own report of it is on the way.
@@ -122,20 +130,6 @@ impl SessionActor {
             Effect::Note(note) => self.note(note),
             Effect::Done(summary) => self.done(&summary, ctx),
         }
-    }
-
-    fn acquire(&mut self, elsewhere: bool, ctx: &mut Context<Self>) {
-        if !elsewhere && self.lease.is_some() {
-            // The slot that admitted the call. Told in a turn of its own: effects never nest.
-            ctx.notify(Leased);
-            return;
-        }
-        let avoid = self.last_upstream.as_ref().map(|(index, _)| *index);
-        ctx.spawn(self.seat.acquire(avoid).into_actor(self).map(|lease, actor, ctx| {
-            let input = if lease.is_some() { Input::Leased } else { Input::NoSlot };
-            actor.lease = lease;
-            actor.drive(input, ctx);
-        }));
     }
 
     fn open_upstream(&mut self, attempt: u32, ctx: &mut Context<Self>) {
@@ -177,76 +171,6 @@ impl SessionActor {
         }
     }
 
-    fn note(&mut self, note: Note) {
-        match note {
-            Note::Detached => {
-                self.call.detached.set(true);
-                tracing::info!("caller lost, the call waits for it");
-            }
-            Note::Attached { taken_over } => {
-                self.call.detached.set(false);
-                self.metrics.resume(if taken_over { "taken_over" } else { "resumed" });
-                tracing::info!(taken_over, "caller is on a new socket");
-            }
-            Note::Ready { setup, handshake } => {
-                self.call.ready(setup, handshake);
-                self.count_attempt("ready");
-                tracing::info!(setup_ms = millis(setup), handshake_ms = millis(handshake), "session ready");
-            }
-            Note::AttemptFailed(end) => {
-                let result = end.map_or("handshake_timeout", super::machine::UpstreamEnd::code);
-                self.count_attempt(result);
-                tracing::warn!(upstream = self.upstream_name(), result, "attempt on upstream failed");
-            }
-            Note::FirstAudio(since_start) => self.call.first_audio(since_start),
-            Note::Filled => self.call.frame_filled(),
-            Note::Passed(super::machine::Direction::Up) => self.call.frame_up(),
-            Note::Passed(super::machine::Direction::Down) => self.call.frame_down(),
-            Note::Turn(happening) => self.turn(happening),
-            Note::Dropped(direction, reason, packets) => {
-                self.metrics.dropped(direction.code(), reason.code(), packets);
-            }
-            Note::Second { lag, realtime_factor } => {
-                self.call.lag(lag);
-                if let Some(factor) = realtime_factor {
-                    self.metrics.realtime_factor(self.upstream_name().to_owned(), factor);
-                }
-            }
-            Note::Pace { slow, realtime_factor, changed } => self.note_pace(slow, realtime_factor, changed),
-        }
-    }
-
-    fn note_pace(&self, slow: bool, realtime_factor: f64, changed: bool) {
-        if let Some(witness) = &self.witness {
-            witness.measured(Measured { slow, realtime_factor });
-        }
-        let upstream = self.upstream_name();
-        match (changed, slow) {
-            (true, true) => {
-                self.metrics.found_slow(upstream.to_owned());
-                tracing::warn!(upstream, realtime_factor, "model server is slower than real time");
-            }
-            (true, false) => tracing::debug!(upstream, realtime_factor, "model server keeps up with real time"),
-            (false, _) => {}
-        }
-    }
-
-    fn turn(&self, happening: Happening) {
-        let turns = self.call.turns();
-        match happening {
-            Happening::Started { .. } => {}
-            Happening::Ended { speaker, .. } => turns.spoken(speaker == Speaker::Caller),
-            Happening::Answered { latency, .. } => turns.answered(latency),
-            Happening::Missed { .. } => turns.missed(),
-            Happening::Interrupted { stopped_after, .. } => turns.interrupted(stopped_after),
-            Happening::Backchannel { .. } => turns.backchannel(),
-        }
-    }
-
-    fn count_attempt(&self, result: &'static str) {
-        self.metrics.attempt(self.upstream_name().to_owned(), result);
-    }
-
     fn upstream_name(&self) -> &str {
         self.last_upstream.as_ref().map_or("none", |(_, name)| name)
     }
@@ -276,6 +200,8 @@ impl SessionActor {
         // Answers a caller's close frame; where one of ours went before, this one is not sent.
         self.legs.close(summary.ending);
         self.upstream = None;
+        // Leaves the queue at once.
+        self.waiting.take().map(|waiting| ctx.cancel_future(waiting));
         ctx.stop();
     }
 
@@ -312,21 +238,6 @@ impl Actor for SessionActor {
         // Also reached by a panic of a handler: every call that was counted as begun is counted as ended.
         let ending = self.ending.unwrap_or(Ending::Internal);
         self.metrics.ended(self.protocol, ending.code());
-    }
-}
-
-/// The slot that admitted the call is taken up.
-struct Leased;
-
-impl actix::Message for Leased {
-    type Result = ();
-}
-
-impl Handler<Leased> for SessionActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Leased, ctx: &mut Self::Context) {
-        self.drive(Input::Leased, ctx);
     }
 }
 

@@ -1,0 +1,72 @@
+//! What holders of leases tell the pool.
+
+use actix::{Addr, Context, Handler, Message};
+
+use super::PoolActor;
+use crate::pool::{
+    lease::{Desk, Remark, Return},
+    roster::{Grant, Input, SlotState},
+};
+
+/// The pool's side of every lease.
+pub(super) struct PoolDesk(pub(super) Addr<PoolActor>);
+
+enum OfGrant {
+    Return(Return),
+    Remark(Remark),
+}
+
+impl Message for FromHolder {
+    type Result = ();
+}
+
+struct FromHolder(Grant, OfGrant);
+
+impl Desk for PoolDesk {
+    #[expect(clippy::disallowed_methods, reason = "at most two messages a lease, and leases are bounded by the slots")]
+    fn give_back(&self, grant: Grant, what: Return) {
+        self.0.do_send(FromHolder(grant, OfGrant::Return(what)));
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a handful a lease, and leases are bounded by the slots")]
+    fn remark(&self, grant: Grant, remark: Remark) {
+        self.0.do_send(FromHolder(grant, OfGrant::Remark(remark)));
+    }
+}
+
+impl Handler<FromHolder> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, FromHolder(grant, what): FromHolder, ctx: &mut Self::Context) {
+        match what {
+            OfGrant::Return(what) => self.returned(grant, what, ctx),
+            OfGrant::Remark(Remark::Verdict(verdict)) => self.drive(Input::Judge(grant, verdict), ctx),
+            OfGrant::Remark(Remark::Measured(measured)) => self.drive(Input::Measured(grant, measured), ctx),
+            OfGrant::Remark(Remark::Passed) => self.drive(Input::Passed(grant), ctx),
+            OfGrant::Remark(Remark::Settled) => self.drive(Input::Settled(grant), ctx),
+        }
+    }
+}
+
+impl PoolActor {
+    fn returned(&mut self, grant: Grant, what: Return, ctx: &mut Context<Self>) {
+        let before = self.roster.state(grant);
+        let input = match what {
+            Return::Released => Input::Release(grant),
+            Return::Quarantined(reason) => Input::Quarantine(grant, reason),
+        };
+        // Cleared first: the slot may be granted again at once, and its new row is of a later generation.
+        if what == Return::Released && self.roster.frees(grant) {
+            self.clear(grant, ctx);
+        }
+        self.drive(input, ctx);
+        let quarantines = matches!(what, Return::Quarantined(_));
+        let counts = if quarantines { before == Some(SlotState::Leased) } else { before.is_some() };
+        if counts && self.roster.state(grant) != before {
+            if let (Return::Quarantined(reason), Some(endpoint)) = (what, self.roster.endpoint(grant)) {
+                tracing::warn!(upstream = endpoint.name, reason = reason.code(), "slot quarantined");
+            }
+            self.ports.observer.returned(what);
+        }
+    }
+}

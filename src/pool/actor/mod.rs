@@ -1,0 +1,406 @@
+//! The one actor that owns the roster.
+//!
+//! Every message, timer and answer of the ledger goes through `PoolActor::drive`; nothing else touches the roster.
+
+mod census;
+mod desk;
+mod health;
+
+pub use health::Prober;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, ResponseActFuture,
+    SpawnHandle, System, WrapFuture,
+};
+use tokio::time::{Instant, timeout};
+
+use self::desk::PoolDesk;
+use crate::pool::{
+    breaker::Trust,
+    endpoint::Upstream,
+    lease::{Lease, Return},
+    ledger::{LeaseLedger, LedgerError, Opened, SlotKey},
+    pace::Measured,
+    roster::{
+        Ask, Class, Effect, Grant, Input, NoSlot, Power, Roster, RosterSettings, SlotSnapshot, UpstreamId, Waited,
+        Waiter, WaiterId,
+    },
+    wait::{Asked, Outcome, Wait},
+};
+
+/// An answer of the ledger that takes longer will not come.
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the pool tells about its slots, besides its answers. Called on the pool's own thread; must not block.
+pub trait PoolObserver: Send {
+    /// The slots after a change.
+    fn slots(&self, _slots: &[SlotSnapshot]) {}
+    /// How many wait, by class.
+    fn waiting(&self, _class: Class, _count: usize) {}
+    /// A slot was given back in this way.
+    fn returned(&self, _what: Return) {}
+    /// A wait ended with a slot.
+    fn waited(&self, _class: Class, _waited: Waited) {}
+    /// A breaker changed.
+    fn trust(&self, _upstream: &str, _trust: Trust) {}
+    /// An upstream is gone: its series go with it.
+    fn gone(&self, _upstream: &str) {}
+}
+
+/// Tests a quarantined slot: one call with a neutral prompt, to the handshake and back. The pool defines it, the session's
+/// legs provide it.
+pub trait Rehearser: Send {
+    /// Begins a test under this lease. It remarks [`Remark::Passed`] when the handshake came, and gives the lease back.
+    fn rehearse(&self, lease: Lease);
+}
+
+/// What a pool needs from outside.
+pub struct Ports {
+    /// Who is told what happens.
+    pub observer: Box<dyn PoolObserver>,
+    /// Who tests quarantined slots; without one they wait for late acknowledgements.
+    pub rehearser: Option<Box<dyn Rehearser>>,
+    /// Who asks servers whether they live; without one calls find out.
+    pub prober: Option<Box<dyn Prober>>,
+    /// Where leases are written down; without it nobody else can know of them.
+    pub ledger: Option<Arc<dyn LeaseLedger>>,
+}
+
+/// Owns the roster: every grant and every return passes through here.
+pub struct PoolActor {
+    roster: Roster,
+    ports: Ports,
+    asked: HashMap<WaiterId, Asked>,
+    next_waiter: u64,
+    next_upstream: u32,
+    alarm: Option<(Instant, SpawnHandle)>,
+    stopping: bool,
+}
+
+impl PoolActor {
+    /// A pool over these upstreams.
+    pub fn new(upstreams: Vec<Upstream>, settings: RosterSettings, ports: Ports) -> Self {
+        let mut pool = Self {
+            roster: Roster::new(settings),
+            ports,
+            asked: HashMap::new(),
+            next_waiter: 0,
+            next_upstream: 0,
+            alarm: None,
+            stopping: false,
+        };
+        let now = Instant::now().into_std();
+        for upstream in upstreams {
+            let id = pool.new_id();
+            pool.roster.handle(Input::Join(id, upstream), now);
+        }
+        pool
+    }
+
+    fn new_id(&mut self) -> UpstreamId {
+        self.next_upstream += 1;
+        UpstreamId(self.next_upstream)
+    }
+
+    /// The one door to the roster. **Invariant:** all effects are drained before the next input.
+    fn drive(&mut self, input: Input, ctx: &mut Context<Self>) {
+        self.roster.handle(input, Instant::now().into_std());
+        self.settle(ctx);
+    }
+
+    fn settle(&mut self, ctx: &mut Context<Self>) {
+        while let Some(effect) = self.roster.poll_effect() {
+            self.perform(effect, ctx);
+        }
+        self.observe();
+        self.arm(ctx);
+    }
+
+    fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        match effect {
+            Effect::Grant(waiter, grant, waited) => self.grant(waiter, grant, waited, ctx),
+            Effect::Place(id, place) => {
+                if let Some(asked) = self.asked.get(&id) {
+                    asked.stands(place);
+                }
+            }
+            Effect::Refuse(id, why, later) => self.answer(id, Outcome::Refused(why, later)),
+            Effect::Rehearse(grant) => self.rehearse(grant, ctx),
+            Effect::Trust(id, trust) => {
+                let name = self.roster.upstream(id).map(|upstream| upstream.endpoint.name.clone());
+                self.ports.observer.trust(name.as_deref().unwrap_or_default(), trust);
+            }
+            Effect::Pace(id, Measured { slow, realtime_factor }) => {
+                let upstream = self.roster.upstream(id).map(|upstream| upstream.endpoint.name.as_str());
+                tracing::info!(upstream, slow, realtime_factor, "model server's pace changed");
+            }
+            Effect::Gone(_, upstream) => {
+                tracing::info!(upstream = upstream.endpoint.name, "model server left the pool");
+                self.ports.observer.gone(&upstream.endpoint.name);
+            }
+        }
+    }
+
+    /// Writes the lease down where others can see it, then hands it over.
+    fn grant(&mut self, waiter: Waiter, grant: Grant, waited: Waited, ctx: &mut Context<Self>) {
+        let Some(ledger) = self.ports.ledger.clone() else { return self.hand_over(&waiter, grant, waited, ctx) };
+        let Some(endpoint) = self.roster.endpoint(grant) else { return };
+        let opening = timeout(LEDGER_TIMEOUT, ledger.open(SlotKey::new(endpoint, grant.slot), grant.generation));
+        ctx.spawn(opening.into_actor(self).map(move |opened, actor, ctx| {
+            match opened.unwrap_or_else(|_| Err(LedgerError("no answer in time".into()))) {
+                Ok(Opened::Ours) => actor.hand_over(&waiter, grant, waited, ctx),
+                Ok(Opened::Theirs) => actor.drive(Input::Contested(grant, waiter), ctx),
+                Err(error) => {
+                    tracing::error!(%error, "a slot is not given out");
+                    actor.answer(waiter.id, Outcome::Refused(NoSlot::NoLedger, LEDGER_TIMEOUT));
+                    actor.drive(Input::Release(grant), ctx);
+                }
+            }
+        }));
+    }
+
+    fn hand_over(&mut self, waiter: &Waiter, grant: Grant, waited: Waited, ctx: &mut Context<Self>) {
+        let Some(lease) = self.lease(grant, ctx) else { return };
+        let step = self.roster.step(grant.upstream);
+        self.ports.observer.waited(waiter.ask.class, waited);
+        // Whoever left in the meantime is not there: the lease goes back by itself.
+        self.answer(waiter.id, Outcome::Granted(lease, step));
+    }
+
+    fn lease(&self, grant: Grant, ctx: &mut Context<Self>) -> Option<Lease> {
+        let endpoint = self.roster.endpoint(grant)?.clone();
+        Some(Lease::new(grant, endpoint, Arc::new(PoolDesk(ctx.address()))))
+    }
+
+    fn answer(&mut self, id: WaiterId, outcome: Outcome) {
+        if let Some(asked) = self.asked.remove(&id) {
+            asked.ends(outcome);
+        }
+    }
+
+    fn rehearse(&mut self, grant: Grant, ctx: &mut Context<Self>) {
+        let (Some(rehearser), Some(lease)) = (&self.ports.rehearser, self.lease(grant, ctx)) else { return };
+        tracing::info!(upstream = lease.endpoint().name, "testing a quarantined slot");
+        rehearser.rehearse(lease);
+    }
+
+    fn observe(&self) {
+        self.ports.observer.slots(&self.roster.snapshot(Instant::now().into_std()));
+        for class in Class::ALL {
+            self.ports.observer.waiting(class, self.roster.waiting(class));
+        }
+    }
+
+    /// One alarm for the roster's one deadline.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        let now = Instant::now();
+        let Some(deadline) = self.roster.deadline(now.into_std()).map(Instant::from_std) else { return };
+        if let Some((armed, handle)) = self.alarm {
+            if armed <= deadline {
+                return;
+            }
+            ctx.cancel_future(handle);
+        }
+        let handle = ctx.run_later(deadline.saturating_duration_since(now), |actor, ctx| {
+            actor.alarm = None;
+            actor.drive(Input::Tick, ctx);
+        });
+        self.alarm = Some((deadline, handle));
+    }
+
+    /// The slot of `grant` is free: its row is not needed any more. What stays is overwritten, or expires with us.
+    fn clear(&self, grant: Grant, ctx: &mut Context<Self>) {
+        let (Some(ledger), Some(endpoint)) = (self.ports.ledger.clone(), self.roster.endpoint(grant)) else { return };
+        let clearing = timeout(LEDGER_TIMEOUT, ledger.clear(SlotKey::new(endpoint, grant.slot), grant.generation));
+        ctx.spawn(clearing.into_actor(self).map(|cleared, _, _| {
+            if let Err(error) = cleared.unwrap_or_else(|_| Err(LedgerError("no answer in time".into()))) {
+                tracing::warn!(%error, "a row of the record of leases stays");
+            }
+        }));
+    }
+}
+
+impl Actor for PoolActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.settle(ctx);
+        self.begin_census(ctx);
+        self.begin_probing(ctx);
+    }
+
+    /// Without its pool the process can neither grant nor free anything: it ends, and the platform restarts it.
+    fn stopped(&mut self, _: &mut Self::Context) {
+        if !self.stopping {
+            tracing::error!("the pool stopped unasked; the process ends");
+            if let Some(system) = System::try_current() {
+                system.stop_with_code(70);
+            }
+        }
+    }
+}
+
+/// Asks for a slot.
+#[derive(Debug)]
+pub struct Acquire(pub Ask);
+
+impl Message for Acquire {
+    type Result = Wait;
+}
+
+impl Handler<Acquire> for PoolActor {
+    type Result = MessageResult<Acquire>;
+
+    fn handle(&mut self, Acquire(ask): Acquire, ctx: &mut Self::Context) -> Self::Result {
+        self.next_waiter += 1;
+        let id = WaiterId(self.next_waiter);
+        let pool = ctx.address();
+        #[expect(clippy::disallowed_methods, reason = "one message a request, and requests are bounded by the seats")]
+        let (asked, wait) = Asked::new(move || pool.do_send(Leave(id)));
+        self.asked.insert(id, asked);
+        self.drive(Input::Ask(id, ask), ctx);
+        MessageResult(wait)
+    }
+}
+
+/// Who asked does not wait any more.
+struct Leave(WaiterId);
+
+impl Message for Leave {
+    type Result = ();
+}
+
+impl Handler<Leave> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, Leave(id): Leave, ctx: &mut Self::Context) {
+        if self.asked.remove(&id).is_some() {
+            self.drive(Input::Leave(id), ctx);
+        }
+    }
+}
+
+/// A machine of the fleet changed.
+#[derive(Clone, Copy, Debug)]
+pub struct PowerChanged(pub UpstreamId, pub Power, pub Option<Instant>);
+
+impl Message for PowerChanged {
+    type Result = ();
+}
+
+impl Handler<PowerChanged> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, PowerChanged(id, power, awake_at): PowerChanged, ctx: &mut Self::Context) {
+        self.drive(Input::Power(id, power, awake_at.map(Instant::into_std)), ctx);
+    }
+}
+
+/// Asks for every slot and its state.
+#[derive(Debug)]
+pub struct Slots;
+
+impl Message for Slots {
+    type Result = Vec<SlotSnapshot>;
+}
+
+impl Handler<Slots> for PoolActor {
+    type Result = MessageResult<Slots>;
+
+    fn handle(&mut self, _: Slots, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.roster.snapshot(Instant::now().into_std()))
+    }
+}
+
+/// Stops the pool at the end of the process.
+#[derive(Debug)]
+pub struct Stop;
+
+impl Message for Stop {
+    type Result = ();
+}
+
+impl Handler<Stop> for PoolActor {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: Stop, _: &mut Self::Context) -> Self::Result {
+        self.stopping = true;
+        let retiring = self.ports.ledger.as_ref().map(|ledger| timeout(LEDGER_TIMEOUT, ledger.retire()));
+        let retiring = async move {
+            if let Some(Err(error)) = match retiring {
+                Some(retiring) => retiring.await.ok(),
+                None => None,
+            } {
+                tracing::warn!(%error, "the record of leases was not told of the end");
+            }
+        };
+        Box::pin(retiring.into_actor(self).map(|(), _, ctx| ctx.stop()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::Addr;
+
+    use super::*;
+    use crate::pool::{
+        endpoint::{Endpoint, Labels},
+        roster::SlotState,
+        wait::News,
+    };
+
+    struct Nobody;
+
+    impl PoolObserver for Nobody {}
+
+    fn pool(count: u16) -> Addr<PoolActor> {
+        let endpoint = |port| Endpoint { name: "1".into(), tls: false, host: "h".into(), port, path_prefix: "".into() };
+        let upstreams =
+            (1..=count).map(|port| Upstream { endpoint: endpoint(port), capacity: 1, labels: Labels::default() });
+        let ports = Ports { observer: Box::new(Nobody), rehearser: None, prober: None, ledger: None };
+        PoolActor::new(upstreams.collect(), RosterSettings::default(), ports).start()
+    }
+
+    async fn ask(pool: &Addr<PoolActor>) -> Wait {
+        pool.send(Acquire(Ask::new([1; 32]))).await.unwrap()
+    }
+
+    async fn lease(wait: &mut Wait) -> Lease {
+        loop {
+            match wait.news().await {
+                News::Place(_) => {}
+                News::Outcome(Some(Outcome::Granted(lease, _))) => return lease,
+                News::Outcome(other) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[actix::test]
+    async fn a_dropped_lease_goes_to_who_waits() {
+        let pool = pool(1);
+        let first = lease(&mut ask(&pool).await).await;
+        let mut second = ask(&pool).await;
+        assert!(matches!(second.news().await, News::Place(place) if place.position == 1));
+        drop(first);
+        lease(&mut second).await;
+    }
+
+    #[actix::test]
+    async fn a_lease_that_is_dropped_open_stays_out_of_use() {
+        let pool = pool(1);
+        let mut first = lease(&mut ask(&pool).await).await;
+        first.opening();
+        drop(first);
+        assert!(matches!(ask(&pool).await.news().await, News::Place(_)));
+        assert!(matches!(pool.send(Slots).await.unwrap()[0].state, SlotState::Quarantined(_)));
+    }
+
+    #[actix::test]
+    async fn a_lease_for_one_who_left_comes_back() {
+        let pool = pool(1);
+        drop(ask(&pool).await);
+        lease(&mut ask(&pool).await).await;
+    }
+}

@@ -1,0 +1,142 @@
+//! What is asked of the roster, and what it answers.
+
+use std::time::Duration;
+
+use super::{UpstreamId, estimate::Eta};
+use crate::pool::endpoint::Needs;
+
+/// Who calls, as far as fairness must know: the SHA-256 of the id.
+pub type UserHash = [u8; 32];
+
+/// One who asked, for as long as the answer takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WaiterId(pub u64);
+
+/// What a slot is wanted for; earlier ones go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// A live call lost its server.
+    Failover,
+    /// A live call's window ends soon. Only one call at a time holds a second slot for it.
+    Rotation,
+    /// A new call.
+    New,
+}
+
+impl Class {
+    /// Every class, for tables and metrics.
+    pub const ALL: [Self; 3] = [Self::Failover, Self::Rotation, Self::New];
+
+    /// The metric label.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Failover => "failover",
+            Self::Rotation => "rotation",
+            Self::New => "new",
+        }
+    }
+}
+
+/// One request for a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Whose call it is.
+    pub user: UserHash,
+    /// What for.
+    pub class: Class,
+    /// What the server must have.
+    pub needs: Needs,
+    /// Servers that this call has failed on.
+    pub avoid: Vec<UpstreamId>,
+    /// Whether it may wait.
+    pub waits: bool,
+    /// Whether it is another try after a failure, which the budget must allow.
+    pub retry: bool,
+}
+
+impl Ask {
+    /// A new call of this user, which may wait and needs nothing special.
+    pub fn new(user: UserHash) -> Self {
+        let (needs, avoid) = (Needs::default(), Vec::new());
+        Self { user, class: Class::New, needs, avoid, waits: true, retry: false }
+    }
+}
+
+/// Why one waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WaitReason {
+    /// Every fitting server is in use, or out of use for a while.
+    Busy,
+    /// A fitting server is being woken.
+    Waking,
+}
+
+impl WaitReason {
+    /// The word in events and metrics.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Waking => "waking",
+        }
+    }
+}
+
+/// Where a waiter stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// From 1.
+    pub position: usize,
+    /// How long it will take, if that can be said.
+    pub eta: Option<Eta>,
+    /// What it waits for.
+    pub reason: WaitReason,
+}
+
+/// How a wait went, for the metric that keeps estimates honest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waited {
+    /// How long.
+    pub time: Duration,
+    /// The p90 that was told first, if one was.
+    pub promised: Option<Duration>,
+}
+
+/// Why there is no slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NoSlot {
+    /// Nothing is free and the caller cannot wait.
+    Busy,
+    /// As many wait as may.
+    QueueFull,
+    /// No upstream could ever take this call.
+    NoFit,
+    /// So much has been tried again lately that this call may not.
+    RetriesSpent,
+    /// The record of leases cannot be written: nobody could know what this process holds.
+    NoLedger,
+}
+
+impl NoSlot {
+    /// The log field and metric label.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::QueueFull => "queue_full",
+            Self::NoFit => "no_fit",
+            Self::RetriesSpent => "retries_spent",
+            Self::NoLedger => "no_ledger",
+        }
+    }
+}
+
+/// What became of a grant's use, as far as the server is to praise or to blame for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It got ready; `step` is the time that one step of its prompts took.
+    Ready {
+        /// Handshake time over prompt steps.
+        step: Duration,
+    },
+    /// It did not get ready, or it failed in mid-call.
+    Failed,
+}

@@ -1,0 +1,62 @@
+//! What can happen to a roster, and what it has done about it.
+
+use std::time::{Duration, Instant};
+
+use super::{Ask, Grant, NoSlot, Place, Power, QuarantineReason, UpstreamId, Verdict, Waited, Waiter, WaiterId};
+use crate::pool::{breaker::Trust, endpoint::Upstream, pace::Measured};
+
+/// Everything that can happen to a roster.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Somebody wants a slot.
+    Ask(WaiterId, Ask),
+    /// Somebody who asked does not want one any more. A grant that is on its way comes back by itself.
+    Leave(WaiterId),
+    /// The server of this grant has no socket of ours any more, or never had one.
+    Release(Grant),
+    /// The end of this grant's socket was not acknowledged.
+    Quarantine(Grant, QuarantineReason),
+    /// The ledger says that another process holds the slot of this grant: who got it returns to its place.
+    Contested(Grant, Waiter),
+    /// The ledger says who else holds which slot of an upstream, or that nobody does.
+    HeldElsewhere(UpstreamId, u16, bool),
+    /// A dead process left this slot open.
+    Orphaned(UpstreamId, u16),
+    /// What became of this grant's use.
+    Judge(Grant, Verdict),
+    /// What the call under this grant measured of its server's pace.
+    Measured(Grant, Measured),
+    /// The rehearsal under this grant reached the server's handshake.
+    Passed(Grant),
+    /// The rotation that this grant was for is over: the call holds one slot again.
+    Settled(Grant),
+    /// What the probe found.
+    Probed(UpstreamId, bool),
+    /// What the machine of an upstream does, and when it will have woken.
+    Power(UpstreamId, Power, Option<Instant>),
+    /// A server is added under this id.
+    Join(UpstreamId, Upstream),
+    /// A server takes no more calls, and goes when its last one is over.
+    Part(UpstreamId),
+    /// The deadline came.
+    Tick,
+}
+
+/// What the actor has to do.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Hand this grant to who asked. The waiter is kept for [`Input::Contested`].
+    Grant(Waiter, Grant, Waited),
+    /// Tell who waits where it stands.
+    Place(WaiterId, Place),
+    /// Tell who asked that there is no slot, and when another try makes sense.
+    Refuse(WaiterId, NoSlot, Duration),
+    /// Test a quarantined slot under this grant.
+    Rehearse(Grant),
+    /// The breaker of this upstream changed.
+    Trust(UpstreamId, Trust),
+    /// This upstream became slower than real time, or fast again.
+    Pace(UpstreamId, Measured),
+    /// This upstream is gone.
+    Gone(UpstreamId, Upstream),
+}

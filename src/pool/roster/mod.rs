@@ -1,0 +1,341 @@
+//! Which slots exist, who holds each, and who waits: a pure machine that the pool's actor drives through one door.
+//!
+//! ```text
+//!            granted             released (the server acknowledged the end, or no socket was opened)
+//!   Free ---------------> Leased ------------------------------------------------> Free
+//!    ^                      | quarantined (the end was not acknowledged)             ^
+//!    |                      v                  released late, or a rehearsal passed  |
+//!    |                  Quarantined -------------------------------------------------+
+//!    +-- Elsewhere: another process holds it, says the ledger
+//! ```
+//!
+//! **Invariants:** a slot is held by at most one grant; a grant of an older generation changes nothing; nobody waits
+//! while a slot that fits and may be used is free; each who asks hears exactly one outcome, unless they leave.
+//! **Choice:** of the fitting servers that run and can be trusted, the one whose slot ended longest ago. A server that
+//! just failed this user comes last. Where less than half of the servers can be trusted, one call at a time may try
+//! each of the others.
+
+mod ask;
+mod choice;
+mod estimate;
+mod input;
+mod member;
+mod queue;
+mod slot;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+mod waiting;
+
+pub use ask::{Ask, Class, NoSlot, Place, UserHash, Verdict, WaitReason, Waited, WaiterId};
+pub use estimate::Eta;
+pub use input::{Effect, Input};
+pub use member::Power;
+pub use queue::Waiter;
+pub use slot::{QuarantineReason, SlotState};
+pub use snapshot::SlotSnapshot;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use serde::Serialize;
+
+use self::{choice::Grudges, estimate::History, member::Member, queue::Queue, slot::Slot};
+use super::{
+    breaker::{BreakerSettings, Trust},
+    pace::{Measured, Realtime},
+    retry::{RetryBudget, RetrySettings},
+};
+
+/// One upstream, for as long as the process lives; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct UpstreamId(pub u32);
+
+/// The right to one slot, valid for one generation of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Grant {
+    /// Which upstream.
+    pub upstream: UpstreamId,
+    /// Which of its slots, from 0.
+    pub slot: u16,
+    /// The fence: an answer with another generation than the slot's is stale.
+    pub generation: u64,
+}
+
+/// How slots are given out.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Whether a leased slot is kept from everybody else. Only the test that proves its worth turns it off.
+    pub exclusive: bool,
+    /// What becomes of an upstream that is slower than real time.
+    pub realtime: Realtime,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { exclusive: true, realtime: Realtime::default() }
+    }
+}
+
+/// How a [`Roster`] behaves.
+#[derive(Clone, Debug)]
+pub struct RosterSettings {
+    /// How slots are given out.
+    pub policy: Policy,
+    /// New calls that may wait.
+    pub queue_limit: usize,
+    /// The longest that a slot is held: the longest call.
+    pub longest: Duration,
+    /// Each upstream's breaker.
+    pub breaker: BreakerSettings,
+    /// The budget of retries.
+    pub retry: RetrySettings,
+    /// How often the queue is played forward for an estimate.
+    pub play_throughs: usize,
+    /// Of pauses and estimates.
+    pub seed: u64,
+}
+
+impl Default for RosterSettings {
+    fn default() -> Self {
+        Self {
+            policy: Policy::default(),
+            queue_limit: 100,
+            longest: Duration::from_secs(30 * 60),
+            breaker: BreakerSettings::default(),
+            retry: RetrySettings::default(),
+            play_throughs: 100,
+            seed: 0,
+        }
+    }
+}
+
+/// All slots of all upstreams, and everybody who waits for one.
+#[derive(Debug)]
+pub struct Roster {
+    settings: RosterSettings,
+    members: BTreeMap<UpstreamId, Member>,
+    queue: Queue,
+    history: History,
+    estimates: Option<(Instant, Vec<Eta>)>,
+    retries: RetryBudget,
+    grudges: Grudges,
+    told_trust: BTreeMap<UpstreamId, Trust>,
+    rng: SmallRng,
+    effects: VecDeque<Effect>,
+}
+
+impl Roster {
+    /// An empty roster.
+    pub fn new(settings: RosterSettings) -> Self {
+        Self {
+            members: BTreeMap::new(),
+            queue: Queue::default(),
+            history: History::new(settings.longest, settings.play_throughs, settings.seed),
+            estimates: None,
+            retries: RetryBudget::new(settings.retry),
+            grudges: Grudges::default(),
+            told_trust: BTreeMap::new(),
+            rng: SmallRng::seed_from_u64(settings.seed),
+            effects: VecDeque::new(),
+            settings,
+        }
+    }
+
+    /// The one door: takes what happened. Drain [`Roster::poll_effect`] before the next call.
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Ask(id, ask) => self.ask(id, ask, now),
+            Input::Leave(id) => drop(self.queue.remove(id)),
+            Input::Release(grant) => self.release(grant, now),
+            Input::Quarantine(grant, reason) => {
+                self.unjudged(grant);
+                if let Some(slot) = self.current(grant) {
+                    slot.quarantine(reason, now);
+                }
+            }
+            Input::Contested(grant, waiter) => self.contested(grant, waiter, now),
+            Input::HeldElsewhere(id, slot, held) => self.held_elsewhere(id, slot, held),
+            Input::Orphaned(id, slot) => self.orphaned(id, slot, now),
+            Input::Judge(grant, verdict) => self.judge(grant, verdict, now),
+            Input::Measured(grant, measured) => self.measured(grant, measured, now),
+            Input::Passed(grant) => self.with(grant, Slot::pass),
+            Input::Settled(grant) => self.with(grant, |slot| {
+                if let Some(holder) = &mut slot.holder {
+                    holder.rotating = false;
+                }
+            }),
+            Input::Probed(id, reachable) => {
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.probed(reachable);
+                }
+            }
+            Input::Power(id, power, awake_at) => {
+                if let Some(member) = self.members.get_mut(&id) {
+                    (member.power, member.awake_at) = (power, awake_at);
+                }
+            }
+            Input::Join(id, upstream) => {
+                self.members.entry(id).or_insert_with(|| Member::new(upstream, self.settings.breaker));
+            }
+            Input::Part(id) => {
+                if let Some(member) = self.members.get_mut(&id) {
+                    member.leaving = true;
+                }
+            }
+            Input::Tick => {}
+        }
+        self.settle(now);
+    }
+
+    /// The next thing to do, until there is nothing.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Everything that follows from a change.
+    fn settle(&mut self, now: Instant) {
+        self.see_off();
+        self.match_waiters(now);
+        self.tell_places(now);
+        self.rehearse(now);
+        self.tell_trust(now);
+    }
+
+    fn release(&mut self, grant: Grant, now: Instant) {
+        self.unjudged(grant);
+        let Some(held) = self.current(grant).and_then(|slot| slot.release(now)) else { return };
+        if let Some(member) = self.members.get_mut(&grant.upstream) {
+            member.pace.rest(now);
+        }
+        if !held.is_zero() {
+            self.history.ended(held);
+        }
+    }
+
+    /// A call is over; where its trial was not judged, the next one is the trial.
+    fn unjudged(&mut self, grant: Grant) {
+        if self.current(grant).is_some()
+            && let Some(member) = self.members.get_mut(&grant.upstream)
+        {
+            member.breaker.unjudged();
+        }
+    }
+
+    fn contested(&mut self, grant: Grant, waiter: Waiter, now: Instant) {
+        let Some(slot) = self.current(grant) else { return };
+        slot.state = SlotState::Elsewhere;
+        slot.holder = None;
+        let (id, waits) = (waiter.id, waiter.ask.waits);
+        self.queue.put_back(waiter);
+        if !waits {
+            self.not_waiting(id, now);
+        }
+    }
+
+    fn held_elsewhere(&mut self, id: UpstreamId, slot: u16, held: bool) {
+        let Some(slot) = self.slot(id, slot) else { return };
+        slot.state = match (slot.state, held) {
+            (SlotState::Free, true) => SlotState::Elsewhere,
+            (SlotState::Elsewhere, false) => SlotState::Free,
+            (state, _) => state,
+        };
+    }
+
+    fn orphaned(&mut self, id: UpstreamId, slot: u16, now: Instant) {
+        let Some(slot) = self.slot(id, slot) else { return };
+        if matches!(slot.state, SlotState::Free | SlotState::Elsewhere) {
+            slot.state = SlotState::Leased;
+            slot.quarantine(QuarantineReason::HolderGone, now);
+        }
+    }
+
+    /// Takes a verdict, of a grant that is over too: which of two servers is to blame may only be known later.
+    fn judge(&mut self, grant: Grant, verdict: Verdict, now: Instant) {
+        let jitter = self.rng.random();
+        let user = self.current(grant).and_then(|slot| slot.user);
+        let Some(member) = self.members.get_mut(&grant.upstream) else { return };
+        match verdict {
+            Verdict::Ready { step } => {
+                member.breaker.succeeded();
+                // A call is better evidence than a probe.
+                member.probed(true);
+                member.learn(step);
+            }
+            Verdict::Failed => {
+                member.breaker.failed(now, jitter);
+                if let Some(user) = user {
+                    self.grudges.hold(user, grant.upstream, now);
+                }
+            }
+        }
+    }
+
+    fn measured(&mut self, grant: Grant, measured: Measured, now: Instant) {
+        if self.state(grant) != Some(SlotState::Leased) {
+            return;
+        }
+        let Some(member) = self.members.get_mut(&grant.upstream) else { return };
+        if member.pace.measured(measured, grant.generation, now) {
+            self.effects.push_back(Effect::Pace(grant.upstream, measured));
+        }
+    }
+
+    /// Tests quarantined slots whose pause is over.
+    fn rehearse(&mut self, now: Instant) {
+        for (id, member) in &mut self.members {
+            if member.power != Power::Awake {
+                continue;
+            }
+            for (index, slot) in member.slots.iter_mut().enumerate() {
+                if slot.rehearse_at.is_some_and(|at| at <= now) {
+                    let generation = slot.rehearse();
+                    let slot = u16::try_from(index).unwrap_or(u16::MAX);
+                    self.effects.push_back(Effect::Rehearse(Grant { upstream: *id, slot, generation }));
+                }
+            }
+        }
+    }
+
+    /// Upstreams that leave go when nobody uses them.
+    fn see_off(&mut self) {
+        let gone: Vec<UpstreamId> =
+            self.members.iter().filter(|(_, member)| member.leaving && member.is_idle()).map(|(id, _)| *id).collect();
+        for id in gone {
+            if let Some(member) = self.members.remove(&id) {
+                self.told_trust.remove(&id);
+                self.effects.push_back(Effect::Gone(id, member.upstream));
+            }
+        }
+    }
+
+    fn tell_trust(&mut self, now: Instant) {
+        for (id, member) in &self.members {
+            let trust = member.breaker.trust(now);
+            if self.told_trust.insert(*id, trust) != Some(trust) {
+                self.effects.push_back(Effect::Trust(*id, trust));
+            }
+        }
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (&Member, &Slot)> {
+        self.members.values().flat_map(|member| member.slots.iter().map(move |slot| (member, slot)))
+    }
+
+    fn slot(&mut self, id: UpstreamId, slot: u16) -> Option<&mut Slot> {
+        self.members.get_mut(&id)?.slots.get_mut(usize::from(slot))
+    }
+
+    fn current(&mut self, grant: Grant) -> Option<&mut Slot> {
+        self.slot(grant.upstream, grant.slot).filter(|slot| slot.generation == grant.generation)
+    }
+
+    fn with(&mut self, grant: Grant, act: impl FnOnce(&mut Slot)) {
+        if let Some(slot) = self.current(grant) {
+            act(slot);
+        }
+    }
+}

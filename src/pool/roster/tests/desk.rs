@@ -1,0 +1,97 @@
+//! A desk for scripts: a roster, a clock, and everything that was said.
+
+use std::collections::HashMap;
+
+use super::*;
+
+/// A roster on a time line of its own, and everything it said.
+pub(super) struct Desk {
+    pub(super) roster: Roster,
+    pub(super) now: Instant,
+    pub(super) asked: u64,
+    pub(super) granted: HashMap<WaiterId, (Grant, Waiter, Waited)>,
+    pub(super) refused: HashMap<WaiterId, NoSlot>,
+    pub(super) places: HashMap<WaiterId, Vec<Place>>,
+    pub(super) rehearsals: Vec<Grant>,
+    pub(super) gone: Vec<UpstreamId>,
+}
+
+impl Desk {
+    pub(super) fn new(servers: u32) -> Self {
+        let mut desk = Self {
+            roster: Roster::new(RosterSettings { queue_limit: 20, play_throughs: 10, ..RosterSettings::default() }),
+            now: origin(),
+            asked: 0,
+            granted: HashMap::new(),
+            refused: HashMap::new(),
+            places: HashMap::new(),
+            rehearsals: Vec::new(),
+            gone: Vec::new(),
+        };
+        for n in 1..=servers {
+            desk.tell(Input::Join(UpstreamId(n), upstream(n, 1, None)));
+        }
+        desk
+    }
+
+    pub(super) fn tell(&mut self, input: Input) {
+        self.roster.handle(input, self.now);
+        while let Some(effect) = self.roster.poll_effect() {
+            match effect {
+                Effect::Grant(waiter, grant, waited) => {
+                    let twice = self.granted.insert(waiter.id, (grant, waiter, waited));
+                    assert!(twice.is_none(), "granted twice");
+                }
+                Effect::Place(id, place) => self.places.entry(id).or_default().push(place),
+                Effect::Refuse(id, why, _) => assert!(self.refused.insert(id, why).is_none(), "refused twice"),
+                Effect::Rehearse(grant) => self.rehearsals.push(grant),
+                Effect::Gone(id, _) => self.gone.push(id),
+                Effect::Trust(..) | Effect::Pace(..) => {}
+            }
+        }
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.roster.deadline(self.now).filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.tell(Input::Tick);
+            assert!(self.roster.deadline(self.now).is_none_or(|next| next > self.now), "a deadline that does nothing");
+        }
+        self.now = end;
+    }
+
+    pub(super) fn ask(&mut self, ask: Ask) -> WaiterId {
+        self.asked += 1;
+        let id = WaiterId(self.asked);
+        self.tell(Input::Ask(id, ask));
+        id
+    }
+
+    pub(super) fn call(&mut self, user: &str) -> WaiterId {
+        self.ask(ask_of(user))
+    }
+
+    pub(super) fn grant(&self, id: WaiterId) -> Option<Grant> {
+        self.granted.get(&id).map(|(grant, ..)| *grant)
+    }
+
+    pub(super) fn release(&mut self, id: WaiterId) {
+        let grant = self.grant(id).expect("it has a slot");
+        self.tell(Input::Release(grant));
+    }
+
+    pub(super) fn server(&self, id: WaiterId) -> Option<u32> {
+        self.grant(id).map(|grant| grant.upstream.0)
+    }
+
+    pub(super) fn fail(&mut self, id: WaiterId) {
+        let grant = self.grant(id).expect("it has a slot");
+        self.tell(Input::Judge(grant, Verdict::Failed));
+        self.tell(Input::Release(grant));
+    }
+
+    pub(super) fn labels(&self) -> Vec<&'static str> {
+        self.roster.snapshot(self.now).iter().map(|slot| slot.label).collect()
+    }
+}

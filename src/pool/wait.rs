@@ -1,0 +1,94 @@
+//! One request for a slot, from the asking side: where it stands, and how it comes out.
+
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    lease::Lease,
+    roster::{NoSlot, Place},
+};
+
+/// How a request for a slot comes out.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A slot, and what is known of the time that a step of a prompt takes there.
+    Granted(Lease, Option<Duration>),
+    /// None, and when another try makes sense.
+    Refused(NoSlot, Duration),
+}
+
+/// A request that is under way. Dropped, it gives its place up; a lease that was on its way goes back by itself.
+pub struct Wait {
+    outcome: oneshot::Receiver<Outcome>,
+    place: watch::Receiver<Option<Place>>,
+    _leave: Leave,
+}
+
+impl std::fmt::Debug for Wait {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wait").field("place", &*self.place.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// Tells the pool when it is dropped.
+pub(super) struct Leave(pub(super) Option<Box<dyn FnOnce() + Send>>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        if let Some(leave) = self.0.take() {
+            leave();
+        }
+    }
+}
+
+/// The pool's end of a [`Wait`].
+#[derive(Debug)]
+pub(super) struct Asked {
+    outcome: oneshot::Sender<Outcome>,
+    place: watch::Sender<Option<Place>>,
+}
+
+impl Asked {
+    /// Both ends; `leave` is called when the asking one is dropped.
+    pub(super) fn new(leave: impl FnOnce() + Send + 'static) -> (Self, Wait) {
+        let (outcome, outcome_rx) = oneshot::channel();
+        let (place, place_rx) = watch::channel(None);
+        let leave = Leave(Some(Box::new(leave)));
+        (Self { outcome, place }, Wait { outcome: outcome_rx, place: place_rx, _leave: leave })
+    }
+
+    /// Says where it stands.
+    pub(super) fn stands(&self, place: Place) {
+        self.place.send_replace(Some(place));
+    }
+
+    /// Says how it came out. A lease that nobody waits for goes back by itself.
+    pub(super) fn ends(self, outcome: Outcome) {
+        let _ = self.outcome.send(outcome);
+    }
+}
+
+/// News of a [`Wait`].
+#[derive(Debug)]
+pub enum News {
+    /// Where it stands now.
+    Place(Place),
+    /// How it came out; the last news. `None`: the pool is gone.
+    Outcome(Option<Outcome>),
+}
+
+impl Wait {
+    /// The next news. To be called until the outcome came. Cancel-safe.
+    pub async fn news(&mut self) -> News {
+        tokio::select! {
+            biased;
+            outcome = &mut self.outcome => News::Outcome(outcome.ok()),
+            Ok(()) = self.place.changed() => match *self.place.borrow_and_update() {
+                Some(place) => News::Place(place),
+                None => News::Outcome(None),
+            },
+            else => News::Outcome(None),
+        }
+    }
+}

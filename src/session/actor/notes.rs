@@ -1,0 +1,101 @@
+//! What a call's notes become: counts, log lines, and what the pool is told of its servers.
+
+use crate::{
+    audio::turns::{Happening, Speaker},
+    pool::{
+        lease::{Remark, Witness},
+        pace::Measured,
+        roster::Verdict,
+    },
+    session::machine::{Direction, Judgement, Note, UpstreamEnd, millis},
+};
+
+use super::SessionActor;
+
+impl SessionActor {
+    pub(super) fn judge(&mut self, judgement: Judgement) {
+        let blame = |witness: &Option<Witness>| {
+            if let Some(witness) = witness {
+                witness.remark(Remark::Verdict(Verdict::Failed));
+            }
+        };
+        match judgement {
+            Judgement::Failed => blame(&self.witness),
+            Judgement::Suspect => self.suspect = self.witness.take(),
+            Judgement::Guilty => blame(&self.suspect.take()),
+        }
+    }
+
+    pub(super) fn note(&mut self, note: Note) {
+        match note {
+            Note::Detached => {
+                self.call.detached.set(true);
+                tracing::info!("caller lost, the call waits for it");
+            }
+            Note::Attached { taken_over } => {
+                self.call.detached.set(false);
+                self.metrics.resume(if taken_over { "taken_over" } else { "resumed" });
+                tracing::info!(taken_over, "caller is on a new socket");
+            }
+            Note::Ready { setup, handshake } => {
+                self.call.ready(setup, handshake);
+                self.count_attempt("ready");
+                if let Some(witness) = &self.witness {
+                    witness.remark(Remark::Verdict(Verdict::Ready { step: handshake / self.steps }));
+                }
+                tracing::info!(setup_ms = millis(setup), handshake_ms = millis(handshake), "session ready");
+            }
+            Note::AttemptFailed(end) => {
+                let result = end.map_or("handshake_timeout", UpstreamEnd::code);
+                self.count_attempt(result);
+                tracing::warn!(upstream = self.upstream_name(), result, "attempt on upstream failed");
+            }
+            Note::FirstAudio(since_start) => self.call.first_audio(since_start),
+            Note::Filled => self.call.frame_filled(),
+            Note::Passed(Direction::Up) => self.call.frame_up(),
+            Note::Passed(Direction::Down) => self.call.frame_down(),
+            Note::Turn(happening) => self.turn(happening),
+            Note::Dropped(direction, reason, packets) => {
+                self.metrics.dropped(direction.code(), reason.code(), packets);
+            }
+            Note::Second { lag, realtime_factor } => {
+                self.call.lag(lag);
+                if let Some(factor) = realtime_factor {
+                    self.metrics.realtime_factor(self.upstream_name().to_owned(), factor);
+                }
+            }
+            Note::Pace { slow, realtime_factor, changed } => self.note_pace(slow, realtime_factor, changed),
+        }
+    }
+
+    fn note_pace(&self, slow: bool, realtime_factor: f64, changed: bool) {
+        if let Some(witness) = &self.witness {
+            witness.remark(Remark::Measured(Measured { slow, realtime_factor }));
+        }
+        let upstream = self.upstream_name();
+        match (changed, slow) {
+            (true, true) => {
+                self.metrics.found_slow(upstream.to_owned());
+                tracing::warn!(upstream, realtime_factor, "model server is slower than real time");
+            }
+            (true, false) => tracing::debug!(upstream, realtime_factor, "model server keeps up with real time"),
+            (false, _) => {}
+        }
+    }
+
+    fn turn(&self, happening: Happening) {
+        let turns = self.call.turns();
+        match happening {
+            Happening::Started { .. } => {}
+            Happening::Ended { speaker, .. } => turns.spoken(speaker == Speaker::Caller),
+            Happening::Answered { latency, .. } => turns.answered(latency),
+            Happening::Missed { .. } => turns.missed(),
+            Happening::Interrupted { stopped_after, .. } => turns.interrupted(stopped_after),
+            Happening::Backchannel { .. } => turns.backchannel(),
+        }
+    }
+
+    pub(super) fn count_attempt(&self, result: &'static str) {
+        self.metrics.attempt(self.upstream_name().to_owned(), result);
+    }
+}

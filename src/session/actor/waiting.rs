@@ -1,0 +1,99 @@
+//! How a call gets its slots: what admitted it, and what it hears from the queue.
+
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+
+use super::SessionActor;
+use crate::{
+    pool::{
+        roster::{Ask, Place},
+        wait::{News, Outcome, Wait},
+    },
+    protocol::ending::Ending,
+    session::{machine::Input, switchboard::Admission},
+};
+
+impl SessionActor {
+    pub(super) fn acquire(&mut self, elsewhere: bool, ctx: &mut Context<Self>) {
+        match self.seat.take_admission().filter(|_| !elsewhere) {
+            // Told in turns of their own: effects never nest.
+            Some(Admission::Granted(lease, step)) => ctx.notify(FromPool(Some(Outcome::Granted(lease, step)))),
+            Some(Admission::Waiting(wait, place)) => {
+                ctx.notify(Stands(place));
+                self.wait(wait, ctx);
+            }
+            None => {
+                let avoid = self.last_upstream.as_ref().map(|(id, _)| *id).into_iter().collect();
+                let asking = self.seat.ask(Ask { avoid, retry: elsewhere, ..Ask::new(self.seat.user()) });
+                ctx.spawn(asking.into_actor(self).map(|wait, actor, ctx| match wait {
+                    Some(wait) => actor.wait(wait, ctx),
+                    None => actor.take_outcome(None, ctx),
+                }));
+            }
+        }
+    }
+
+    /// Hears of a request until its outcome. A call that ends in the meantime drops it, and its place with it.
+    fn wait(&mut self, mut wait: Wait, ctx: &mut Context<Self>) {
+        self.waiting = Some(
+            ctx.spawn(
+                async move {
+                    let news = wait.news().await;
+                    (news, wait)
+                }
+                .into_actor(self)
+                .map(|(news, wait), actor, ctx| match news {
+                    News::Place(place) => {
+                        actor.drive(Input::Queued(place), ctx);
+                        if !actor.machine.is_closed() {
+                            actor.wait(wait, ctx);
+                        }
+                    }
+                    News::Outcome(outcome) => actor.take_outcome(outcome, ctx),
+                }),
+            ),
+        );
+    }
+
+    pub(super) fn take_outcome(&mut self, outcome: Option<Outcome>, ctx: &mut Context<Self>) {
+        match outcome {
+            Some(Outcome::Granted(lease, step)) => {
+                self.lease = Some(lease);
+                self.drive(Input::Leased(step), ctx);
+                // Not taken up by a call that is ending: it goes back at once.
+                self.lease = None;
+            }
+            Some(Outcome::Refused(why, _)) => self.drive(Input::NoSlot(why), ctx),
+            None => self.drive(Input::End(Ending::Internal), ctx),
+        }
+    }
+}
+
+/// What admitted the call: a slot.
+struct FromPool(Option<Outcome>);
+
+impl actix::Message for FromPool {
+    type Result = ();
+}
+
+impl Handler<FromPool> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, FromPool(outcome): FromPool, ctx: &mut Self::Context) {
+        self.take_outcome(outcome, ctx);
+    }
+}
+
+/// What admitted the call: a place in the queue.
+struct Stands(Place);
+
+impl actix::Message for Stands {
+    type Result = ();
+}
+
+impl Handler<Stands> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, Stands(place): Stands, ctx: &mut Self::Context) {
+        self.drive(Input::Queued(place), ctx);
+    }
+}
