@@ -12,19 +12,23 @@ use actix::{Actor, Addr};
 use actix_web::{App, HttpServer, dev::ServerHandle, http::KeepAlive, web};
 use secrecy::SecretString;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::{net::TcpStream, time::Instant};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
 use crate::{
     auth::{KeyError, SigningKey, TicketBox, Tokens},
-    config::{Settings, UpstreamUrl},
+    config::Settings,
     http::{
         self,
         doors::{DoorPolicy, Doors, HandshakeBudget, Persona, Throttle},
     },
     metrics::Metrics,
     pool::{
-        actor::{PoolActor, PoolObserver, Ports, Prober, Rehearser, Stop},
-        endpoint::{Endpoint, Labels, Upstream},
+        actor::{Configure, PoolActor, PoolObserver, Ports, Prober, Rehearser, Stop},
+        discovery::Configured,
+        endpoint::{Endpoint, Upstream},
         lease::{Lease, Return},
         ledger::LeaseLedger,
         roster::{Policy, RosterSettings, SlotSnapshot, SlotState},
@@ -32,7 +36,7 @@ use crate::{
     protocol::ending::Ending,
     session::{
         leg::upstream::{
-            connect::{ConnectTimeouts, TlsError, TlsTrust, UpstreamConnector},
+            connect::{ConnectTimeouts, UpstreamConnector, tls::TlsError},
             probe, rehearsal,
         },
         switchboard::{SeatLimits, Switchboard},
@@ -51,6 +55,8 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// After our close frame: the time in which a caller's last words are read, so that no reset overtakes ours. Callers wait
 /// for it, because a WebSocket's server hangs up first (RFC 6455, 7.1.1).
 const LINGER: Duration = Duration::from_millis(500);
+/// The pool answers from memory.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Prompt steps that a rehearsal may take: a voice's, the pauses', and a short prompt's, twice.
 const REHEARSAL_STEPS: u32 = 160;
 /// Connections that may wait to be accepted.
@@ -81,6 +87,17 @@ pub enum StartError {
     /// The metrics' table is broken.
     #[error("metrics cannot be set up: {0}")]
     Metrics(String),
+}
+
+/// Why a new list of model servers is not taken; the old one stays.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// A file of certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The pool does not answer.
+    #[error("the pool does not answer; the process is about to end")]
+    PoolLost,
 }
 
 /// What only tests choose.
@@ -117,12 +134,6 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
         let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
         let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
-        let upstreams: Vec<Upstream> =
-            settings.upstreams.urls.iter().enumerate().map(|(index, url)| upstream(index, url)).collect();
-        for Upstream { endpoint, .. } in &upstreams {
-            tracing::info!(upstream = endpoint.name, address = endpoint.address(), tls = endpoint.tls, "model server");
-            metrics.upstream(&endpoint.name);
-        }
         let roster = RosterSettings {
             policy: Policy { realtime: settings.upstreams.realtime, ..rehearsal.policy },
             longest: settings.session.limits.max_duration,
@@ -138,7 +149,7 @@ impl Gateway {
             prober: Some(Box::new(Probes(connector.clone()))),
             ledger,
         };
-        let pool = PoolActor::new(upstreams, roster, ports).start();
+        let pool = PoolActor::new(settings.upstreams.servers().collect(), roster, ports).start();
         let seats = SeatLimits {
             total: settings.session.max_sessions as usize,
             per_user: settings.session.max_sessions_per_user as usize,
@@ -171,6 +182,16 @@ impl Gateway {
         keep_up(doors.clone());
         let close = settings.upstreams.close_timeout;
         Ok(Self { address, doors, pool, server, drain: settings.drain.deadline, close })
+    }
+
+    /// Takes the model servers of new settings in place of those that it has. Calls go on: a server that is not among
+    /// them any more leaves after its last call. Nothing else of the settings is looked at.
+    pub async fn reload(&self, settings: &Settings) -> Result<Configured, ReloadError> {
+        for trust in settings.upstreams.trusts() {
+            self.doors.connector.prepare(&trust)?;
+        }
+        let configure = self.pool.send(Configure(settings.upstreams.servers().collect()));
+        timeout(RELOAD_TIMEOUT, configure).await.ok().and_then(Result::ok).ok_or(ReloadError::PoolLost)
     }
 
     /// Every slot and what it is doing; `None` if the pool is gone.
@@ -221,13 +242,6 @@ impl Gateway {
     }
 }
 
-fn upstream(index: usize, url: &UpstreamUrl) -> Upstream {
-    let name = (index + 1).to_string();
-    let endpoint =
-        Endpoint { name, tls: url.tls, host: url.host.clone(), port: url.port, path_prefix: url.prefix.clone() };
-    Upstream { endpoint, capacity: 1, labels: Labels::default() }
-}
-
 /// Tests quarantined slots with calls of its own.
 struct Rehearsals {
     connector: UpstreamConnector,
@@ -256,15 +270,16 @@ fn ledger(settings: &Settings) -> Result<Option<Arc<dyn LeaseLedger>>, StoreErro
     Ok(Some(Arc::new(SqliteLedger::open(file, &settings.state.dir)?)))
 }
 
+/// Opens sockets to the servers; every file that certificates need is read first.
 fn connector(settings: &Settings) -> Result<UpstreamConnector, TlsError> {
     let upstreams = &settings.upstreams;
-    let trust = TlsTrust { ca_file: upstreams.ca_file.clone(), insecure: upstreams.insecure_tls };
-    let timeouts = ConnectTimeouts {
+    let connector = UpstreamConnector::new(ConnectTimeouts {
         connect: upstreams.connect_timeout,
         upgrade: upstreams.upgrade_timeout,
         close: upstreams.close_timeout,
-    };
-    UpstreamConnector::new(&trust, timeouts)
+    });
+    upstreams.trusts().iter().try_for_each(|trust| connector.prepare(trust))?;
+    Ok(connector)
 }
 
 /// Takes the port, before anything that would have to be taken down again.
@@ -333,6 +348,14 @@ impl PoolObserver for Observer {
         for slot in slots {
             self.0.upstream_slow(slot.upstream.clone(), slot.slow);
         }
+    }
+
+    fn joined(&self, upstream: &Upstream) {
+        self.0.upstream(&upstream.endpoint.name);
+    }
+
+    fn gone(&self, upstream: &str) {
+        self.0.upstream_slow(upstream.to_owned(), false);
     }
 
     fn returned(&self, what: Return) {

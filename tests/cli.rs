@@ -341,6 +341,41 @@ fn a_check_finds_out_which_servers_are_up_and_leaves_their_prompts_alone() {
 }
 
 #[test]
+fn a_made_certificate_serves_a_model_server_and_its_pin_is_what_a_check_sees() {
+    let desk = Desk::new();
+    let made = desk.run(&["check", "--make-cert", "keys", "--host", "voice.example"], &[]);
+    assert_eq!(made.status, Some(0), "{made:?}");
+    let pin = made.stdout.lines().find_map(|line| line.strip_prefix("Pin: ")).unwrap();
+    assert!(made.stderr.contains(&format!("'wss://voice.example:8998#pin={pin}'")), "{made:?}");
+    assert_eq!(fs::metadata(desk.path("keys/key.pem")).unwrap().permissions().mode() & 0o777, 0o600);
+    let again = desk.run(&["check", "--make-cert", "keys"], &[]);
+    assert!(again.status == Some(1) && again.stderr.contains("keys/key.pem exists"), "{again:?}");
+    let (_server, url) = simulator(&desk, &["--ssl", "keys"]);
+    let wrong = "sha256:BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+    for (said, status, sentence) in [
+        (format!("#pin={pin}&region=eu"), 0, format!("the key {pin}; 1 call at a time; region=eu")),
+        ("#ca=keys/cert.pem".to_owned(), 0, "and of keys/cert.pem".to_owned()),
+        (String::new(), 0, "any certificate, on this machine".to_owned()),
+        (format!("#pin={wrong}"), 1, format!("if this key is its own, add #pin={pin} to its address")),
+    ] {
+        let ran = desk.run(&["check"], &[("PERSONAPLEX_SERVER_URL", &format!("{url}{said}"))]);
+        assert!(ran.status == Some(status) && ran.stdout.contains(&sentence), "{said}: {ran:?}");
+    }
+    let ran = desk.run(&["check"], &[("PERSONAPLEX_SERVER_URL", &format!("{url}#ca=no.pem"))]);
+    assert!(ran.status == Some(1) && ran.stderr.contains("CA file cannot be used: no.pem"), "{ran:?}");
+}
+
+#[test]
+fn a_server_that_finds_no_certificate_is_named_for_what_it_does() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("empty")).unwrap();
+    let (_server, url) = simulator(&desk, &["--ssl", "empty"]);
+    assert!(url.starts_with("ws://"), "as the real server, it serves plain HTTP without a word");
+    let ran = desk.run(&["check"], &[("PERSONAPLEX_SERVER_URL", &url.replace("ws://", "wss://"))]);
+    assert!(ran.status == Some(1) && ran.stdout.contains("silently when --ssl has no key.pem and cert.pem"), "{ran:?}");
+}
+
+#[test]
 fn a_command_line_that_is_not_understood_is_told_from_a_failure() {
     let desk = Desk::new();
     assert_eq!(desk.run(&["answer"], &[]).status, Some(2));
@@ -437,6 +472,41 @@ fn nothing_private_reaches_the_log_of_a_whole_run_at_its_most_talkative() {
     for private in [secret, "planted", "Planted", "Diagnosis", signature, "I hear", "text_prompt", "eyJ"] {
         assert!(!log.contains(private), "{private:?} is in the log:\n{log}");
     }
+}
+
+#[test]
+fn a_hangup_reads_the_list_of_servers_again_and_a_bad_file_keeps_the_old_one() {
+    let desk = Desk::new();
+    let (_one, one) = simulator(&desk, &[]);
+    let (_two, two) = simulator(&desk, &[]);
+    let write = |text: &str| fs::write(desk.path("tandem.toml"), text).unwrap();
+    write(&format!("[upstreams]\nurls = [\"{one}\"]\n"));
+    let (server, _) = serve(&desk, &[], &[]);
+    server.line("Call it from another terminal");
+    write(&format!("[upstreams]\nurls = [\"{two}#region=eu\", \"{one}\"]\n[session]\nmax_sessions = 7\n"));
+    server.signal("HUP");
+    server.line("session.max_sessions");
+    server.line(&format!("\"upstream\":\"2\",\"address\":\"{}\"", two.trim_start_matches("ws://")));
+    server.line("the list of model servers was read again");
+    write("[upstreams]\nurls = [\"hush\", \"ws://h#capacity=0\"]\n");
+    server.signal("HUP");
+    server.line("wrong in its part 1; expected ws://host:port");
+    server.line("wrong in its part 2; expected capacity= and a whole number from 1 to 256");
+    assert!(server.line("the old one stays").contains("\"flaws\":2"));
+    write(&format!("[upstreams]\nurls = [\"{two}#region=eu\"]\n"));
+    server.signal("HUP");
+    assert!(server.line("model server left the pool").contains("\"upstream\":\"1\""));
+    assert_eq!(server.terminate(), Some(0));
+}
+
+#[test]
+fn a_check_finds_the_servers_behind_a_name() {
+    let desk = Desk::new();
+    let (_server, url) = simulator(&desk, &[]);
+    let named = url.replace("127.0.0.1", "localhost");
+    let ran = desk.run(&["check"], &[("PERSONAPLEX_SERVER_URL", &format!("{named}#dns"))]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains(&format!("{named} at 127.0.0.1  up")), "{ran:?}");
 }
 
 #[test]

@@ -1,20 +1,17 @@
 //! `tandem check`: is the configuration good, and are the model servers up?
 
+use std::net::Ipv6Addr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use futures_util::future::join_all;
 
-use crate::config::{self, Settings, UpstreamUrl};
-use crate::session::leg::upstream::connect::{ConnectTimeouts, TlsTrust, UpstreamConnector};
-use crate::sim::caller::{Address, CallerError, HttpAnswer, Trust, http_get};
+use crate::config::{self, Settings};
+use crate::session::leg::upstream::connect::{ConnectTimeouts, UpstreamConnector};
 
+use super::simulate::DEFAULT_PORT;
 use super::state_lock::StateLockError;
-use super::{ConfigArguments, private_file, terminal};
-
-/// The longest wait for each of connecting, TLS and the answer; a busy model server answers late.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+use super::{ConfigArguments, private_file, server_certificate, server_report, terminal};
 
 /// Which configuration to check.
 #[derive(Debug, Args)]
@@ -24,45 +21,60 @@ pub(super) struct CheckArguments {
     /// Checks the configuration alone.
     #[arg(long)]
     offline: bool,
+    /// Checks nothing, but makes the key.pem and cert.pem of a model server in this directory, and prints the pin.
+    #[arg(long, value_name = "DIR")]
+    make_cert: Option<PathBuf>,
+    /// A name or address under which Tandem reaches that server; may be given several times.
+    #[arg(long, value_name = "NAME", requires = "make_cert")]
+    host: Vec<String>,
 }
 
 /// Prints every problem, or the settings and how the model servers are; status 1 when something needs doing.
 pub(super) async fn check(arguments: &CheckArguments) -> Result<ExitCode, String> {
+    if let Some(directory) = &arguments.make_cert {
+        return make_certificate(directory, &arguments.host);
+    }
     let settings = arguments.config.load(&config::process_environment())?;
     show(&settings);
-    try_out(&settings)?;
+    let connector = UpstreamConnector::new(ConnectTimeouts::default());
+    try_out(&settings, &connector)?;
     if arguments.offline || settings.upstreams.urls.is_empty() {
         if settings.upstreams.urls.is_empty() {
             terminal::say("\nNo model servers are set (PERSONAPLEX_SERVER_URL); simulated ones take the calls.");
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let probes = settings.upstreams.urls.iter().map(|url| probe(url, &settings));
-    let findings = join_all(probes).await;
-    terminal::say("\nModel servers:");
-    let width = settings.upstreams.urls.iter().map(|url| url.to_string().len()).max().unwrap_or_default();
-    for (url, finding) in settings.upstreams.urls.iter().zip(&findings) {
-        let (state, sentence) = match finding {
-            Ok(()) => ("up  ", "answers as a PersonaPlex server"),
-            Err(sentence) => ("down", sentence.as_str()),
-        };
-        terminal::say(format!("  {:width$}  {state}  {sentence}", url.to_string()));
-    }
-    match findings.iter().filter(|finding| finding.is_err()).count() {
+    let (count, down) = server_report::report(&settings.upstreams, &connector).await;
+    match down {
         0 => Ok(ExitCode::SUCCESS),
-        down => Err(format!("{down} of {} model servers cannot take calls", findings.len())),
+        down => Err(format!("{down} of {count} model servers cannot take calls")),
     }
 }
 
+/// Makes a server's key and certificate, and says how both ends use them.
+fn make_certificate(directory: &Path, hosts: &[String]) -> Result<ExitCode, String> {
+    let pin = server_certificate::make(directory, hosts).map_err(|error| error.to_string())?;
+    let host = hosts.first().map_or("HOST", String::as_str);
+    let host = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() };
+    let path = directory.display();
+    terminal::say(format!("Made {path}/key.pem, which is secret, and {path}/cert.pem."));
+    terminal::say(format!("Pin: {pin}"));
+    terminal::status(format!(
+        "Next: start the model server with --ssl and the path of that directory, and Tandem with\n  \
+         PERSONAPLEX_SERVER_URL='wss://{host}:{DEFAULT_PORT}#pin={pin}'"
+    ));
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Does what `serve` would do with files, so that it fails here first.
-fn try_out(settings: &Settings) -> Result<(), String> {
-    let trust = TlsTrust { ca_file: settings.upstreams.ca_file.clone(), insecure: settings.upstreams.insecure_tls };
-    let connector = UpstreamConnector::new(&trust, ConnectTimeouts::default()).err().map(|error| error.to_string());
+fn try_out(settings: &Settings, connector: &UpstreamConnector) -> Result<(), String> {
+    let files = settings.upstreams.trusts().into_iter();
+    let files = files.filter_map(|trust| connector.prepare(&trust).err().map(|error| error.to_string()));
     let directory = &settings.state.dir;
     let state = private_file::make_directory(directory)
         .err()
         .map(|source| StateLockError::Unusable { directory: directory.display().to_string(), source }.to_string());
-    let problems: Vec<String> = connector.into_iter().chain(state).collect();
+    let problems: Vec<String> = files.chain(state).collect();
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\ntandem: ")) }
 }
 
@@ -76,53 +88,5 @@ fn show(settings: &Settings) {
     }
     for warning in &settings.warnings {
         terminal::say(format!("\nWarning: {warning}"));
-    }
-}
-
-/// Asks for the call path without an upgrade, which a model server refuses before it touches anybody's prompts.
-async fn probe(url: &UpstreamUrl, settings: &Settings) -> Result<(), String> {
-    let address = Address {
-        tls: url.tls,
-        host: url.host.trim_matches(['[', ']']).to_owned(),
-        port: url.port,
-        prefix: url.prefix.clone(),
-    };
-    let trust = match &settings.upstreams.ca_file {
-        _ if settings.upstreams.insecure_tls => Trust::Any,
-        Some(file) => Trust::AlsoFile(file.clone()),
-        None => Trust::System,
-    };
-    judge(http_get(&address, "/api/chat", &trust, PROBE_TIMEOUT).await)
-}
-
-fn judge(answer: Result<HttpAnswer, CallerError>) -> Result<(), String> {
-    match answer {
-        Ok(HttpAnswer { status: 400, .. }) => Ok(()),
-        Ok(HttpAnswer { status: 404, .. }) => {
-            Err("answers, but has no /api/chat: is the path before it right, and is it a PersonaPlex server?"
-                .to_owned())
-        }
-        Ok(HttpAnswer { status: status @ (301 | 302 | 307 | 308), .. }) => {
-            Err(format!("redirects (HTTP {status}): use the address it redirects to, wss:// perhaps"))
-        }
-        Ok(HttpAnswer { status: status @ (502..=504), .. }) => {
-            Err(format!("a proxy answers (HTTP {status}), the server behind it does not: is it started or asleep?"))
-        }
-        Ok(HttpAnswer { status, .. }) => Err(format!("answers with HTTP {status} instead of 400: is it PersonaPlex?")),
-        Err(CallerError::NotTls { .. }) => {
-            Err("answers plain HTTP where wss:// expects TLS: use ws://, or start it with --ssl".to_owned())
-        }
-        Err(CallerError::Tls { reason, .. }) => Err(format!(
-            "TLS failed ({}): set upstreams.ca_file to its authority, or upstreams.insecure_tls on a private network",
-            terminal::printable(&reason)
-        )),
-        Err(CallerError::Refused { .. }) => Err("nothing listens there: is the server started?".to_owned()),
-        Err(CallerError::NoAnswer { .. }) => {
-            Err("no answer within 5 s: asleep, behind a firewall, or stuck in a model step?".to_owned())
-        }
-        Err(CallerError::NotHttp { .. }) => {
-            Err("does not answer with HTTP: is it TLS (wss://) or another port?".to_owned())
-        }
-        Err(other) => Err(terminal::printable(&other.to_string())),
     }
 }

@@ -8,7 +8,10 @@ mod dev_secret;
 mod dev_state;
 mod fault_flag;
 mod private_file;
+mod reload;
 mod serve;
+mod server_certificate;
+mod server_report;
 mod simulate;
 mod simulators;
 mod state_lock;
@@ -22,12 +25,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::task::LocalSet;
 
-use crate::config::{self, ConfigFile, Environment, Settings};
+use crate::config::{self, ConfigError, ConfigFile, Environment, Settings};
 
 pub use dev_secret::DevSecretError;
 pub use dev_secret::read_or_make as development_secret;
 pub use dev_state::{DevState, DevStateError};
+pub use server_certificate::{ServerCertificateError, make as make_server_certificate};
 pub use stop::StopSignals;
 
 /// Puts app users through to full-duplex voice models.
@@ -65,8 +70,12 @@ struct ConfigArguments {
 impl ConfigArguments {
     /// The settings, or every problem as a line.
     fn load(&self, environment: &Environment) -> Result<Settings, String> {
-        let file = ConfigFile::find(self.config.as_deref(), Path::new(".")).map_err(|error| error.to_string())?;
-        config::load(file.as_ref(), environment).map_err(|error| error.to_string())
+        self.judge(environment).map_err(|error| error.to_string())
+    }
+
+    /// The settings, or every problem.
+    fn judge(&self, environment: &Environment) -> Result<Settings, ConfigError> {
+        config::load(ConfigFile::find(self.config.as_deref(), Path::new("."))?.as_ref(), environment)
     }
 }
 
@@ -86,7 +95,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Call(arguments)) => block_on(call::call(&arguments)),
         Some(Command::Token(arguments)) => token::token(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Simulate(arguments)) => block_on(simulate::simulate(&arguments)),
-        Some(Command::Check(arguments)) => block_on(check::check(&arguments)),
+        // Sockets to model servers belong to one thread.
+        Some(Command::Check(arguments)) => {
+            block_on(async { LocalSet::new().run_until(check::check(&arguments)).await })
+        }
     };
     outcome.unwrap_or_else(|sentence| {
         terminal::status(format!("tandem: {sentence}"));

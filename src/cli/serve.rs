@@ -8,11 +8,12 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::auth::UserId;
-use crate::config::{self, Environment, LogFormat, LogLevel, Settings};
+use crate::config::{self, ConfigError, Environment, LogFormat, LogLevel, Settings};
 use crate::gateway::{Gateway, Rehearsal};
 use crate::http::identity::unix_now_seconds;
 use crate::telemetry;
 
+use super::reload::{Hangup, Hangups, Reloader};
 use super::simulators::Simulators;
 use super::state_lock::StateLock;
 use super::{ConfigArguments, DevState, StopSignals, terminal};
@@ -21,7 +22,7 @@ use super::{ConfigArguments, DevState, StopSignals, terminal};
 const DEVELOPMENT_TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How to serve; what is not said is taken from the configuration.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct ServeArguments {
     #[command(flatten)]
     pub(super) config: ConfigArguments,
@@ -37,6 +38,11 @@ pub(super) struct ServeArguments {
 }
 
 impl ServeArguments {
+    /// The settings that come of these arguments, or every problem.
+    pub(super) fn load(&self, environment: Environment) -> Result<Settings, ConfigError> {
+        self.config.judge(&self.over(environment))
+    }
+
     /// What the flags say, as the variables that they stand for; a flag is stronger than a variable.
     fn over(&self, mut environment: Environment) -> Environment {
         let mut set = |name: &str, value: String| environment.insert(name.to_owned(), value);
@@ -55,12 +61,13 @@ impl ServeArguments {
 
 /// Reads the configuration and serves until it is told to stop.
 pub(super) fn serve(arguments: &ServeArguments) -> Result<ExitCode, String> {
-    let environment = arguments.over(config::process_environment());
-    run(arguments.config.load(&environment)?)
+    let settings = arguments.load(config::process_environment()).map_err(|error| error.to_string())?;
+    let reloader = Reloader::new(arguments, &settings);
+    run(settings, reloader)
 }
 
 /// Serves with these settings until a signal, or until something that cannot be lived without is gone.
-fn run(mut settings: Settings) -> Result<ExitCode, String> {
+fn run(mut settings: Settings, reloader: Reloader) -> Result<ExitCode, String> {
     telemetry::start(log_format(settings.logging.format), log_level(settings.logging.level));
     // Held until the end: two processes would not know of each other's calls.
     let _lock = StateLock::take(&settings.state.dir).map_err(|error| error.to_string())?;
@@ -78,9 +85,10 @@ fn run(mut settings: Settings) -> Result<ExitCode, String> {
     let system = actix_rt::System::new();
     let code = system.block_on(async {
         let gateway = Gateway::start(&settings, &secret, Rehearsal::default()).map_err(|error| error.to_string())?;
-        let signals = StopSignals::listen().map_err(|error| format!("signals cannot be heard: {error}"))?;
+        let deaf = |error: std::io::Error| format!("signals cannot be heard: {error}");
+        let (signals, hangups) = (StopSignals::listen().map_err(deaf)?, Hangups::listen().map_err(deaf)?);
         greet(&settings, &gateway)?;
-        actix_rt::spawn(stop_when_told(gateway, signals));
+        actix_rt::spawn(stop_when_told(gateway, signals, hangups, reloader));
         Ok::<(), String>(())
     });
     let stopped = code.and_then(|()| system.run_with_code().map_err(|error| format!("the system failed: {error}")));
@@ -90,8 +98,17 @@ fn run(mut settings: Settings) -> Result<ExitCode, String> {
 }
 
 /// Ends in order at the first signal, and hurries at the second. The status is 1 if calls were cut off without a word.
-async fn stop_when_told(gateway: Gateway, mut signals: StopSignals) {
-    signals.next().await;
+/// Until then the list of model servers is read again whenever that is asked for.
+async fn stop_when_told(gateway: Gateway, mut signals: StopSignals, mut hangups: Hangups, mut reloader: Reloader) {
+    loop {
+        tokio::select! {
+            () = signals.next() => break,
+            hangup = hangups.next() => match hangup {
+                Hangup::Reload => reloader.reload(&gateway).await,
+                Hangup::TerminalGone => break,
+            }
+        }
+    }
     let stopping = gateway.stop();
     tokio::pin!(stopping);
     let cut_off = tokio::select! {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::stop::StopSignals;
 use super::terminal;
 
 /// The port that PersonaPlex itself listens on.
-const DEFAULT_PORT: u16 = 8998;
+pub(super) const DEFAULT_PORT: u16 = 8998;
 
 /// How often it is looked whether calls have ended.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -33,6 +34,9 @@ pub(super) struct SimulateArguments {
     /// Serves TLS with a certificate of its own making.
     #[arg(long)]
     tls: bool,
+    /// Serves TLS with key.pem and cert.pem of this directory, and plain HTTP without a word if it lacks them.
+    #[arg(long, value_name = "DIR", conflicts_with = "tls")]
+    ssl: Option<PathBuf>,
     /// What the model takes for a prompting step or for 80 ms of a call; beyond 80 it is slower than real time.
     #[arg(long, value_name = "MS", default_value_t = 40)]
     step_ms: u64,
@@ -167,6 +171,7 @@ fn settings(arguments: &SimulateArguments) -> Settings {
         close_timeout: Duration::from_millis(arguments.close_timeout_ms),
         termination_grace: Duration::from_millis(arguments.termination_grace_ms),
         tls: arguments.tls,
+        ssl: arguments.ssl.clone(),
         faults: Faults { rules: arguments.fault.iter().map(|flag| flag.0).collect(), seed: arguments.seed },
         log_calls: default.log_calls,
     }

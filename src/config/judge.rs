@@ -18,6 +18,7 @@ use super::settings::{
 use super::upstream_url::UpstreamUrl;
 use crate::auth::keys::{KeyError, check_strength};
 use crate::auth::{TicketLimits, TokenRules};
+use crate::pool::trust::Trust;
 use crate::protocol::moshi::Voice;
 use crate::session::machine::Limits;
 
@@ -193,10 +194,21 @@ impl Judge {
             match written.trim().parse::<UpstreamUrl>() {
                 // Two names for one server would let two calls meet on it.
                 Ok(url) if urls.iter().any(|known: &UpstreamUrl| known.identity() == url.identity()) => {
-                    self.value("upstreams.urls", format!("{which} ({url} again)"), "every server once");
+                    self.value("upstreams.urls", format!("{which} ({} again)", url.place()), "every server once");
                 }
                 Ok(url) => urls.push(url),
                 Err(error) => self.value("upstreams.urls", which, error.to_string()),
+            }
+        }
+        for (at, url) in urls.iter().enumerate() {
+            if url.options.trust == Some(Trust::Anything) && !url.is_loopback() {
+                let warning = format!(
+                    "upstreams.urls (PERSONAPLEX_SERVER_URL) says insecure of its part {} ({}): whoever is between Tandem \
+                     and that server can listen in; say pin= instead, with the pin that tandem check prints.",
+                    at + 1,
+                    url.place()
+                );
+                self.warnings.push(warning);
             }
         }
         if raw.insecure_tls && self.exposed {

@@ -10,6 +10,7 @@ mod layers;
 mod raw;
 pub mod schema;
 mod settings;
+mod upstream_options;
 mod upstream_url;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use settings::{
     AuthSettings, DoorSettings, DrainSettings, ListenSettings, LogFormat, LogLevel, LoggingSettings, MetricsSettings,
     Mode, PersonaSettings, SessionSettings, SettingLine, Settings, SimulatorSettings, StateSettings, UpstreamSettings,
 };
+pub use upstream_options::{UpstreamOptions, UpstreamOptionsError};
 pub use upstream_url::{UpstreamUrl, UpstreamUrlError};
 
 use raw::Raw;

@@ -1,5 +1,6 @@
 //! The settings as the program uses them: judged, typed, and safe to print.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +10,10 @@ use serde::Deserialize;
 
 use super::upstream_url::UpstreamUrl;
 use crate::auth::{TicketLimits, TokenRules};
+use crate::pool::discovery::Seed;
+use crate::pool::endpoint::{Endpoint, Upstream};
 use crate::pool::pace::Realtime;
+use crate::pool::trust::Trust;
 use crate::protocol::moshi::Voice;
 use crate::session::machine::Limits;
 
@@ -152,6 +156,30 @@ pub struct UpstreamSettings {
     pub voice_steps: u32,
     /// What becomes of a server that is slower than real time.
     pub realtime: Realtime,
+}
+
+impl UpstreamSettings {
+    /// The servers as the pool takes them in, named by their place in the list.
+    pub fn servers(&self) -> impl Iterator<Item = Seed> {
+        self.urls.iter().enumerate().map(|(index, url)| {
+            let endpoint = Endpoint {
+                tls: url.trust(self.insecure_tls, self.ca_file.as_deref()),
+                path_prefix: url.prefix.clone(),
+                ..Endpoint::plain((index + 1).to_string(), url.host.clone(), url.port)
+            };
+            let capacity = url.options.capacity.unwrap_or(1);
+            Seed {
+                upstream: Upstream { endpoint, capacity, labels: url.options.labels() },
+                discovered: url.options.dns,
+            }
+        })
+    }
+
+    /// The ways in which certificates are accepted, each once; a file that is named counts before a server needs it.
+    pub fn trusts(&self) -> HashSet<Trust> {
+        let file = self.ca_file.clone().map(Trust::CaFile);
+        self.servers().filter_map(|server| server.upstream.endpoint.tls).chain(file).collect()
+    }
 }
 
 /// The limits of calls, and how many there may be.

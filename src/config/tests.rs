@@ -202,6 +202,31 @@ fn production_simulates_nothing_and_takes_no_tokens_from_urls() {
 }
 
 #[test]
+fn a_server_whose_certificate_goes_unchecked_is_warned_of_anywhere_but_on_this_machine() {
+    let warnings = |urls: &str| with([("PERSONAPLEX_SERVER_URL", urls)]).unwrap().warnings;
+    let told = warnings("ws://a:1,wss://10.0.0.7:8998/x#insecure,wss://b:1#region=eu");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("its part 2 (wss://10.0.0.7:8998/x)") && told[0].contains("listen in"), "{told:?}");
+    assert_eq!(warnings("wss://localhost:1#insecure"), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_said_of_a_server_is_judged_with_its_part_and_not_repeated() {
+    let urls = "ws://h:1#region=eu,ws://h:2#hush,wss://h:3#pin=hush,ws://h:4#dns&dns,ws://H:1#capacity=2";
+    let told = flaws(with([("PERSONAPLEX_SERVER_URL", urls)]));
+    let begins = [
+        "wrong in its part 2; expected after # only pin, ca, insecure, capacity, model, voices, region, price and dns,",
+        "wrong in its part 3; expected pin=sha256: and 44 characters of base64, as tandem check prints it.",
+        "wrong in its part 4; expected dns only once after #.",
+        "wrong in its part 5 (ws://h:1 again); expected every server once.",
+    ];
+    assert_eq!(told.len(), begins.len(), "{told:#?}");
+    for (flaw, begin) in told.iter().zip(begins) {
+        assert!(flaw.contains(begin) && !flaw.contains("hush"), "{flaw}\ndoes not say\n{begin}");
+    }
+}
+
+#[test]
 fn simulated_servers_stand_in_only_where_no_real_one_is() {
     let server = ("PERSONAPLEX_SERVER_URL", "ws://10.0.0.7:8998");
     let simulator = |value| ("TANDEM__SIMULATOR__ENABLED", value);

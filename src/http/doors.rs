@@ -10,12 +10,11 @@ use super::problem::{Problem, Refusal};
 use crate::{
     auth::{TicketBox, Tokens},
     metrics::Metrics,
-    pool::roster::UserHash,
     protocol::moshi::{ChatTarget, Voice, prompt_steps},
     session::{
         leg::upstream::connect::UpstreamConnector,
         machine::{HandshakeTerms, Limits},
-        switchboard::Switchboard,
+        switchboard::{Switchboard, UserHash},
     },
 };
 

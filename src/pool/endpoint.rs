@@ -1,25 +1,40 @@
 //! Where a model server listens, and what it offers.
 
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use super::trust::Trust;
+
 /// Where a model server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// What it is called in metrics and readiness, which strangers may read: whoever knows the address of a stock server
     /// can open a second socket to it.
     pub name: String,
-    /// Whether TLS is spoken (`wss`).
-    pub tls: bool,
-    /// Host name or address, IPv6 in brackets.
+    /// Which certificates are accepted; none: TLS is not spoken (`ws`).
+    pub tls: Option<Trust>,
+    /// Host name or address, IPv6 in brackets. With TLS this is whose certificate is asked for.
     pub host: String,
     /// TCP port.
     pub port: u16,
     /// Path in front of `/api/chat`, empty or starting with `/`.
     pub path_prefix: String,
+    /// Which of the name's addresses it is, where the name has several servers; none: whatever the name leads to.
+    pub address: Option<IpAddr>,
 }
 
 impl Endpoint {
-    /// `host:port`, for the log.
+    /// A server without TLS and path.
+    pub fn plain(name: impl Into<String>, host: impl Into<String>, port: u16) -> Self {
+        Self { name: name.into(), tls: None, host: host.into(), port, path_prefix: String::new(), address: None }
+    }
+
+    /// `host:port`, for the log and the record of leases: with the one address of a name that has several.
     pub fn address(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        match self.address {
+            Some(IpAddr::V6(address)) => format!("[{address}]:{}", self.port),
+            Some(IpAddr::V4(address)) => format!("{address}:{}", self.port),
+            None => format!("{}:{}", self.host, self.port),
+        }
     }
 }
 
@@ -32,6 +47,49 @@ pub struct Labels {
     pub voices: Vec<String>,
     /// Where it stands.
     pub region: Option<String>,
+    /// What an hour of it costs.
+    pub price: Option<Price>,
+}
+
+/// A price in millionths of whatever currency all prices are in: sums of them are exact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Price(u64);
+
+/// A text that is no price. It does not repeat the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a price is a number such as 0.79, with at most 6 digits after the point")]
+pub struct NotAPrice;
+
+impl Price {
+    const DECIMALS: usize = 6;
+    const ONE: u64 = 1_000_000;
+
+    /// The price in millionths.
+    pub const fn millionths(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for Price {
+    type Err = NotAPrice;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+        if !digits(whole) || !digits(part) || part.len() > Self::DECIMALS {
+            return Err(NotAPrice);
+        }
+        let whole: u64 = whole.parse().map_err(|_| NotAPrice)?;
+        let part: u64 = format!("{part:0<6}").parse().map_err(|_| NotAPrice)?;
+        whole.checked_mul(Self::ONE).and_then(|whole| whole.checked_add(part)).map(Self).ok_or(NotAPrice)
+    }
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{}.{:06}", self.0 / Self::ONE, self.0 % Self::ONE);
+        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+    }
 }
 
 /// What a call needs of a model server; nothing needed is found everywhere.
@@ -75,7 +133,7 @@ mod tests {
     #[test]
     fn a_server_fits_unless_it_says_otherwise() {
         let text = |word: &str| Some(word.to_owned());
-        let labels = Labels { model: text("personaplex-7b"), voices: vec!["NATF0".into()], region: None };
+        let labels = Labels { model: text("personaplex-7b"), voices: vec!["NATF0".into()], ..Labels::default() };
         let needs = |model: Option<&str>, voice: Option<&str>, region: Option<&str>| Needs {
             model: model.map(str::to_owned),
             voice: voice.map(str::to_owned),
@@ -90,5 +148,35 @@ mod tests {
             assert_eq!(labels.fit(&needs), fits, "{needs:?}");
             assert!(Labels::default().fit(&needs));
         }
+    }
+
+    #[test]
+    fn prices_are_exact() {
+        for (written, millionths, shown) in [
+            ("0", 0, "0"),
+            ("0.79", 790_000, "0.79"),
+            ("12", 12_000_000, "12"),
+            ("100.000001", 100_000_001, "100.000001"),
+            ("1.50", 1_500_000, "1.5"),
+        ] {
+            let price: Price = written.parse().unwrap();
+            assert_eq!((price.millionths(), price.to_string().as_str()), (millionths, shown));
+        }
+        for wrong in
+            ["", ".", "1.", ".5", "-1", "+1", "1e3", "1,5", "0.1234567", "18446744073709551615", "NaN", "1.5.0"]
+        {
+            assert_eq!(wrong.parse::<Price>(), Err(NotAPrice), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn one_address_of_a_name_is_what_it_is_known_by() {
+        let at = |address: Option<&str>| Endpoint {
+            address: address.map(|address| address.parse().unwrap()),
+            ..Endpoint::plain("1", "voice.internal", 8998)
+        };
+        assert_eq!(at(None).address(), "voice.internal:8998");
+        assert_eq!(at(Some("10.0.0.7")).address(), "10.0.0.7:8998");
+        assert_eq!(at(Some("fd00::7")).address(), "[fd00::7]:8998");
     }
 }

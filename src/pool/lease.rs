@@ -159,7 +159,7 @@ mod tests {
 
     fn told(by: impl FnOnce(Lease)) -> Vec<Return> {
         let desk = Arc::new(Notebook::default());
-        let endpoint = Endpoint { name: "1".into(), tls: false, host: "h".into(), port: 1, path_prefix: String::new() };
+        let endpoint = Endpoint::plain("1", "h", 1);
         by(Lease::new(Grant { upstream: UpstreamId(1), slot: 0, generation: 1 }, endpoint, desk.clone()));
         desk.0.lock().unwrap().clone()
     }

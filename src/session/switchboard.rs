@@ -20,7 +20,7 @@ use crate::{
     pool::{
         actor::{Acquire, PoolActor, Slots},
         lease::Lease,
-        roster::{Ask, NoSlot, Place, SlotSnapshot, UserHash},
+        roster::{Ask, NoSlot, Place, SlotSnapshot},
         wait::{News, Outcome, Wait},
     },
     protocol::{ending::Ending, native::ResumeTerms},
@@ -30,6 +30,8 @@ use crate::{
         resume::{NoResume, Offers, ResumeBox, ResumeToken, TokenHash},
     },
 };
+
+pub use crate::pool::roster::UserHash;
 
 /// The pool answers from memory: an answer that takes longer will not come.
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -359,7 +361,7 @@ mod tests {
     fn board(total: usize, per_user: usize) -> Arc<Switchboard> {
         struct Nobody;
         impl PoolObserver for Nobody {}
-        let endpoint = Endpoint { name: "1".into(), tls: false, host: "h".into(), port: 1, path_prefix: String::new() };
+        let endpoint = Endpoint::plain("1", "h", 1);
         let upstream = Upstream { endpoint, capacity: 1, labels: Labels::default() };
         let ports = Ports { observer: Box::new(Nobody), rehearser: None, prober: None, ledger: None };
         let pool = PoolActor::new(vec![upstream], RosterSettings::default(), ports).start();

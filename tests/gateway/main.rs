@@ -3,6 +3,7 @@
 
 mod calls;
 mod credentials;
+mod discovery;
 mod echo;
 mod exclusivity;
 mod failures;
@@ -14,4 +15,5 @@ mod refusals;
 mod resume;
 mod slow_callers;
 mod slowness;
+mod trust;
 mod turns;

@@ -4,11 +4,17 @@
 
 mod census;
 mod desk;
+mod discovery;
 mod health;
 
+pub use discovery::{Addresses, Configure, LOOK_UP_TIMEOUT, Resolve, SystemResolver};
 pub use health::Prober;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, ResponseActFuture,
@@ -19,6 +25,7 @@ use tokio::time::{Instant, timeout};
 use self::desk::PoolDesk;
 use crate::pool::{
     breaker::Trust,
+    discovery::{Change, Directory, Seed},
     endpoint::Upstream,
     lease::{Lease, Return},
     ledger::{LeaseLedger, LedgerError, Opened, SlotKey},
@@ -45,6 +52,8 @@ pub trait PoolObserver: Send {
     fn waited(&self, _class: Class, _waited: Waited) {}
     /// A breaker changed.
     fn trust(&self, _upstream: &str, _trust: Trust) {}
+    /// An upstream has come, or does not leave after all.
+    fn joined(&self, _upstream: &Upstream) {}
     /// An upstream is gone: its series go with it.
     fn gone(&self, _upstream: &str) {}
 }
@@ -74,40 +83,39 @@ pub struct PoolActor {
     ports: Ports,
     asked: HashMap<WaiterId, Asked>,
     next_waiter: u64,
-    next_upstream: u32,
+    directory: Directory,
+    resolver: Box<dyn Resolve>,
+    /// What the directory wants and is not done yet, in its order.
+    changes: VecDeque<Change>,
+    following: bool,
     alarm: Option<(Instant, SpawnHandle)>,
     stopping: bool,
 }
 
 impl PoolActor {
-    /// A pool over these upstreams.
-    pub fn new(upstreams: Vec<Upstream>, settings: RosterSettings, ports: Ports) -> Self {
-        let mut pool = Self {
+    /// A pool over these servers, which are members once it has started.
+    pub fn new(seeds: Vec<impl Into<Seed>>, settings: RosterSettings, ports: Ports) -> Self {
+        let mut directory = Directory::default();
+        let changes = directory.configure(seeds.into_iter().map(Into::into).collect()).changes.into();
+        Self {
             roster: Roster::new(settings),
             ports,
             asked: HashMap::new(),
             next_waiter: 0,
-            next_upstream: 0,
+            directory,
+            resolver: Box::new(SystemResolver),
+            changes,
+            following: false,
             alarm: None,
             stopping: false,
-        };
-        let now = Instant::now().into_std();
-        for upstream in upstreams {
-            let id = pool.new_id();
-            pool.roster.handle(Input::Join(id, upstream), now);
         }
-        pool
-    }
-
-    fn new_id(&mut self) -> UpstreamId {
-        self.next_upstream += 1;
-        UpstreamId(self.next_upstream)
     }
 
     /// The one door to the roster. **Invariant:** all effects are drained before the next input.
     fn drive(&mut self, input: Input, ctx: &mut Context<Self>) {
         self.roster.handle(input, Instant::now().into_std());
         self.settle(ctx);
+        self.follow(ctx);
     }
 
     fn settle(&mut self, ctx: &mut Context<Self>) {
@@ -136,10 +144,7 @@ impl PoolActor {
                 let upstream = self.roster.upstream(id).map(|upstream| upstream.endpoint.name.as_str());
                 tracing::info!(upstream, slow, realtime_factor, "model server's pace changed");
             }
-            Effect::Gone(_, upstream) => {
-                tracing::info!(upstream = upstream.endpoint.name, "model server left the pool");
-                self.ports.observer.gone(&upstream.endpoint.name);
-            }
+            Effect::Gone(id, upstream) => self.see_off(id, &upstream),
         }
     }
 
@@ -226,9 +231,10 @@ impl Actor for PoolActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.settle(ctx);
+        self.follow(ctx);
         self.begin_census(ctx);
         self.begin_probing(ctx);
+        self.begin_discovery(ctx);
     }
 
     /// Without its pool the process can neither grant nor free anything: it ends, and the platform restarts it.
@@ -356,7 +362,7 @@ mod tests {
     impl PoolObserver for Nobody {}
 
     fn pool(count: u16) -> Addr<PoolActor> {
-        let endpoint = |port| Endpoint { name: "1".into(), tls: false, host: "h".into(), port, path_prefix: "".into() };
+        let endpoint = |port| Endpoint::plain("1", "h", port);
         let upstreams =
             (1..=count).map(|port| Upstream { endpoint: endpoint(port), capacity: 1, labels: Labels::default() });
         let ports = Ports { observer: Box::new(Nobody), rehearser: None, prober: None, ledger: None };

@@ -34,7 +34,7 @@ pub enum Input {
     Probed(UpstreamId, bool),
     /// What the machine of an upstream does, and when it will have woken.
     Power(UpstreamId, Power, Option<Instant>),
-    /// A server is added under this id.
+    /// A server is added under this id, or the one of this id does not leave after all.
     Join(UpstreamId, Upstream),
     /// A server takes no more calls, and goes when its last one is over.
     Part(UpstreamId),

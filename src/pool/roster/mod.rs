@@ -179,7 +179,9 @@ impl Roster {
                 }
             }
             Input::Join(id, upstream) => {
-                self.members.entry(id).or_insert_with(|| Member::new(upstream, self.settings.breaker));
+                let stays = |member: &mut Member| member.leaving = false;
+                let breaker = self.settings.breaker;
+                self.members.entry(id).and_modify(stays).or_insert_with(|| Member::new(upstream, breaker));
             }
             Input::Part(id) => {
                 if let Some(member) = self.members.get_mut(&id) {

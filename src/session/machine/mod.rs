@@ -207,8 +207,12 @@ pub enum UpstreamInput {
 /// How an upstream leg came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamEnd {
-    /// No connection: refused, unreachable, no such name, or TLS that is not trusted.
+    /// No connection: refused, unreachable, no such name, or no TLS that both sides speak.
     ConnectFailed,
+    /// TLS was expected and plain HTTP came: a stock server does so when it finds no certificate of its own.
+    PlainHttp,
+    /// Its certificate is not trusted.
+    Untrusted,
     /// The server answered the upgrade with something else than 101.
     UpgradeRefused,
     /// No answer to the upgrade in time.
@@ -223,13 +227,23 @@ pub enum UpstreamEnd {
 
 impl UpstreamEnd {
     /// Every way, for tables and metrics.
-    pub const ALL: [Self; 6] =
-        [Self::ConnectFailed, Self::UpgradeRefused, Self::UpgradeTimeout, Self::HungUp, Self::Closed, Self::Garbled];
+    pub const ALL: [Self; 8] = [
+        Self::ConnectFailed,
+        Self::PlainHttp,
+        Self::Untrusted,
+        Self::UpgradeRefused,
+        Self::UpgradeTimeout,
+        Self::HungUp,
+        Self::Closed,
+        Self::Garbled,
+    ];
 
     /// The metric label and log field.
     pub const fn code(self) -> &'static str {
         match self {
             Self::ConnectFailed => "connect_failed",
+            Self::PlainHttp => "plain_http",
+            Self::Untrusted => "untrusted_certificate",
             Self::UpgradeRefused => "upgrade_refused",
             Self::UpgradeTimeout => "upgrade_timeout",
             Self::HungUp => "hung_up",

@@ -65,9 +65,13 @@ impl Simulator {
     /// Starts a server; it serves on the runtime that this is called on.
     ///
     /// # Errors
-    /// If the address cannot be bound or no certificate can be made.
+    /// If the address cannot be bound, or no certificate can be made or used.
     pub async fn start(settings: Settings) -> io::Result<Self> {
-        let certificate = if settings.tls { Some(Certificate::generate()?) } else { None };
+        let certificate = match &settings.ssl {
+            _ if settings.tls => Some(Certificate::generate()?),
+            Some(directory) => Certificate::read(directory)?,
+            None => None,
+        };
         let listener = TcpListener::bind(settings.address).await?;
         let addr = listener.local_addr()?;
         let (acceptor, certificate_pem) = certificate.map(|made| (made.acceptor, made.pem)).unzip();
@@ -88,7 +92,7 @@ impl Simulator {
         format!("{scheme}://{}", self.addr)
     }
 
-    /// The self-signed certificate that a client has to trust, if the server has TLS.
+    /// The certificate that a client has to trust, if the server has TLS.
     pub fn certificate_pem(&self) -> Option<&str> {
         self.certificate_pem.as_deref()
     }

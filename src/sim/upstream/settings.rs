@@ -1,6 +1,7 @@
 //! What kind of PersonaPlex server is simulated.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::Faults;
@@ -76,6 +77,9 @@ pub struct Settings {
     pub termination_grace: Duration,
     /// Serve TLS with a self-signed certificate for `localhost` and 127.0.0.1.
     pub tls: bool,
+    /// Serve TLS with `key.pem` and `cert.pem` of this directory. Where one is missing, plain HTTP is served without a
+    /// word, as by the real server.
+    pub ssl: Option<PathBuf>,
     /// What goes wrong, and how often.
     pub faults: Faults,
     /// The most recent calls that the log keeps; older ones are forgotten.
@@ -98,6 +102,7 @@ impl Default for Settings {
             close_timeout: Duration::from_secs(10),
             termination_grace: Duration::from_secs(122),
             tls: false,
+            ssl: None,
             faults: Faults::default(),
             log_calls: 4096,
         }

@@ -1,13 +1,16 @@
 //! A plain or an encrypted TCP connection, and how it can be broken off.
 
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -95,7 +98,7 @@ impl AsyncWrite for Transport {
     }
 }
 
-/// A self-signed certificate for `localhost` and 127.0.0.1, and the acceptor that shows it.
+/// A certificate, and the acceptor that shows it.
 pub struct Certificate {
     /// The certificate for those who shall trust it.
     pub pem: String,
@@ -104,18 +107,32 @@ pub struct Certificate {
 }
 
 impl Certificate {
-    /// Makes a certificate with a fresh key.
+    /// Makes a self-signed certificate for `localhost` and 127.0.0.1 with a fresh key.
     pub fn generate() -> io::Result<Self> {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).map_err(io::Error::other)?;
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(io::Error::other)?;
+        Self::with(made.cert.pem(), &made.signing_key.serialize_pem())
+    }
+
+    /// Reads `key.pem` and `cert.pem`; nothing if one of them is missing.
+    pub fn read(directory: &Path) -> io::Result<Option<Self>> {
+        let (certificate, key) = (directory.join("cert.pem"), directory.join("key.pem"));
+        if !certificate.exists() || !key.exists() {
+            return Ok(None);
+        }
+        Self::with(fs::read_to_string(certificate)?, &fs::read_to_string(key)?).map(Some)
+    }
+
+    fn with(pem: String, key: &str) -> io::Result<Self> {
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(io::Error::other)?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?
             .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key)
+            .with_single_cert(chain.map_err(io::Error::other)?, key)
             .map_err(io::Error::other)?;
-        Ok(Self { pem: made.cert.pem(), acceptor: TlsAcceptor::from(Arc::new(config)) })
+        Ok(Self { pem, acceptor: TlsAcceptor::from(Arc::new(config)) })
     }
 }

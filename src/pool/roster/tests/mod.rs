@@ -18,13 +18,7 @@ fn origin() -> Instant {
 }
 
 fn upstream(name: u32, capacity: u16, model: Option<&str>) -> Upstream {
-    let endpoint = Endpoint {
-        name: name.to_string(),
-        tls: false,
-        host: "h".into(),
-        port: u16::try_from(name).unwrap(),
-        path_prefix: String::new(),
-    };
+    let endpoint = Endpoint::plain(name.to_string(), "h", u16::try_from(name).unwrap());
     Upstream { endpoint, capacity, labels: Labels { model: model.map(str::to_owned), ..Labels::default() } }
 }
 

@@ -1,20 +1,24 @@
 //! How a socket to a model server is opened: TCP, TLS, and awc with its traps closed.
 
-use std::{cell::RefCell, path::Path, rc::Rc, sync::Arc, time::Duration};
+pub mod tls;
+mod wire;
+
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_http::Uri;
-use actix_service::ServiceExt;
-use actix_tls::connect::{Connection, Connector as TcpConnector, Resolver};
-use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
-};
+use actix_service::Service;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as TcpConnector, Resolver};
+use futures_util::future::LocalBoxFuture;
+use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
 
-use crate::pool::endpoint::Endpoint;
+use self::{
+    tls::{TlsConfigs, TlsError},
+    wire::Wire,
+};
+use crate::pool::{endpoint::Endpoint, trust::Trust};
 
 /// The longest that each step to a model server may take.
 #[derive(Clone, Copy, Debug)]
@@ -37,83 +41,110 @@ impl Default for ConnectTimeouts {
 /// Unacknowledged data, and silence of the peer's kernel, after which the kernel gives a connection up.
 const KERNEL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why TLS cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// The CA file cannot be read or holds no certificate.
-    #[error("the CA file cannot be used: {0}; it has to hold PEM certificates")]
-    CaFile(String),
-    /// rustls refused the configuration.
-    #[error("TLS cannot be set up: {0}")]
-    Setup(#[from] rustls::Error),
-}
-
-/// Which certificates of model servers are accepted.
-#[derive(Clone, Debug, Default)]
-pub struct TlsTrust {
-    /// Further roots, as a PEM file.
-    pub ca_file: Option<std::path::PathBuf>,
-    /// Accept anything. Loopback servers are accepted without it.
-    pub insecure: bool,
-}
-
 /// Opens sockets to model servers. Cheap to clone; one serves all threads.
 #[derive(Clone)]
 pub struct UpstreamConnector {
-    verified: Arc<ClientConfig>,
-    unverified: Arc<ClientConfig>,
-    insecure: bool,
+    tls: Arc<TlsConfigs>,
     /// The longest that each step may take.
     pub timeouts: ConnectTimeouts,
 }
 
 impl UpstreamConnector {
-    /// Loads the system's roots and the given ones.
-    pub fn new(trust: &TlsTrust, timeouts: ConnectTimeouts) -> Result<Self, TlsError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        if let Some(file) = &trust.ca_file {
-            add_ca_file(&mut roots, file)?;
-        }
-        let builder =
-            || ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
-        let mut verified = builder()?.with_root_certificates(roots).with_no_client_auth();
-        let anything = Arc::new(AcceptAnything(Arc::clone(&provider)));
-        let mut unverified = builder()?.dangerous().with_custom_certificate_verifier(anything).with_no_client_auth();
-        for config in [&mut verified, &mut unverified] {
-            // HTTP/2 has no upgrade: a server that picks it breaks the tunnel.
-            config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        }
-        Ok(Self { verified: Arc::new(verified), unverified: Arc::new(unverified), insecure: trust.insecure, timeouts })
+    /// A connector that has read nothing yet.
+    pub fn new(timeouts: ConnectTimeouts) -> Self {
+        Self { tls: Arc::new(TlsConfigs::default()), timeouts }
+    }
+
+    /// Reads what this trust needs, now and again whenever it is called, so that a file that is wrong is known before
+    /// a call needs it.
+    pub fn prepare(&self, trust: &Trust) -> Result<(), TlsError> {
+        self.tls.make(trust).map(drop)
     }
 
     /// An awc client for one connection to this endpoint, for use on the current thread, and the connection's [`Tap`].
     pub(super) fn client(&self, endpoint: &Endpoint) -> (awc::Client, Tap) {
         let tap = Tap::default();
-        let handle = tap.clone();
-        let tcp =
-            TcpConnector::new(Resolver::default()).service().map(move |connection: Connection<Uri, TcpStream>| {
-                tune(connection.io_ref());
-                handle.hold(connection.io_ref());
-                connection
-            });
-        let tls = self.tls_for(&endpoint.host);
+        let dialer = Dialer(Rc::new(Dial {
+            endpoint: endpoint.clone(),
+            tls: Arc::clone(&self.tls),
+            patience: self.timeouts.connect,
+            tap: tap.clone(),
+        }));
         let connector = awc::Connector::new()
-            .connector(tcp)
+            .connector(dialer)
             // A WebSocket keeps its permit: the default limit of 100 would cap the calls.
             .limit(0)
-            .timeout(self.timeouts.connect)
-            .handshake_timeout(self.timeouts.connect)
-            .rustls_0_23(Arc::clone(tls));
+            // For TCP and TLS together; each has its own before that.
+            .timeout(self.timeouts.connect * 2);
         // The leg has its own deadlines and must never drop a request half way.
         (awc::Client::builder().connector(connector).disable_timeout().disable_redirects().finish(), tap)
     }
+}
 
-    /// A self-signed certificate is good enough on this machine, and everywhere only if that was asked for.
-    fn tls_for(&self, host: &str) -> &Arc<ClientConfig> {
-        if self.insecure || is_loopback(host) { &self.unverified } else { &self.verified }
+/// The address for an awc client of [`UpstreamConnector::client`]. The scheme is the one without TLS always: awc is handed
+/// a connection that has it already.
+pub(super) fn url(scheme: &str, endpoint: &Endpoint, target: &str) -> String {
+    format!("{scheme}://{}:{}{}{target}", endpoint.host, endpoint.port, endpoint.path_prefix)
+}
+
+/// Gives awc its connections: TCP to the endpoint's own address, and TLS under its name.
+///
+/// awc could do TLS by itself, but not for IPv6 addresses, whose brackets it takes for a part of the name.
+#[derive(Clone)]
+struct Dialer(Rc<Dial>);
+
+struct Dial {
+    endpoint: Endpoint,
+    tls: Arc<TlsConfigs>,
+    patience: Duration,
+    tap: Tap,
+}
+
+impl Service<ConnectInfo<Uri>> for Dialer {
+    type Response = Connection<Uri, Wire>;
+    type Error = ConnectError;
+    type Future = LocalBoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    actix_service::always_ready!();
+
+    fn call(&self, to: ConnectInfo<Uri>) -> Self::Future {
+        let dial = Rc::clone(&self.0);
+        Box::pin(async move { dial.run(to).await })
     }
+}
+
+impl Dial {
+    async fn run(&self, to: ConnectInfo<Uri>) -> Result<Connection<Uri, Wire>, ConnectError> {
+        let address = self.endpoint.address.map(|address| SocketAddr::new(address, self.endpoint.port));
+        let to = if address.is_some() { to.set_addr(address) } else { to };
+        let connecting = TcpConnector::new(Resolver::default()).service().call(to);
+        let connection = timeout(self.patience, connecting).await.map_err(|_| late("TCP"))??;
+        tune(connection.io_ref());
+        self.tap.hold(connection.io_ref());
+        let (tcp, connection) = connection.replace_io(());
+        let wire = match &self.endpoint.tls {
+            None => Wire::Plain(tcp),
+            Some(trust) => self.shake_hands(trust, tcp).await.map_err(ConnectError::Io)?,
+        };
+        Ok(connection.replace_io(wire).1)
+    }
+
+    async fn shake_hands(&self, trust: &Trust, tcp: TcpStream) -> io::Result<Wire> {
+        let config = self.tls.get(trust).map_err(io::Error::other)?;
+        let name = server_name(&self.endpoint.host)?;
+        let tls = timeout(self.patience, TlsConnector::from(config).connect(name, tcp)).await;
+        Ok(Wire::Tls(Box::new(tls.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)))
+    }
+}
+
+fn late(step: &str) -> ConnectError {
+    ConnectError::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no {step} connection in time")))
+}
+
+/// The name that a certificate has to be for: without the brackets of an IPv6 address and the dot of the root.
+fn server_name(host: &str) -> io::Result<ServerName<'static>> {
+    let bare = host.trim_matches(['[', ']']).trim_end_matches('.').to_owned();
+    ServerName::try_from(bare).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 /// A second handle on a leg's TCP connection: whatever awc drops, the connection lives until its end is acknowledged.
@@ -156,86 +187,18 @@ fn tune(stream: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(KERNEL_TIMEOUT));
 }
 
-/// Whether a host is this machine: there a self-signed certificate is good enough.
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn add_ca_file(roots: &mut RootCertStore, file: &Path) -> Result<(), TlsError> {
-    let wrong = |error: &dyn std::fmt::Display| TlsError::CaFile(format!("{}: {error}", file.display()));
-    let mut found = false;
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))? {
-        roots.add(certificate.map_err(|error| wrong(&error))?)?;
-        found = true;
-    }
-    if found { Ok(()) } else { Err(wrong(&"no certificate in it")) }
-}
-
-/// Accepts every certificate, but still checks that the peer holds its key.
-#[derive(Debug)]
-struct AcceptAnything(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AcceptAnything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_this_machine_is_loopback() {
-        for host in ["localhost", "127.0.0.1", "127.8.8.8", "[::1]"] {
-            assert!(is_loopback(host), "{host}");
+    fn certificates_are_asked_for_by_bare_names() {
+        for (host, name) in
+            [("voice.example", "voice.example"), ("h.", "h"), ("[::1]", "::1"), ("10.0.0.7", "10.0.0.7")]
+        {
+            assert_eq!(server_name(host).unwrap().to_str(), name);
         }
-        for host in ["localhost.example", "10.0.0.1", "[::2]", "127.0.0.1.example", ""] {
-            assert!(!is_loopback(host), "{host}");
-        }
-    }
-
-    #[test]
-    fn certificates_are_verified_everywhere_but_on_this_machine() {
-        let with = |insecure| {
-            UpstreamConnector::new(&TlsTrust { ca_file: None, insecure }, ConnectTimeouts::default()).unwrap()
-        };
-        let (careful, careless) = (with(false), with(true));
-        for host in ["model.example", "10.0.0.1", "localhost.example"] {
-            assert!(Arc::ptr_eq(careful.tls_for(host), &careful.verified), "{host}");
-            assert!(Arc::ptr_eq(careless.tls_for(host), &careless.unverified), "{host}");
-        }
-        assert!(Arc::ptr_eq(careful.tls_for("127.0.0.1"), &careful.unverified));
+        assert!(server_name("").is_err());
     }
 
     #[test]
@@ -247,9 +210,9 @@ mod tests {
     }
 
     #[test]
-    fn a_ca_file_without_certificates_is_named() {
-        let trust = TlsTrust { ca_file: Some("Cargo.toml".into()), insecure: false };
-        let error = UpstreamConnector::new(&trust, ConnectTimeouts::default()).err().unwrap().to_string();
+    fn a_ca_file_without_certificates_is_named_before_a_call_needs_it() {
+        let connector = UpstreamConnector::new(ConnectTimeouts::default());
+        let error = connector.prepare(&Trust::CaFile("Cargo.toml".into())).err().unwrap().to_string();
         assert!(error.contains("Cargo.toml") && error.contains("PEM"), "{error}");
     }
 }

@@ -5,26 +5,17 @@
 //! up half way, nor an answer that is no WebSocket. What is not acknowledged in time is quarantined and waited for.
 
 pub mod connect;
+mod failure;
 mod pages;
 pub mod probe;
 mod reading;
 pub mod rehearsal;
 
-use std::{
-    future::Future,
-    io::{Error as IoError, ErrorKind},
-    time::Duration,
-};
+use std::{future::Future, time::Duration};
 
 use actix_codec::Framed;
-use actix_http::{
-    error::ParseError,
-    ws::{Codec, Frame, Message as WsMessage, ProtocolError},
-};
-use awc::{
-    BoxedSocket,
-    error::{ConnectError, SendRequestError, WsClientError},
-};
+use actix_http::ws::{Codec, Frame, Message as WsMessage, ProtocolError};
+use awc::{BoxedSocket, error::WsClientError};
 use bytes::Bytes;
 use futures_util::{
     SinkExt, Stream, StreamExt,
@@ -42,6 +33,7 @@ use tracing::Instrument;
 
 use self::{
     connect::{Tap, Tapped, UpstreamConnector},
+    failure::{Gone, connect_failure, judge, judge_io, tell},
     pages::PageWriter,
     reading::{Ended, read},
 };
@@ -88,14 +80,7 @@ pub fn open(
     let (close, close_rx) = oneshot::channel();
     let (events, events_rx) = mpsc::channel(READ_AHEAD);
     let endpoint = lease.endpoint();
-    let scheme = if endpoint.tls { "wss" } else { "ws" };
-    let url = SecretString::from(format!(
-        "{scheme}://{}:{}{}{}",
-        endpoint.host,
-        endpoint.port,
-        endpoint.path_prefix,
-        target.expose()
-    ));
+    let url = SecretString::from(connect::url("ws", endpoint, target.expose()));
     let (client, tap) = connector.client(endpoint);
     let leg = Leg { lease, events, close: close_rx, connector: connector.clone(), tap };
     let connect = async move { client.ws(url.expose_secret()).connect().await.map(|(_, framed)| framed) };
@@ -135,7 +120,7 @@ impl Leg {
             Err(error) => {
                 let (end, gone) = connect_failure(&error);
                 blame(&self.lease, end, false, false);
-                tracing::debug!(upstream = self.lease.endpoint().name, end = end.code(), "no upstream connection");
+                tell(&self.lease.endpoint().name, &error);
                 let (lease, tap, events) = (self.lease, self.tap, self.events);
                 match gone {
                     // The slot is settled first: whoever hears of the end may ask for it again.
@@ -188,53 +173,6 @@ impl Leg {
                 hang_up(self.lease, &self.tap, patience).await;
             }
         }
-    }
-}
-
-/// Whether a server has let go of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gone {
-    /// Its close frame, FIN or RST came, or there never was a connection.
-    Yes,
-    /// The network gave up: nobody knows what the server holds.
-    Unknown,
-    /// It is there, and says what we do not understand.
-    No,
-}
-
-/// What an error of the connection says about the server. Only what its own kernel must have sent counts as its end.
-fn judge_io(error: &IoError) -> Gone {
-    match error.kind() {
-        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::UnexpectedEof => Gone::Yes,
-        // Not the kernel's: broken frames and TLS records, or an end in the middle of one. The connection itself can
-        // still be asked.
-        _ if error.raw_os_error().is_none() && error.kind() != ErrorKind::TimedOut => Gone::No,
-        _ => Gone::Unknown,
-    }
-}
-
-fn judge(error: &ProtocolError) -> Gone {
-    match error {
-        ProtocolError::Io(error) => judge_io(error),
-        _ => Gone::No,
-    }
-}
-
-/// What a failed connect was, and whether the server has let go of it.
-fn connect_failure(error: &WsClientError) -> (UpstreamEnd, Gone) {
-    match error {
-        // The stream ended after the request: the server let go (actix-http reports the end this way).
-        WsClientError::SendRequest(SendRequestError::Connect(ConnectError::Disconnected)) => {
-            (UpstreamEnd::HungUp, Gone::Yes)
-        }
-        // No connection, or one on which TLS failed: no request was sent, and the server sees a FIN or nothing.
-        WsClientError::SendRequest(SendRequestError::Connect(_)) => (UpstreamEnd::ConnectFailed, Gone::Yes),
-        // The connection broke while the request was written or its answer awaited.
-        WsClientError::SendRequest(SendRequestError::Send(io) | SendRequestError::Response(ParseError::Io(io))) => {
-            (UpstreamEnd::HungUp, judge_io(io))
-        }
-        WsClientError::InvalidResponseStatus(_) => (UpstreamEnd::UpgradeRefused, Gone::No),
-        _ => (UpstreamEnd::Garbled, Gone::No),
     }
 }
 
@@ -345,34 +283,5 @@ async fn write(
         if let Err(error) = sent {
             return Some(error);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_the_peers_kernel_sent_counts_as_its_end() {
-        let error = |kind| IoError::from(kind);
-        for kind in [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::UnexpectedEof] {
-            assert_eq!(judge_io(&error(kind)), Gone::Yes, "{kind:?}");
-        }
-        // ETIMEDOUT, EHOSTUNREACH, ENETUNREACH, ECONNREFUSED and EPROTO of Linux.
-        for errno in [110, 113, 101, 111, 71] {
-            let error = IoError::from_raw_os_error(errno);
-            assert_eq!(judge_io(&error), Gone::Unknown, "{error}: nobody knows what the server holds");
-        }
-        assert_eq!(judge_io(&error(ErrorKind::TimedOut)), Gone::Unknown);
-        assert_eq!(judge_io(&IoError::other("bytes remaining on stream")), Gone::No, "an end in mid-frame");
-        assert_eq!(judge(&ProtocolError::Io(error(ErrorKind::InvalidData))), Gone::No, "reserved bits, broken TLS");
-        assert_eq!(judge(&ProtocolError::BadOpCode), Gone::No);
-        let connect = |error| connect_failure(&WsClientError::SendRequest(SendRequestError::Connect(error)));
-        assert_eq!(connect(ConnectError::Timeout), (UpstreamEnd::ConnectFailed, Gone::Yes), "no request was sent");
-        assert_eq!(connect(ConnectError::Disconnected), (UpstreamEnd::HungUp, Gone::Yes));
-        let lost = SendRequestError::Response(ParseError::Io(error(ErrorKind::TimedOut)));
-        assert_eq!(connect_failure(&WsClientError::SendRequest(lost)), (UpstreamEnd::HungUp, Gone::Unknown));
-        let nonsense = SendRequestError::Response(ParseError::Header);
-        assert_eq!(connect_failure(&WsClientError::SendRequest(nonsense)), (UpstreamEnd::Garbled, Gone::No));
     }
 }

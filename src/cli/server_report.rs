@@ -1,0 +1,134 @@
+//! What `tandem check` says of the model servers: which there are, how they are trusted, and whether they are up.
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use crate::config::{UpstreamOptions, UpstreamSettings, UpstreamUrl};
+use crate::pool::actor::{LOOK_UP_TIMEOUT, Resolve as _, SystemResolver};
+use crate::pool::discovery::{Change, Directory};
+use crate::pool::endpoint::Upstream;
+use crate::pool::trust::Trust;
+use crate::session::leg::upstream::connect::UpstreamConnector;
+use crate::session::leg::upstream::probe::{self, NoAnswer};
+
+use super::terminal;
+
+/// One line of the report: what it is about, and the server, or why there is none.
+struct Entry<'a> {
+    url: &'a UpstreamUrl,
+    server: Result<Upstream, &'static str>,
+}
+
+impl Entry<'_> {
+    /// The address as it was written, and which of its name's it is.
+    fn place(&self) -> String {
+        match self.server.as_ref().ok().and_then(|upstream| upstream.endpoint.address) {
+            Some(address) => format!("{} at {address}", self.url.place()),
+            None => self.url.place(),
+        }
+    }
+}
+
+/// Prints how every server is. Gives how many there are, and how many of them cannot take calls.
+pub(super) async fn report(upstreams: &UpstreamSettings, connector: &UpstreamConnector) -> (usize, usize) {
+    let entries = entries(upstreams).await;
+    let ask = async |entry: &Entry<'_>| match &entry.server {
+        Ok(upstream) => judge(probe::ask(connector, &upstream.endpoint).await),
+        Err(sentence) => Err((*sentence).to_owned()),
+    };
+    let findings = join_all(entries.iter().map(ask)).await;
+    terminal::say("\nModel servers:");
+    let width = entries.iter().map(|entry| entry.place().len()).max().unwrap_or_default();
+    for (entry, finding) in entries.iter().zip(&findings) {
+        let (state, sentence) = match finding {
+            Ok(()) => ("up  ", "answers as a PersonaPlex server"),
+            Err(sentence) => ("down", sentence.as_str()),
+        };
+        terminal::say(format!("  {:width$}  {state}  {sentence}", entry.place()));
+        if let Ok(upstream) = &entry.server {
+            terminal::say(format!("  {:width$}        {}", "", said(entry.url, upstream)));
+        }
+    }
+    (entries.len(), findings.iter().filter(|finding| finding.is_err()).count())
+}
+
+/// The servers as a pool would take them in, with one entry for each name that leads nowhere.
+async fn entries(upstreams: &UpstreamSettings) -> Vec<Entry<'_>> {
+    let mut entries = Vec::new();
+    for (url, seed) in upstreams.urls.iter().zip(upstreams.servers()) {
+        let mut directory = Directory::default();
+        let mut changes = directory.configure(vec![seed]).changes;
+        for (source, name, port) in directory.names() {
+            let answer = timeout(LOOK_UP_TIMEOUT, SystemResolver.resolve(&name, port)).await;
+            changes.extend(directory.resolved(source, &answer.ok().and_then(Result::ok).unwrap_or_default()));
+        }
+        let joined = changes.into_iter().filter_map(|change| match change {
+            Change::Join(_, upstream) => Some(Entry { url, server: Ok(*upstream) }),
+            Change::Part(_) | Change::Twice(_) => None,
+        });
+        let before = entries.len();
+        entries.extend(joined);
+        if entries.len() == before {
+            entries.push(Entry { url, server: Err(NO_SUCH_NAME) });
+        }
+    }
+    entries
+}
+
+const NO_SUCH_NAME: &str = "no server has this name: is it spelled right, and known to this machine?";
+
+/// What is known of a server before it is asked: its certificates and its labels.
+fn said(url: &UpstreamUrl, upstream: &Upstream) -> String {
+    let trust = match &upstream.endpoint.tls {
+        None => "no TLS".to_owned(),
+        Some(Trust::System) => "certificates of the system's authorities".to_owned(),
+        Some(Trust::CaFile(file)) => format!("certificates of the system's authorities and of {}", file.display()),
+        Some(Trust::Pin(pin)) => format!("the key {pin}"),
+        Some(Trust::Anything) if url.is_loopback() => "any certificate, on this machine".to_owned(),
+        Some(Trust::Anything) => "ANY CERTIFICATE: whoever is in between can listen in".to_owned(),
+    };
+    let capacity = match upstream.capacity {
+        1 => "1 call at a time".to_owned(),
+        calls => format!("{calls} calls at a time"),
+    };
+    let labels = UpstreamOptions { trust: None, capacity: None, dns: false, ..url.options.clone() }
+        .to_string()
+        .replace('&', ", ");
+    let said: Vec<String> = [trust, capacity, labels].into_iter().filter(|said| !said.is_empty()).collect();
+    terminal::printable(&said.join("; "))
+}
+
+/// What an answer to a request without an upgrade says; a model server refuses it before it touches anybody's prompts.
+fn judge(answer: Result<u16, NoAnswer>) -> Result<(), String> {
+    let sentence = match answer {
+        Ok(400) => return Ok(()),
+        Ok(404) => {
+            "answers, but has no /api/chat: is the path before it right, and is it a PersonaPlex server?".to_owned()
+        }
+        Ok(status @ (301 | 302 | 307 | 308)) => {
+            format!("redirects (HTTP {status}): use the address it redirects to, wss:// perhaps")
+        }
+        Ok(status @ (502..=504)) => {
+            format!("a proxy answers (HTTP {status}), the server behind it does not: is it started or asleep?")
+        }
+        Ok(status) => format!("answers with HTTP {status} instead of 400: is it PersonaPlex?"),
+        Err(NoAnswer::PlainHttp) => {
+            "speaks plain HTTP where wss:// expects TLS: the stock server does so silently when \
+             --ssl has no key.pem and cert.pem; make them with tandem check --make-cert DIR, or use ws://"
+                .to_owned()
+        }
+        Err(NoAnswer::Untrusted(untrusted)) => {
+            let pin = untrusted.seen.map_or("its pin, if you know it".to_owned(), |pin| format!("#pin={pin}"));
+            let reason = terminal::printable(&untrusted.reason);
+            format!("its certificate is not trusted ({reason}): if this key is its own, add {pin} to its address")
+        }
+        Err(NoAnswer::Refused) => "nothing listens there: is the server started?".to_owned(),
+        Err(NoAnswer::NoSuchName) => NO_SUCH_NAME.to_owned(),
+        Err(NoAnswer::Silence) => {
+            "no answer within 5 s: asleep, behind a firewall, or stuck in a model step?".to_owned()
+        }
+        Err(NoAnswer::NotHttp) => "does not answer with HTTP: is it TLS (wss://) or another port?".to_owned(),
+        Err(NoAnswer::Other(words)) => terminal::printable(&words),
+    };
+    Err(sentence)
+}
