@@ -2,6 +2,7 @@
 //!
 //! The recorder belongs to one gateway and is not installed globally, so that several can live in one process.
 
+mod relay;
 mod resumes;
 mod turns;
 mod upstreams;
@@ -165,6 +166,10 @@ pub const TABLE: &[Series] = &[
     FRAMES,
     FRAMES_SYNTHETIC,
     FRAMES_DROPPED,
+    relay::RECOVERIES,
+    relay::RECOVERY_GAP,
+    relay::ROTATIONS,
+    relay::ROTATION_GAP,
     resumes::RESUMES,
     resumes::DETACHED,
     AUDIO_LAG,
@@ -247,6 +252,7 @@ impl Metrics {
         for (row, result) in [(&ADMISSION, "immediate"), (&AUTH, "ok")] {
             self.counter(row, &[result.into(), "ok".into()]).increment(0);
         }
+        self.begin_relay();
         self.begin_resumes();
         for state in ["free", "leased", "quarantined"] {
             self.slots(state, 0);
@@ -366,6 +372,11 @@ impl CallMetrics {
     /// The model listens.
     pub fn ready(&self, setup: Duration, handshake: Duration) {
         self.setup.record(setup);
+        self.handshake.record(handshake);
+    }
+
+    /// Another server of the call listens.
+    pub fn prepared(&self, handshake: Duration) {
         self.handshake.record(handshake);
     }
 

@@ -13,8 +13,8 @@ use tandem::{
         native::{AudioTerms, ClientEvent, ResumeTerms, ServerEvent},
     },
     session::machine::{
-        ClientInput, ClientOutput, Complaint, Effect, HandshakeTerms, Input, LEG_CREDIT, Limits, Machine, Note, Terms,
-        UpstreamEnd, UpstreamInput,
+        ClientInput, ClientOutput, Complaint, Effect, HandshakeTerms, Input, LEG_CREDIT, Limits, Machine, Note,
+        Rotation, Terms, UpstreamEnd, UpstreamInput,
     },
 };
 
@@ -34,7 +34,7 @@ mod turns;
 #[test]
 fn a_call_from_the_first_word_to_the_last() {
     let mut call = Call::new();
-    call.input(Input::Leased(None)).expect("OpenUpstream(1)").expect("connecting");
+    call.input(Input::Leased(None)).expect("OpenUpstream(1").expect("connecting");
     call.up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");
     call.client(ClientInput::Audio(frame())).expect("-> upstream audio");
     call.up(UpstreamInput::Text(TextPiece::new(" Hi"))).expect("transcript  Hi");
@@ -61,8 +61,8 @@ fn audio_before_the_handshake_is_dropped_and_never_replayed() {
 fn a_server_that_is_not_there_is_replaced_once() {
     let mut call = Call::new();
     call.input(Input::Leased(None));
-    call.up(UpstreamInput::Ended(UpstreamEnd::ConnectFailed)).expect("Acquire { elsewhere: true }");
-    call.input(Input::Leased(None)).expect("OpenUpstream(2)");
+    call.up(UpstreamInput::Ended(UpstreamEnd::ConnectFailed)).expect("Acquire { class: New, elsewhere: true");
+    call.input(Input::Leased(None)).expect("OpenUpstream(2");
     call.up(UpstreamInput::Ended(UpstreamEnd::ConnectFailed)).expect("ended upstream_lost").refuse("Acquire");
 }
 
@@ -79,16 +79,18 @@ fn two_servers_that_hang_up_on_a_prompt_reject_it() {
 fn one_server_alone_that_hangs_up_is_lost() {
     let mut call = Call::new();
     call.input(Input::Leased(None)).up(UpstreamInput::Opened).up(UpstreamInput::Ended(UpstreamEnd::HungUp));
-    call.expect("Acquire { elsewhere: true }").input(Input::NoSlot(NoSlot::Busy)).expect("ended upstream_lost");
+    call.expect("Acquire { class: New, elsewhere: true")
+        .input(Input::NoSlot(NoSlot::Busy))
+        .expect("ended upstream_lost");
 }
 
 #[test]
 fn a_server_that_never_gets_ready_is_left_and_its_late_words_are_ignored() {
     let mut call = Call::new();
     call.input(Input::Leased(None)).up(UpstreamInput::Opened);
-    call.stay(Duration::from_secs(20)).expect("CloseUpstream").expect("Acquire { elsewhere: true }");
+    call.stay(Duration::from_secs(20)).expect("CloseUpstream").expect("Acquire { class: New, elsewhere: true");
     call.input(Input::Upstream(1, UpstreamInput::Ready)).refuse("ready");
-    call.input(Input::Leased(None)).expect("OpenUpstream(2)");
+    call.input(Input::Leased(None)).expect("OpenUpstream(2");
     call.input(Input::Upstream(1, UpstreamInput::Ready)).refuse("ready");
     call.up(UpstreamInput::Ready).expect("ready");
 }
@@ -113,7 +115,7 @@ fn a_server_that_is_lost_in_mid_call_ends_it_truly() {
 #[test]
 fn the_longest_call_is_warned_of_and_cut() {
     let never = Duration::from_secs(3_600);
-    let mut call = Call::under(Limits { idle_timeout: never, ..Limits::default() }, false);
+    let mut call = Call::under(Limits { idle_timeout: never, ..alone() }, false);
     call.stay(Duration::from_secs(30 * 60 - 31)).refuse("expiring");
     call.stay(Duration::from_secs(2)).expect("expiring MaxDuration").refuse("ended");
     call.stay(Duration::from_secs(31)).expect("ended max_duration");
@@ -323,12 +325,12 @@ struct Call {
 
 impl Call {
     fn new() -> Call {
-        Call::with(Limits::default(), false)
+        Call::with(alone(), false)
     }
 
     /// A call on a wire that lets callers come back, or not.
     fn on(resume: Option<ResumeTerms>) -> Call {
-        Call::of(Limits::default(), false, resume)
+        Call::of(alone(), false, resume)
     }
 
     fn with(limits: Limits, sampled: bool) -> Call {
@@ -340,7 +342,13 @@ impl Call {
         let terms = Terms {
             session_id: "s".into(),
             audio: AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 },
-            handshake: HandshakeTerms { base: Duration::from_secs(20), step: Duration::ZERO, steps: 0 },
+            handshake: HandshakeTerms {
+                base: Duration::from_secs(20),
+                step: Duration::ZERO,
+                steps: 0,
+                continuation_steps: 0,
+                memory_steps: 0,
+            },
             jitter: 0.0,
             player_lead: None,
             resume,
@@ -362,12 +370,12 @@ impl Call {
             mid_frame: false,
         };
         call.settle();
-        call.expect("created").expect("Acquire { elsewhere: false }");
+        call.expect("created").expect("Acquire { class: New, elsewhere: false");
         call
     }
 
     fn talking() -> Call {
-        Call::under(Limits::default(), false)
+        Call::under(alone(), false)
     }
 
     /// A conversation under these limits, measured or not.
@@ -460,13 +468,13 @@ impl Call {
         loop {
             while let Some(effect) = self.machine.poll_effect() {
                 match &effect {
-                    Effect::OpenUpstream(attempt) => {
+                    Effect::OpenUpstream(attempt, _) => {
                         self.attempt = *attempt;
                         self.upstream_held = 0;
                     }
                     Effect::LetClientGo => self.client_held = 0,
                     Effect::SendClient(_) => self.client_held += 1,
-                    Effect::SendUpstream(packet) => {
+                    Effect::SendUpstream(_, packet) => {
                         self.upstream_held += 1;
                         self.fed += packet.duration();
                         let frames = self.fed_in_all.as_micros() / FRAME.as_micros();
@@ -537,10 +545,15 @@ impl Call {
     }
 }
 
+/// Limits under which a call has one server and one window.
+fn alone() -> Limits {
+    Limits { recovery: Duration::ZERO, rotation: Rotation { window_steps: 0, restart: false }, ..Limits::default() }
+}
+
 /// An effect as a line of a script.
 fn line(effect: Effect) -> Option<String> {
     Some(match effect {
-        Effect::SendUpstream(_) => "-> upstream audio".into(),
+        Effect::SendUpstream(..) => "-> upstream audio".into(),
         Effect::SendClient(ClientOutput::Audio(_)) => "-> client audio".into(),
         Effect::SendClient(ClientOutput::Ping) => "ping".into(),
         Effect::SendClient(ClientOutput::Event(event)) => match event {
@@ -554,6 +567,10 @@ fn line(effect: Effect) -> Option<String> {
             ServerEvent::Ready { .. } => "ready".into(),
             ServerEvent::Transcript(delta) => format!("transcript {}", delta.text),
             ServerEvent::Expiring { reason, in_ms } => format!("expiring {reason:?} {in_ms}"),
+            ServerEvent::Recovering { reason } => format!("recovering {}", reason.code()),
+            ServerEvent::Recovered { gap_ms } => format!("recovered {gap_ms}"),
+            ServerEvent::Rotating { eta_ms } => format!("rotating {eta_ms}"),
+            ServerEvent::Rotated { gap_ms } => format!("rotated {gap_ms}"),
             ServerEvent::Degraded { realtime_factor } => format!("degraded {realtime_factor}"),
             ServerEvent::Restored {} => "restored".into(),
             ServerEvent::Ended(report) => format!("ended {}", report.ending.code()),

@@ -14,7 +14,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::packet::OpusPacket;
-use voice::{Frame, GRAIN, GRAINS};
+pub(super) use voice::GRAIN;
+use voice::{Frame, GRAINS};
 
 /// A pause that is shorter belongs to the speech around it, and a stretch without sound that is shorter to the state
 /// before it.
@@ -23,7 +24,7 @@ pub const BRIDGE: Duration = Duration::from_millis(300);
 /// The likeness with a voice at which speech begins. White noise was seen to reach 0.65, speech stays above 0.8.
 const BEGINS_AT: f32 = 0.7;
 /// The likeness from which on loud sound goes on to be speech.
-const GOES_ON_AT: f32 = 0.35;
+pub(super) const GOES_ON_AT: f32 = 0.35;
 /// Loud sound that is like a voice, before it counts: a click is no word.
 const CONFIRM: Duration = Duration::from_millis(96);
 /// Loud sound right before it that belongs to it: what the detector takes to rise.

@@ -4,6 +4,7 @@
 
 pub mod activity;
 pub mod container;
+pub mod hush;
 pub mod ogg;
 pub mod opus;
 pub mod pacer;

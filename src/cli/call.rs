@@ -237,10 +237,13 @@ fn line(event: &CallEvent) -> Option<String> {
             format!("the connection broke, the call goes on; {missed_audio_ms} ms of the assistant were missed")
         }
         CallEvent::Expiring { reason, in_ms } => {
+            if *reason == ExpiryReason::Persona {
+                return Some(format!("the model's memory is full in {} s", in_ms.div_ceil(1000)));
+            }
             let why = match reason {
                 ExpiryReason::Idle => "nothing is heard from you",
                 ExpiryReason::MaxDuration => "the call is long",
-                ExpiryReason::Drain => "the service is restarting",
+                ExpiryReason::Drain | ExpiryReason::Persona => "the service is restarting",
             };
             format!("the call ends in {} s: {why}", in_ms.div_ceil(1000))
         }
@@ -249,6 +252,12 @@ fn line(event: &CallEvent) -> Option<String> {
             format!("interrupted; it stopped after {after_ms} ms")
         }
         CallEvent::Interrupted { stopped_after_ms: None } => "interrupted; it did not stop".to_owned(),
+        CallEvent::Recovering => "the model server failed: the call goes on with another".to_owned(),
+        CallEvent::Recovered { gap_ms } => format!("the assistant is back after {gap_ms} ms"),
+        CallEvent::Rotating { eta_ms } => {
+            format!("the model reads its prompts anew, for about {} s", eta_ms.div_ceil(1000))
+        }
+        CallEvent::Rotated { gap_ms } => format!("the model's memory is fresh again; {gap_ms} ms were missed"),
         CallEvent::Degraded { realtime_factor } => {
             format!("the model is slower than real time ({realtime_factor}): not all that you say reaches it")
         }

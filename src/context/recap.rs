@@ -16,6 +16,9 @@ use crate::protocol::moshi::tokens_estimate;
 /// The default budget of such a prompt, in tokens: 3 to 7 s of start-up.
 pub const RECAP_TOKENS: u32 = 80;
 
+/// What a recap may take beside the whole persona, in tokens, where nobody waits for it.
+pub const MEMORY_TOKENS: u32 = 120;
+
 /// Sentences that are remembered; older ones are forgotten.
 const MEMORY: usize = 64;
 /// The longest sentence that is remembered whole, in bytes; a longer one is cut into several.
@@ -90,9 +93,21 @@ pub fn continuation(persona: &SecretString, said: &Said, budget: u32) -> SecretS
     if said.is_empty() {
         return cut(persona.expose_secret(), budget).into();
     }
-    let persona = cut(persona.expose_secret(), budget * PERSONA_PERCENT / 100);
+    compose(&cut(persona.expose_secret(), budget * PERSONA_PERCENT / 100), said, budget)
+}
+
+/// The prompt of a server that takes over while nobody waits for it: the whole persona, and what was said.
+pub fn memory(persona: &SecretString, said: &Said, budget: u32) -> SecretString {
+    let persona = cut(persona.expose_secret(), budget);
+    if said.is_empty() {
+        return persona.into();
+    }
+    compose(&persona, said, budget)
+}
+
+fn compose(persona: &str, said: &Said, budget: u32) -> SecretString {
     let sentences = said.all();
-    let fits = |chosen: &[usize]| tokens_estimate(&assembled(&persona, &sentences, chosen)) <= budget;
+    let fits = |chosen: &[usize]| tokens_estimate(&assembled(persona, &sentences, chosen)) <= budget;
     let mut chosen: Vec<usize> = Vec::new();
     for index in by_worth(&sentences) {
         let mut more = chosen.clone();
@@ -104,9 +119,9 @@ pub fn continuation(persona: &SecretString, said: &Said, budget: u32) -> SecretS
     }
     if chosen.is_empty() {
         // The last words alone are too long: their end is what matters.
-        return with_tail(&persona, sentences.last().copied().unwrap_or_default(), budget).into();
+        return with_tail(persona, sentences.last().copied().unwrap_or_default(), budget).into();
     }
-    assembled(&persona, &sentences, &chosen).into()
+    assembled(persona, &sentences, &chosen).into()
 }
 
 fn assembled(persona: &str, sentences: &[&str], chosen: &[usize]) -> String {

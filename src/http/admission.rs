@@ -1,7 +1,5 @@
 //! From a request to a call's seat, slot and terms: everything that may refuse, before the upgrade.
 
-use std::sync::Arc;
-
 use actix_web::{HttpMessage, HttpRequest, http::header};
 
 use super::{
@@ -10,12 +8,10 @@ use super::{
     problem::{Problem, Refusal},
     query::{CallQuery, Door},
 };
-use crate::{
-    protocol::moshi::ChatTarget,
-    session::{
-        leg::dialect::Dialect,
-        switchboard::{NoSeat, Seat},
-    },
+use crate::session::{
+    leg::dialect::Dialect,
+    script::Script,
+    switchboard::{NoSeat, Seat},
 };
 
 /// A caller who may talk.
@@ -24,8 +20,8 @@ pub struct Admitted {
     pub dialect: Dialect,
     /// The call's place on the switchboard, with its slot.
     pub seat: Seat,
-    /// Voice and prompt.
-    pub target: Arc<ChatTarget>,
+    /// Voice and prompts.
+    pub script: Script,
     /// The user, as logs may name them.
     pub pseudonym: String,
 }
@@ -41,9 +37,9 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
         Some(bound) if !bound.is_empty() => bound,
         _ => wishes(doors, query, door)?,
     };
-    let target = Arc::new(target(doors, wishes)?);
+    let script = script(doors, wishes)?;
     let seat = doors.switchboard.admit(user, waits(request, query)).await?;
-    Ok(Admitted { dialect, seat, target, pseudonym: identity.user.pseudonym() })
+    Ok(Admitted { dialect, seat, script, pseudonym: identity.user.pseudonym() })
 }
 
 /// Whether the caller waits where no model server is free: yes, unless it says `wait=0`, or `Prefer: wait=0` (RFC 7240).
@@ -75,11 +71,11 @@ fn wishes(doors: &Doors, query: &CallQuery, door: Door) -> Result<Wishes, Proble
     }
 }
 
-/// The request that a model server gets: the wishes, and the persona where there are none.
-pub fn target(doors: &Doors, wishes: Wishes) -> Result<ChatTarget, Problem> {
+/// What model servers are given to read: the wishes, and the persona where there are none.
+pub fn script(doors: &Doors, wishes: Wishes) -> Result<Script, Problem> {
     let voice = wishes.voice.unwrap_or(doors.persona.voice);
     let prompt = wishes.prompt.unwrap_or_else(|| doors.persona.prompt.clone());
-    ChatTarget::build(voice, &prompt).map_err(|_| Problem::BadPrompt)
+    Script::new(voice, prompt).map_err(|_| Problem::BadPrompt)
 }
 
 impl From<NoSeat> for Refusal {

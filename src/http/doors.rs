@@ -10,10 +10,11 @@ use super::problem::{Problem, Refusal};
 use crate::{
     auth::{TicketBox, Tokens},
     metrics::Metrics,
-    protocol::moshi::{ChatTarget, Voice, prompt_steps},
+    protocol::moshi::{Voice, prompt_steps},
     session::{
         leg::upstream::connect::UpstreamConnector,
-        machine::{HandshakeTerms, Limits},
+        machine::{HandshakeTerms, Limits, Prompt},
+        script::Script,
         switchboard::{Switchboard, UserHash},
     },
 };
@@ -72,9 +73,15 @@ pub struct HandshakeBudget {
 
 impl HandshakeBudget {
     /// What this prompt is granted.
-    pub fn terms(&self, target: &ChatTarget) -> HandshakeTerms {
-        let steps = prompt_steps(self.voice_steps, target.prompt_tokens_estimate());
-        HandshakeTerms { base: self.base, step: self.step, steps }
+    pub fn terms(&self, script: &Script) -> HandshakeTerms {
+        let steps = |prompt| prompt_steps(self.voice_steps, script.tokens(prompt));
+        HandshakeTerms {
+            base: self.base,
+            step: self.step,
+            steps: steps(Prompt::Persona),
+            continuation_steps: steps(Prompt::Continuation),
+            memory_steps: steps(Prompt::Memory),
+        }
     }
 }
 

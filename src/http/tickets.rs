@@ -59,7 +59,7 @@ async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> 
     };
     let wishes = wishes(doors, &body)?;
     // What could never become a call is refused now, not when the ticket is used.
-    admission::target(doors, wishes.clone())?;
+    admission::script(doors, wishes.clone())?;
     let ticket = doors.tickets.mint(identity, wishes, doors.now()).map_err(Problem::from)?;
     let ticket = ticket.expose_secret();
     let answer = Minted {

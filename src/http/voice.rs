@@ -125,7 +125,7 @@ fn upgrade(request: &HttpRequest, payload: web::Payload, jack: Jack, codec: Code
 }
 
 fn start(doors: &Doors, admitted: Admitted, line: Line) {
-    let Admitted { dialect, seat, target, pseudonym } = admitted;
+    let Admitted { dialect, seat, script, pseudonym } = admitted;
     let session_id = seat.id().to_string();
     let span = tracing::info_span!("session", session = session_id, user = pseudonym);
     let resumable = match dialect {
@@ -138,7 +138,7 @@ fn start(doors: &Doors, admitted: Admitted, line: Line) {
         terms: Terms {
             session_id,
             audio: dialect.format().terms(),
-            handshake: doors.handshake.terms(&target),
+            handshake: doors.handshake.terms(&script),
             jitter: rand::random(),
             player_lead: dialect.player_lead(),
             resume: None,
@@ -147,7 +147,7 @@ fn start(doors: &Doors, admitted: Admitted, line: Line) {
         },
         limits: doors.limits.clone(),
         seat,
-        target,
+        script,
         connector: doors.connector.clone(),
         metrics: doors.metrics.clone(),
         protocol: dialect.code(),

@@ -116,6 +116,12 @@ impl Lease {
         }
     }
 
+    /// The server acknowledged the end, and the slot is to be used again by the same holder: it is as if never opened.
+    pub fn acknowledged(mut self) -> Self {
+        self.state = State::Unused;
+        self
+    }
+
     /// The server acknowledged the end (its close reply, FIN or RST): frees the slot.
     pub fn close(mut self) {
         self.state = State::Closed;
@@ -177,6 +183,19 @@ mod tests {
                 lease.close();
             }),
             [Return::Released]
+        );
+    }
+
+    #[test]
+    fn a_kept_lease_frees_its_slot_only_after_its_last_use() {
+        assert_eq!(
+            told(|mut lease| {
+                lease.opening();
+                let mut lease = lease.acknowledged();
+                lease.opening();
+                lease.quarantine(QuarantineReason::NoCloseReply);
+            })[..1],
+            [Return::Quarantined(QuarantineReason::NoCloseReply)]
         );
     }
 

@@ -121,6 +121,30 @@ pub enum ServerEvent {
         /// Milliseconds until the call ends.
         in_ms: u64,
     },
+    /// The model server is lost or silent: another one is got ready, and the call goes on.
+    #[serde(rename = "session.recovering")]
+    Recovering {
+        /// What happened.
+        reason: RecoveryReason,
+    },
+    /// The assistant is heard again after `session.recovering`.
+    #[serde(rename = "session.recovered")]
+    Recovered {
+        /// For how long there was no sound that was due, in milliseconds.
+        gap_ms: u64,
+    },
+    /// The model's memory is nearly full and no other server is free: it begins anew, and is silent meanwhile.
+    #[serde(rename = "session.rotating")]
+    Rotating {
+        /// How long that will take, in milliseconds.
+        eta_ms: u64,
+    },
+    /// The model's memory is fresh again: what was said before is known to it in short.
+    #[serde(rename = "session.rotated")]
+    Rotated {
+        /// For how long there was no sound that was due, in milliseconds.
+        gap_ms: u64,
+    },
     /// The model is slower than real time: the call goes on, and what the model cannot take is dropped.
     #[serde(rename = "session.degraded")]
     Degraded {
@@ -263,6 +287,31 @@ pub enum ExpiryReason {
     MaxDuration,
     /// Tandem is shutting down.
     Drain,
+    /// The model forgets its persona; the call itself goes on, and `session.rotated` takes it back.
+    Persona,
+}
+
+/// What happened to the model server of a call that goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecoveryReason {
+    /// Its connection ended.
+    Lost,
+    /// It gives no sound.
+    Silent,
+}
+
+impl RecoveryReason {
+    /// Every reason, for tables and metrics.
+    pub const ALL: [Self; 2] = [Self::Lost, Self::Silent];
+
+    /// The metric label and log field.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Silent => "silent",
+        }
+    }
 }
 
 /// The last word on a call.

@@ -5,6 +5,7 @@ pub mod leg;
 pub mod legs;
 pub mod machine;
 pub mod resume;
+pub mod script;
 pub mod setup;
 pub mod switchboard;
 pub mod transcript;

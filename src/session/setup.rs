@@ -7,9 +7,10 @@ use tracing::Span;
 use super::{
     leg::upstream::connect::UpstreamConnector,
     machine::{Limits, Terms},
+    script::Script,
     switchboard::{ResumeOffer, Seat},
 };
-use crate::{metrics::Metrics, protocol::moshi::ChatTarget};
+use crate::metrics::Metrics;
 
 /// Everything that one call needs from outside.
 pub struct Setup {
@@ -19,8 +20,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Its place on the switchboard.
     pub seat: Seat,
-    /// Voice and prompt.
-    pub target: Arc<ChatTarget>,
+    /// Voice and prompts.
+    pub script: Script,
     /// Opens upstream sockets.
     pub connector: UpstreamConnector,
     /// Counts.

@@ -14,6 +14,7 @@ use tandem::{
     },
 };
 
+use crate::alone;
 use crate::detached::resume_terms;
 
 const MS: Duration = Duration::from_millis(1);
@@ -84,7 +85,7 @@ fn a_stalled_server_with_a_muted_caller_is_live_again_at_once() {
 
 #[test]
 fn what_a_stuck_socket_pushed_out_is_not_waited_for() {
-    let limits = Limits { upstream_queue: FRAME, ..Limits::default() };
+    let limits = Limits { upstream_queue: FRAME, ..alone() };
     let mut talk = Talk::within(limits, None, 40);
     talk.stuck = 5 * SECOND..7 * SECOND;
     talk.speak(0..9, 20_000, |_, spoken| Some(spoken));
@@ -229,7 +230,7 @@ impl Talk {
     }
 
     fn new(player_lead: Option<Duration>, step_ms: u32) -> Talk {
-        Talk::within(Limits::default(), player_lead, step_ms)
+        Talk::within(alone(), player_lead, step_ms)
     }
 
     #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
@@ -238,7 +239,13 @@ impl Talk {
         let terms = Terms {
             session_id: "s".into(),
             audio,
-            handshake: HandshakeTerms { base: 20 * SECOND, step: SECOND, steps: 0 },
+            handshake: HandshakeTerms {
+                base: 20 * SECOND,
+                step: SECOND,
+                steps: 0,
+                continuation_steps: 0,
+                memory_steps: 0,
+            },
             jitter: 0.0,
             player_lead,
             resume: Some(resume_terms()),
@@ -397,12 +404,12 @@ impl Talk {
         self.machine.handle(input, self.start + self.now);
         while let Some(effect) = self.machine.poll_effect() {
             let written = match effect {
-                Effect::SendUpstream(packet) if self.stuck.contains(&self.now) => {
+                Effect::SendUpstream(_, packet) if self.stuck.contains(&self.now) => {
                     self.take(&packet);
                     self.unwritten += 1;
                     None
                 }
-                Effect::SendUpstream(packet) => {
+                Effect::SendUpstream(_, packet) => {
                     self.take(&packet);
                     Some(Input::Upstream(1, UpstreamInput::Writable))
                 }

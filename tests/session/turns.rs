@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::alone;
 use tandem::{
     audio::{activity::State, packet::OpusPacket, turns::Speaker},
     protocol::moshi::TextPiece,
@@ -13,7 +14,7 @@ use super::{Call, FRAME, frame, sound};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn minute() -> Limits {
-    Limits { idle_timeout: 60 * SECOND, warning: 10 * SECOND, ..Limits::default() }
+    Limits { idle_timeout: 60 * SECOND, warning: 10 * SECOND, ..alone() }
 }
 
 #[test]
@@ -137,7 +138,7 @@ fn say_to_a_slow_server(call: &mut Call, packets: &[OpusPacket]) {
 
 #[test]
 fn whoever_speaks_to_a_server_that_hears_little_of_it_is_not_idle() {
-    let limits = Limits { idle_timeout: 20 * SECOND, warning: 5 * SECOND, ..Limits::default() };
+    let limits = Limits { idle_timeout: 20 * SECOND, warning: 5 * SECOND, ..alone() };
     let story = sound::speech(3 * SECOND);
     for sampled in [true, false] {
         let mut call = Call::under(limits.clone(), sampled);

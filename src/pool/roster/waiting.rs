@@ -15,12 +15,17 @@ const ESTIMATE_EVERY: Duration = Duration::from_secs(1);
 const TRY_LATER: Duration = Duration::from_secs(5);
 
 impl Roster {
-    pub(super) fn ask(&mut self, id: WaiterId, ask: Ask, now: Instant) {
+    pub(super) fn ask(&mut self, id: WaiterId, mut ask: Ask, now: Instant) {
         if ask.retry && !self.retries.spend(self.active(), now) {
             self.refuse(id, NoSlot::RetriesSpent);
             return;
         }
-        if !self.members.iter().any(|(upstream, member)| member.fits(&ask, *upstream)) {
+        let fits = |ask: &Ask| self.members.iter().any(|(upstream, member)| member.fits(ask, *upstream));
+        if ask.class == Class::Failover && !fits(&ask) {
+            // A live call rather goes back to a server that failed than nowhere.
+            ask.avoid.clear();
+        }
+        if !fits(&ask) {
             self.refuse(id, NoSlot::NoFit);
             return;
         }

@@ -3,7 +3,10 @@
 //! Every stream item, timer and answer goes through `SessionActor::drive`; nothing else touches the machine.
 
 mod notes;
+mod upstreams;
 mod waiting;
+
+use self::upstreams::UpstreamLegs;
 
 use std::sync::Arc;
 
@@ -13,22 +16,17 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
-    leg::{
-        client::Line,
-        upstream::{self, UpstreamHandle, connect::UpstreamConnector},
-    },
+    leg::{client::Line, upstream::connect::UpstreamConnector},
     legs::{CallerLegs, Rank, is_life},
-    machine::{ClientInput, Effect, Input, Machine, Summary, UpstreamInput, millis},
+    machine::{ClientInput, Effect, Input, Machine, Summary, millis},
+    script::Script,
     setup::Setup,
     switchboard::{Attach, Control, ResumeOffer, Seat},
 };
 use crate::{
     metrics::{CallMetrics, Metrics, Talk},
-    pool::{
-        lease::{Lease, Witness},
-        roster::UpstreamId,
-    },
-    protocol::{ending::Ending, moshi::ChatTarget},
+    pool::lease::Lease,
+    protocol::ending::Ending,
 };
 
 /// One call.
@@ -36,18 +34,13 @@ pub struct SessionActor {
     machine: Machine,
     seat: Seat,
     lease: Option<Lease>,
-    last_upstream: Option<(UpstreamId, String)>,
-    witness: Option<Witness>,
-    /// Hung up over the prompts; another server's answer will tell who was right.
-    suspect: Option<Witness>,
-    /// Hears of the queue.
+    upstreams: UpstreamLegs,
+    /// Asks for a slot, and hears of the queue.
     waiting: Option<SpawnHandle>,
-    steps: u32,
-    target: Arc<ChatTarget>,
+    script: Script,
     connector: UpstreamConnector,
     legs: CallerLegs,
     resumable: Option<ResumeOffer>,
-    upstream: Option<UpstreamHandle>,
     alarm: Option<(Instant, SpawnHandle)>,
     metrics: Arc<Metrics>,
     call: CallMetrics,
@@ -66,19 +59,15 @@ impl SessionActor {
             let session = ctx.address().recipient();
             setup.terms.resume = setup.resumable.map(|offer| setup.seat.offer_resume(offer, session, None));
             Self {
-                steps: setup.terms.handshake.steps.max(1),
                 machine: Machine::new(setup.terms, setup.limits, now.into_std()),
                 lease: None,
                 seat: setup.seat,
-                last_upstream: None,
-                witness: None,
-                suspect: None,
+                upstreams: UpstreamLegs::default(),
                 waiting: None,
-                target: setup.target,
+                script: setup.script,
                 connector: setup.connector,
                 legs: CallerLegs::new(client),
                 resumable: setup.resumable,
-                upstream: None,
                 alarm: None,
                 call: setup.metrics.call(setup.protocol),
                 metrics: setup.metrics,
@@ -109,16 +98,13 @@ impl SessionActor {
 
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
-            Effect::Acquire { elsewhere } => self.acquire(elsewhere, ctx),
-            Effect::OpenUpstream(attempt) => self.open_upstream(attempt, ctx),
-            Effect::CloseUpstream => self.upstream = None,
-            Effect::Judge(judgement) => self.judge(judgement),
-            Effect::SendUpstream(packet) => {
-                if !self.upstream.as_ref().is_some_and(|leg| leg.send(packet)) {
-                    // The leg is ending; its own report of it is on the way.
-                    tracing::trace!("packet for an upstream leg that is gone");
-                }
-            }
+            Effect::Acquire { class, elsewhere, retry } => self.acquire(class, elsewhere, retry, ctx),
+            Effect::Withdraw => self.withdraw(ctx),
+            Effect::OpenUpstream(attempt, prompt) => self.open_upstream(attempt, prompt, ctx),
+            Effect::CloseUpstream(attempt) => self.upstreams.close(attempt),
+            Effect::KeepLease(attempt) => self.keep_lease(attempt, ctx),
+            Effect::Judge(attempt, judgement) => self.upstreams.judge(attempt, judgement),
+            Effect::SendUpstream(attempt, packet) => self.upstreams.send(attempt, packet),
             Effect::SendClient(output) => {
                 if !self.legs.say(output) {
                     tracing::trace!("message for a caller's leg that is gone");
@@ -130,21 +116,6 @@ impl SessionActor {
             Effect::Note(note) => self.note(note),
             Effect::Done(summary) => self.done(&summary, ctx),
         }
-    }
-
-    fn open_upstream(&mut self, attempt: u32, ctx: &mut Context<Self>) {
-        let Some(lease) = self.lease.take() else {
-            tracing::error!("an upstream leg without a lease was refused");
-            ctx.notify(Control::End(Ending::Internal));
-            return;
-        };
-        let name = lease.endpoint().name.clone();
-        tracing::debug!(attempt, upstream = name, "opening upstream leg");
-        self.last_upstream = Some((lease.upstream(), name));
-        self.witness = Some(lease.witness());
-        let (handle, heard) = upstream::open(&self.connector, lease, &self.target);
-        self.upstream = Some(handle);
-        ctx.add_stream(tokio_stream::StreamExt::map(heard, move |input| FromUpstream(attempt, input)));
     }
 
     /// A new socket of the caller: `false` means that it is not taken, or that nobody waits for the answer any more.
@@ -171,10 +142,6 @@ impl SessionActor {
         }
     }
 
-    fn upstream_name(&self) -> &str {
-        self.last_upstream.as_ref().map_or("none", |(_, name)| name)
-    }
-
     fn done(&mut self, summary: &Summary, ctx: &mut Context<Self>) {
         self.ending = Some(summary.ending);
         if summary.abandoned {
@@ -194,14 +161,13 @@ impl SessionActor {
             ending = summary.ending.code(),
             duration_ms = millis(summary.duration),
             attempts = summary.attempts,
-            upstream = self.upstream_name(),
+            upstream = self.upstreams.name(),
             "session ended"
         );
         // Answers a caller's close frame; where one of ours went before, this one is not sent.
         self.legs.close(summary.ending);
-        self.upstream = None;
-        // Leaves the queue at once.
-        self.waiting.take().map(|waiting| ctx.cancel_future(waiting));
+        self.upstreams.clear();
+        self.withdraw(ctx);
         ctx.stop();
     }
 
@@ -283,16 +249,5 @@ impl StreamHandler<FromClient> for SessionActor {
     }
 
     // The default would stop the actor; the stream's last item has told the machine.
-    fn finished(&mut self, _: &mut Self::Context) {}
-}
-
-/// What an upstream leg says, with the attempt it belongs to.
-struct FromUpstream(u32, UpstreamInput);
-
-impl StreamHandler<FromUpstream> for SessionActor {
-    fn handle(&mut self, FromUpstream(attempt, input): FromUpstream, ctx: &mut Self::Context) {
-        self.drive(Input::Upstream(attempt, input), ctx);
-    }
-
     fn finished(&mut self, _: &mut Self::Context) {}
 }

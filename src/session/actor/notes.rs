@@ -2,30 +2,13 @@
 
 use crate::{
     audio::turns::{Happening, Speaker},
-    pool::{
-        lease::{Remark, Witness},
-        pace::Measured,
-        roster::Verdict,
-    },
-    session::machine::{Direction, Judgement, Note, UpstreamEnd, millis},
+    pool::{lease::Remark, pace::Measured},
+    session::machine::{Direction, Note, UpstreamEnd, millis},
 };
 
 use super::SessionActor;
 
 impl SessionActor {
-    pub(super) fn judge(&mut self, judgement: Judgement) {
-        let blame = |witness: &Option<Witness>| {
-            if let Some(witness) = witness {
-                witness.remark(Remark::Verdict(Verdict::Failed));
-            }
-        };
-        match judgement {
-            Judgement::Failed => blame(&self.witness),
-            Judgement::Suspect => self.suspect = self.witness.take(),
-            Judgement::Guilty => blame(&self.suspect.take()),
-        }
-    }
-
     pub(super) fn note(&mut self, note: Note) {
         match note {
             Note::Detached => {
@@ -40,15 +23,32 @@ impl SessionActor {
             Note::Ready { setup, handshake } => {
                 self.call.ready(setup, handshake);
                 self.count_attempt("ready");
-                if let Some(witness) = &self.witness {
-                    witness.remark(Remark::Verdict(Verdict::Ready { step: handshake / self.steps }));
-                }
                 tracing::info!(setup_ms = millis(setup), handshake_ms = millis(handshake), "session ready");
+            }
+            Note::Prepared { handshake } => {
+                self.call.prepared(handshake);
+                self.count_attempt("ready");
+                tracing::info!(upstream = self.upstreams.name(), handshake_ms = millis(handshake), "next server ready");
+            }
+            Note::Recovering(reason) => {
+                tracing::warn!(upstream = self.talking_to(), reason = reason.code(), "model server failed in the call");
+            }
+            Note::Recovered { reason, same, gap } => {
+                self.metrics.recovered(reason.code(), same, gap);
+                tracing::info!(upstream = self.talking_to(), same, gap_ms = millis(gap), "assistant heard again");
+            }
+            Note::Rotated { in_place, gap } => {
+                self.metrics.rotated(in_place, gap);
+                tracing::info!(upstream = self.talking_to(), in_place, gap_ms = millis(gap), "window rotated");
+            }
+            Note::RotationFailed => {
+                self.metrics.rotation_failed();
+                tracing::warn!("no other model server got ready for the call's next window");
             }
             Note::AttemptFailed(end) => {
                 let result = end.map_or("handshake_timeout", UpstreamEnd::code);
                 self.count_attempt(result);
-                tracing::warn!(upstream = self.upstream_name(), result, "attempt on upstream failed");
+                tracing::warn!(upstream = self.upstreams.name(), result, "attempt on upstream failed");
             }
             Note::FirstAudio(since_start) => self.call.first_audio(since_start),
             Note::Filled => self.call.frame_filled(),
@@ -61,7 +61,7 @@ impl SessionActor {
             Note::Second { lag, realtime_factor } => {
                 self.call.lag(lag);
                 if let Some(factor) = realtime_factor {
-                    self.metrics.realtime_factor(self.upstream_name().to_owned(), factor);
+                    self.metrics.realtime_factor(self.talking_to().to_owned(), factor);
                 }
             }
             Note::Pace { slow, realtime_factor, changed } => self.note_pace(slow, realtime_factor, changed),
@@ -69,10 +69,10 @@ impl SessionActor {
     }
 
     fn note_pace(&self, slow: bool, realtime_factor: f64, changed: bool) {
-        if let Some(witness) = &self.witness {
+        if let Some(witness) = self.upstreams.witness(self.machine.on_stage()) {
             witness.remark(Remark::Measured(Measured { slow, realtime_factor }));
         }
-        let upstream = self.upstream_name();
+        let upstream = self.talking_to();
         match (changed, slow) {
             (true, true) => {
                 self.metrics.found_slow(upstream.to_owned());
@@ -96,6 +96,11 @@ impl SessionActor {
     }
 
     pub(super) fn count_attempt(&self, result: &'static str) {
-        self.metrics.attempt(self.upstream_name().to_owned(), result);
+        self.metrics.attempt(self.upstreams.name().to_owned(), result);
+    }
+
+    /// The name of the server that the caller hears.
+    fn talking_to(&self) -> &str {
+        self.upstreams.name_of(self.machine.on_stage())
     }
 }

@@ -5,7 +5,8 @@ use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use super::SessionActor;
 use crate::{
     pool::{
-        roster::{Ask, Place},
+        lease::Lease,
+        roster::{Ask, Class, NoSlot, Place},
         wait::{News, Outcome, Wait},
     },
     protocol::ending::Ending,
@@ -13,8 +14,8 @@ use crate::{
 };
 
 impl SessionActor {
-    pub(super) fn acquire(&mut self, elsewhere: bool, ctx: &mut Context<Self>) {
-        match self.seat.take_admission().filter(|_| !elsewhere) {
+    pub(super) fn acquire(&mut self, class: Class, elsewhere: bool, retry: bool, ctx: &mut Context<Self>) {
+        match self.seat.take_admission().filter(|_| class == Class::New && !elsewhere) {
             // Told in turns of their own: effects never nest.
             Some(Admission::Granted(lease, step)) => ctx.notify(FromPool(Some(Outcome::Granted(lease, step)))),
             Some(Admission::Waiting(wait, place)) => {
@@ -22,13 +23,30 @@ impl SessionActor {
                 self.wait(wait, ctx);
             }
             None => {
-                let avoid = self.last_upstream.as_ref().map(|(id, _)| *id).into_iter().collect();
-                let asking = self.seat.ask(Ask { avoid, retry: elsewhere, ..Ask::new(self.seat.user()) });
-                ctx.spawn(asking.into_actor(self).map(|wait, actor, ctx| match wait {
+                let avoid = match class {
+                    Class::Failover => self.upstreams.avoided(),
+                    Class::New | Class::Rotation => self.upstreams.last().filter(|_| elsewhere).into_iter().collect(),
+                };
+                let asking = self.seat.ask(Ask { class, avoid, retry, ..Ask::new(self.seat.user()) });
+                self.waiting = Some(ctx.spawn(asking.into_actor(self).map(|wait, actor, ctx| match wait {
                     Some(wait) => actor.wait(wait, ctx),
                     None => actor.take_outcome(None, ctx),
-                }));
+                })));
             }
+        }
+    }
+
+    /// Leaves the queue at once, or whatever else was asked for a slot.
+    pub(super) fn withdraw(&mut self, ctx: &mut Context<Self>) {
+        drop(self.seat.take_admission());
+        self.waiting.take().map(|waiting| ctx.cancel_future(waiting));
+    }
+
+    /// The call's own slot is back from its leg, or it is not.
+    pub(super) fn take_kept(&mut self, lease: Option<Lease>, ctx: &mut Context<Self>) {
+        match lease {
+            Some(lease) => self.take_outcome(Some(Outcome::Granted(lease, None)), ctx),
+            None => self.drive(Input::NoSlot(NoSlot::Busy), ctx),
         }
     }
 

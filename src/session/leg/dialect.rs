@@ -254,6 +254,10 @@ impl Encoder {
             | ServerEvent::Queued { .. }
             | ServerEvent::Connecting { .. }
             | ServerEvent::Expiring { .. }
+            | ServerEvent::Recovering { .. }
+            | ServerEvent::Recovered { .. }
+            | ServerEvent::Rotating { .. }
+            | ServerEvent::Rotated { .. }
             | ServerEvent::Degraded { .. }
             | ServerEvent::Restored {}
             | ServerEvent::TurnStarted { .. }

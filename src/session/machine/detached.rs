@@ -100,13 +100,8 @@ impl Machine {
         self.to_client.push_front(super::ClientOutput::Event(event), now);
         self.watch.attached(away.map(|away| away.since), &self.limits, now);
         if away.is_some_and(|away| away.clock_stopped) {
-            self.upstream.forgive_debt(now);
-            if let Some(pacer) = &mut self.pacer {
-                pacer.restart(now);
-            }
-            if let Some(guard) = &mut self.lag {
-                guard.restart(now);
-            }
+            let servers = self.server.as_mut().into_iter().chain(self.relay.backstage());
+            servers.for_each(|server| server.restart(now));
         }
         self.effects.push_back(Effect::Note(Note::Attached { taken_over: away.is_none() }));
     }
@@ -128,7 +123,8 @@ impl Machine {
     /// Stops the model's clock once the assistant has said its sentence to a caller who is away.
     pub(super) fn stop_clock(&mut self, now: Instant) {
         let silent_at = self.ears.wordless_at();
-        let part = self.upstream.is_mid_frame() || self.to_upstream.oldest_audio().is_some();
+        let part =
+            self.server.as_ref().is_some_and(|server| server.is_mid_frame() || server.queue.oldest_audio().is_some());
         if let Some(away) = &mut self.detached {
             let at = silent_at.min(away.since + LAST_SENTENCE).max(away.since);
             away.clock_stopped |= now >= at && (!part || now >= at + LAST_FRAME);

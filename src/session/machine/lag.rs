@@ -189,15 +189,17 @@ impl Machine {
     /// When the guard wants to be asked again.
     pub(super) fn next_second(&self) -> Option<Instant> {
         let counts = self.phase == Phase::Streaming && !self.is_clock_stopped();
-        self.lag.as_ref().filter(|_| counts).map(LagGuard::ends)
+        self.server.as_ref().filter(|_| counts).map(|server| server.lag.ends())
     }
 
     /// Takes stock of the seconds that have passed.
     pub(super) fn watch_pace(&mut self, now: Instant) {
         while self.phase == Phase::Streaming
             && !self.is_clock_stopped()
-            && let (Some(guard), Some(pacer)) = (&mut self.lag, &self.pacer)
-            && let Some(Second { realtime_factor, report }) = guard.turn(now, pacer.owed(guard.ends()))
+            && let Some(server) = &mut self.server
+            && let pacer = &server.pacer
+            && let owed = pacer.owed(server.lag.ends())
+            && let Some(Second { realtime_factor, report }) = server.lag.turn(now, owed)
         {
             self.effects.push_back(Effect::Note(Note::Second { lag: pacer.lag(), realtime_factor }));
             let Some(Report { slow, realtime_factor, changed, tell }) = report else { continue };

@@ -8,6 +8,7 @@
 //!                                     told, or 2 s    Closing ------> Closed
 //! ```
 //!
+//! A call that streams has one server *on stage*; an *understudy* may get ready beside it (failover, rotation).
 //! A caller whose socket breaks while the call streams may be *detached* for a while, if its wire lets it come back.
 //!
 //! **Invariant (one door):** every input is followed by a complete drain of [`Machine::poll_effect`] before the next.
@@ -16,16 +17,21 @@
 
 mod detached;
 mod ears;
+mod failover;
 mod flight;
 mod lag;
 mod outbox;
+mod rotation;
+mod server;
 mod smoother;
 mod state;
+mod understudy;
 mod upstream;
 mod waiting;
 mod watch;
 
 pub use outbox::{Dropped, Full, LEG_CREDIT, Outbox};
+pub use rotation::Rotation;
 pub use state::{Machine, Summary, millis};
 
 use std::time::{Duration, Instant};
@@ -34,12 +40,12 @@ use crate::{
     audio::{packet::OpusPacket, turns::Happening},
     pool::{
         retry::RetrySettings,
-        roster::{NoSlot, Place},
+        roster::{Class, NoSlot, Place},
     },
     protocol::{
         ending::Ending,
         moshi::TextPiece,
-        native::{AudioTerms, ClientEvent, ResumeTerms, ServerEvent},
+        native::{AudioTerms, ClientEvent, RecoveryReason, ResumeTerms, ServerEvent},
     },
 };
 
@@ -60,6 +66,12 @@ pub struct Limits {
     pub too_slow_after: Duration,
     /// A model server that owes sound and gives none for so long is given up.
     pub stall_after: Duration,
+    /// A model server that owes sound and gives none for so long is silent: another one is got ready.
+    pub silent_after: Duration,
+    /// The longest that a call without a model server waits for another; zero: not at all.
+    pub recovery: Duration,
+    /// How the model's window is dealt with.
+    pub rotation: Rotation,
     /// Audio that may wait for the caller.
     pub client_queue: Duration,
     /// Audio that may wait for the model server.
@@ -88,6 +100,9 @@ impl Default for Limits {
             lost_after: Duration::from_secs(15),
             too_slow_after: Duration::from_secs(10),
             stall_after: Duration::from_secs(10),
+            silent_after: Duration::from_secs(2),
+            recovery: Duration::from_secs(60),
+            rotation: Rotation::default(),
             client_queue: Duration::from_millis(1500),
             upstream_queue: Duration::from_millis(400),
             resume_grace: Duration::from_secs(20),
@@ -128,6 +143,21 @@ pub struct HandshakeTerms {
     pub step: Duration,
     /// Steps of this call's prompts.
     pub steps: u32,
+    /// Steps of the prompts with which another server goes on while the caller waits; at most so many.
+    pub continuation_steps: u32,
+    /// Steps of the prompts with which another server takes over while the call goes on; at most so many.
+    pub memory_steps: u32,
+}
+
+/// The prompts that a model server is opened with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prompt {
+    /// The call's own.
+    Persona,
+    /// The call's own, and what was said.
+    Memory,
+    /// A short one that costs little time: who the assistant is, and what was said.
+    Continuation,
 }
 
 /// Everything that can happen to a call.
@@ -307,17 +337,25 @@ impl DropReason {
 pub enum Effect {
     /// Ask the pool for a slot; `elsewhere` means: not the one just held.
     Acquire {
+        /// What for.
+        class: Class,
         /// Whether the last upstream is to be avoided.
         elsewhere: bool,
+        /// Whether the budget for retries must allow it.
+        retry: bool,
     },
-    /// Open the upstream leg of this attempt under the lease just granted.
-    OpenUpstream(u32),
-    /// Close the upstream leg; it gives its slot back by itself.
-    CloseUpstream,
-    /// Say who is to blame for a failure.
-    Judge(Judgement),
-    /// Write one packet to the model server.
-    SendUpstream(OpusPacket),
+    /// Do not ask for a slot any more.
+    Withdraw,
+    /// Open the upstream leg of this attempt under the lease just granted, with these prompts.
+    OpenUpstream(u32, Prompt),
+    /// Close the upstream leg of this attempt; it gives its slot back by itself.
+    CloseUpstream(u32),
+    /// Close the upstream leg of this attempt and keep its slot: it counts as granted once the server has let go.
+    KeepLease(u32),
+    /// Say of the server of this attempt who is to praise or to blame.
+    Judge(u32, Judgement),
+    /// Write one packet to the model server of this attempt.
+    SendUpstream(u32, OpusPacket),
     /// Write one message to the caller.
     SendClient(ClientOutput),
     /// Ask the caller to confirm everything up to here; takes no credit.
@@ -332,9 +370,14 @@ pub enum Effect {
     Done(Summary),
 }
 
-/// Who is to blame for a failure that the leg itself cannot judge.
+/// Who is to praise or to blame, where the leg itself cannot judge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
+    /// It got ready, and each step of its prompts took so long.
+    Ready {
+        /// Handshake time over prompt steps.
+        step: Duration,
+    },
     /// The current server: it took too long, or fell silent.
     Failed,
     /// The current server hung up over its prompts: it, or the prompts.
@@ -353,6 +396,31 @@ pub enum Note {
         /// Since this attempt's leg was opened.
         handshake: Duration,
     },
+    /// Another server has read its prompts and listens.
+    Prepared {
+        /// Since its leg was opened.
+        handshake: Duration,
+    },
+    /// The server on stage is lost or silent.
+    Recovering(RecoveryReason),
+    /// There is sound again.
+    Recovered {
+        /// What had happened.
+        reason: RecoveryReason,
+        /// Whether it is the same server.
+        same: bool,
+        /// For how long the caller got no sound that was due.
+        gap: Duration,
+    },
+    /// Another window has begun.
+    Rotated {
+        /// Whether on the same slot.
+        in_place: bool,
+        /// For how long the caller got no sound that was due.
+        gap: Duration,
+    },
+    /// No other server could be got ready for another window.
+    RotationFailed,
     /// An attempt failed before the model listened; `None` is a handshake that took too long.
     AttemptFailed(Option<UpstreamEnd>),
     /// The first sound of the assistant, since the upgrade.

@@ -7,15 +7,12 @@ use std::{
 
 use super::{
     ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Judgement, Limits, Note,
-    Outbox, Terms, UpstreamInput, detached::Detached, ears::Ears, flight::Flight, lag::LagGuard, smoother::Smoother,
-    upstream::Upstream, waiting::Waiting, watch::Watch,
+    Outbox, Terms, detached::Detached, ears::Ears, flight::Flight, server::Server, smoother::Smoother,
+    understudy::Relay, upstream::Upstream, waiting::Waiting, watch::Watch,
 };
 use crate::{
-    audio::{
-        pacer::{Fed, Pacer},
-        packet::OpusPacket,
-        turns::Tally,
-    },
+    audio::{packet::OpusPacket, turns::Tally},
+    pool::roster::Class,
     protocol::{
         ending::Ending,
         native::{ClientEvent, EndReport, ErrorEvent, ExpiryReason, LimitTerms, ServerEvent},
@@ -31,7 +28,7 @@ pub(super) enum Phase {
     /// An attempt failed, and the next one waits a moment.
     Pausing { until: Instant },
     /// A model server reads its prompts.
-    Handshaking { until: Instant },
+    Handshaking,
     /// Audio flows both ways.
     Streaming,
     /// The caller is being told how the call ended.
@@ -68,10 +65,9 @@ pub struct Machine {
     pub(super) waiting: Waiting,
     pub(super) watch: Watch,
     pub(super) to_client: Outbox<ClientOutput>,
-    pub(super) to_upstream: Outbox<Fed>,
-    /// The model's clock, from the moment at which it listens.
-    pub(super) pacer: Option<Pacer>,
-    pub(super) lag: Option<LagGuard>,
+    /// The model server on stage: the caller hears it.
+    pub(super) server: Option<Server>,
+    pub(super) relay: Relay,
     pub(super) smoother: Smoother,
     pub(super) flight: Flight,
     pub(super) effects: VecDeque<Effect>,
@@ -101,9 +97,8 @@ impl Machine {
             waiting: Waiting::default(),
             watch: Watch::new(&limits, now),
             to_client: Outbox::new(limits.client_queue),
-            to_upstream: Outbox::new(limits.upstream_queue),
-            pacer: None,
-            lag: None,
+            server: None,
+            relay: Relay::default(),
             flight: Flight::new(limits.client_queue),
             smoother: Smoother::new(terms.player_lead, now),
             effects: VecDeque::new(),
@@ -117,7 +112,7 @@ impl Machine {
             limits,
         };
         machine.say(machine.created(), now);
-        machine.effects.push_back(Effect::Acquire { elsewhere: false });
+        machine.effects.push_back(Effect::Acquire { class: Class::New, elsewhere: false, retry: false });
         machine.pump(now);
         machine
     }
@@ -134,13 +129,16 @@ impl Machine {
             Input::NoSlot(why) => self.no_slot(why, now),
             Input::Client(input) => self.client(input, now),
             Input::Attached(resume) => self.attach(resume, now),
-            Input::Upstream(attempt, input) if self.upstream.is_current(attempt) => self.model(input, now),
-            Input::Upstream(..) | Input::Tick => {}
+            Input::Upstream(attempt, input) => self.model(attempt, input, now),
+            Input::Tick => {}
             Input::Drain(deadline) => self.drain(deadline, now),
             Input::End(ending) => self.end(ending, now),
         }
         self.attend(now);
         self.expire(now);
+        self.watch_stage(now);
+        self.watch_backstage(now);
+        self.watch_window(now);
         self.feed(now);
         self.pump(now);
     }
@@ -155,12 +153,17 @@ impl Machine {
         self.phase == Phase::Closed
     }
 
+    /// The attempt whose server the caller hears, if there is one.
+    pub fn on_stage(&self) -> Option<u32> {
+        self.server.as_ref().map(Server::attempt)
+    }
+
     /// The name of the phase, for snapshots and logs.
     pub fn phase_name(&self) -> &'static str {
         match self.phase {
             Phase::Leasing => "leasing",
             Phase::Pausing { .. } => "pausing",
-            Phase::Handshaking { .. } => "handshaking",
+            Phase::Handshaking => "handshaking",
             Phase::Streaming => "streaming",
             Phase::Closing { .. } => "closing",
             Phase::Closed => "closed",
@@ -213,8 +216,12 @@ impl Machine {
         self.listen(&packet, now);
         let duration = packet.duration();
         self.totals.audio_in += duration;
-        match &mut self.pacer {
-            Some(pacer) => pacer.push(packet, now),
+        self.relay.hear_caller(&packet);
+        if let Some(server) = self.relay.backstage() {
+            server.pacer.push(packet.clone(), now);
+        }
+        match &mut self.server {
+            Some(server) => server.pacer.push(packet, now),
             // Flushed later it would be lasting delay, so it is dropped now.
             None => self.note_dropped(Direction::Up, DropReason::PreHandshake, Dropped { packets: 1, duration }),
         }
@@ -275,12 +282,19 @@ impl Machine {
         if self.is_ending() {
             return;
         }
+        if self.phase == Phase::Leasing {
+            self.effects.push_back(Effect::Withdraw);
+        }
         self.phase = Phase::Closing { ending, until: now + self.limits.closing };
-        if self.upstream.leave() {
+        self.dismiss_understudy();
+        if let Some(attempt) = self.upstream.leave() {
+            self.effects.push_back(Effect::CloseUpstream(attempt));
+        }
+        if let Some(server) = self.server.take() {
             if ending == Ending::UpstreamLost {
-                self.effects.push_back(Effect::Judge(Judgement::Failed));
+                self.effects.push_back(Effect::Judge(server.attempt(), Judgement::Failed));
             }
-            self.effects.push_back(Effect::CloseUpstream);
+            self.effects.push_back(Effect::CloseUpstream(server.attempt()));
         }
         let report = ServerEvent::Ended(self.report(ending, now));
         // A queue that is full even for this one: the close code still says it.
@@ -313,12 +327,9 @@ impl Machine {
             }
             self.depart(output, duration);
         }
-        while let Some(packet) = self.next_for_upstream(now) {
-            self.effects.push_back(Effect::SendUpstream(packet));
-        }
+        self.pump_upstream(now);
         self.to_client.note_blocked(now);
         self.note_held(now);
-        self.to_upstream.note_blocked(now);
         if let Phase::Closing { ending, .. } = self.phase {
             if !self.client_open {
                 self.finish(ending);
@@ -348,20 +359,6 @@ impl Machine {
             abandoned: self.is_detached(),
             turns: self.tally(),
         }));
-    }
-
-    fn model(&mut self, input: UpstreamInput, now: Instant) {
-        if self.is_ending() {
-            return;
-        }
-        match input {
-            UpstreamInput::Opened => self.upstream.opened(),
-            UpstreamInput::Ready => self.ready(now),
-            UpstreamInput::Audio(packet) => self.assistant_audio(packet, now),
-            UpstreamInput::Text(piece) => self.assistant_text(piece, now),
-            UpstreamInput::Writable => self.to_upstream.writable(now),
-            UpstreamInput::Ended(end) => self.upstream_ended(end, now),
-        }
     }
 }
 

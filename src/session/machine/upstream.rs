@@ -1,17 +1,14 @@
-//! The model server's side of the machine: attempts, the handshake, and what it owes.
+//! The model server's side of the machine: attempts, the handshake, and what comes from the one that is on stage.
 
 use std::time::{Duration, Instant};
 
 use super::{
-    ClientOutput, Direction, DropReason, Dropped, Effect, Judgement, Machine, Note, UpstreamEnd,
-    lag::LagGuard,
+    ClientOutput, Direction, DropReason, Dropped, Effect, Judgement, Machine, Note, Prompt, UpstreamEnd, UpstreamInput,
+    server::Server,
     state::{Phase, millis},
 };
 use crate::{
-    audio::{
-        pacer::{Fed, Pacer, PacerSettings},
-        packet::OpusPacket,
-    },
+    audio::{pacer::Fed, packet::OpusPacket},
     protocol::{
         ending::Ending,
         moshi::TextPiece,
@@ -19,55 +16,58 @@ use crate::{
     },
 };
 
-/// One model frame: the server gives this much sound for this much input (personaplex.md 2.6).
-const FRAME: Duration = Duration::from_millis(80);
-
-/// What is known of the attempts and of the server that is being talked to.
+/// What is known of the attempts. At most one leg is being opened at a time.
 #[derive(Debug)]
 pub(super) struct Upstream {
     attempt: u32,
-    active: bool,
-    opened: bool,
+    opening: Option<Opening>,
     asked_at: Instant,
     queued: Duration,
-    opened_at: Instant,
     ready: bool,
     heard_audio: bool,
     hangups: u32,
     failure: Option<Ending>,
-    fed: Duration,
-    /// Whether the server has a part of a frame, which its leg keeps until it is whole.
-    mid_frame: bool,
-    received: Duration,
-    owing_since: Option<Instant>,
+    /// Failures since a server took the prompts that are tried.
+    failures: u32,
+}
+
+/// A leg on its way to its handshake.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    opened: bool,
+    at: Instant,
+    until: Instant,
+    steps: u32,
+    step: Duration,
 }
 
 impl Upstream {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             attempt: 0,
-            active: false,
-            opened: false,
+            opening: None,
             asked_at: now,
             queued: Duration::ZERO,
-            opened_at: now,
             ready: false,
             heard_audio: false,
             hangups: 0,
             failure: None,
-            fed: Duration::ZERO,
-            mid_frame: false,
-            received: Duration::ZERO,
-            owing_since: None,
+            failures: 0,
         }
-    }
-
-    pub(super) fn is_current(&self, attempt: u32) -> bool {
-        self.active && attempt == self.attempt
     }
 
     pub(super) fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// Whether this is the leg that is being opened.
+    pub(super) fn is_opening(&self, attempt: u32) -> bool {
+        self.opening.is_some() && attempt == self.attempt
+    }
+
+    /// Until when the leg that is being opened must have its handshake.
+    pub(super) fn handshake_until(&self) -> Option<Instant> {
+        self.opening.map(|opening| opening.until)
     }
 
     /// Why the last attempt failed, if one did.
@@ -75,118 +75,151 @@ impl Upstream {
         self.failure
     }
 
+    /// Failures since a server took the prompts that are tried.
+    pub(super) fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Other prompts are tried from now on: what failed with the last ones says nothing of them.
+    pub(super) fn tries_other_prompts(&mut self) {
+        (self.failures, self.hangups) = (0, 0);
+    }
+
+    /// A server failed with the prompts that are tried.
+    pub(super) fn failed(&mut self) {
+        self.failures += 1;
+    }
+
     /// A slot is asked for.
     pub(super) fn asks(&mut self, now: Instant) {
         self.asked_at = now;
+    }
+
+    /// How long the call waited for its slots.
+    pub(super) fn queued(&self) -> Duration {
+        self.queued
     }
 
     pub(super) fn was_ready(&self) -> bool {
         self.ready
     }
 
-    pub(super) fn opened(&mut self) {
-        self.opened = true;
-    }
-
-    /// Leaves the current leg, if there is one, and says so.
-    pub(super) fn leave(&mut self) -> bool {
-        std::mem::take(&mut self.active)
-    }
-
-    /// Since when the server owes sound and gives none.
-    pub(super) fn owing_since(&self) -> Option<Instant> {
-        self.owing_since
-    }
-
-    /// The clock stood still: what the server owes counts from now on.
-    pub(super) fn forgive_debt(&mut self, now: Instant) {
-        self.owing_since = self.owes().then_some(now);
-    }
-
-    fn open_attempt(&mut self, now: Instant) {
-        self.attempt += 1;
-        self.active = true;
-        self.opened = false;
-        self.queued += now.saturating_duration_since(self.asked_at);
-        self.opened_at = now;
-    }
-
-    /// Whether what was fed last does not complete a frame.
-    pub(super) fn is_mid_frame(&self) -> bool {
-        self.mid_frame
-    }
-
-    fn feed(&mut self, duration: Duration, now: Instant) {
-        let frames = |fed: Duration| fed.as_nanos() / FRAME.as_nanos();
-        self.mid_frame = frames(self.fed) == frames(self.fed + duration);
-        self.fed += duration;
-        if self.owes() {
-            self.owing_since.get_or_insert(now);
-        }
-    }
-
-    /// One frame may be missing for good: Kyutai's servers skip the first (personaplex.md 11.1).
-    fn owes(&self) -> bool {
-        self.fed.saturating_sub(self.received) >= FRAME * 2
-    }
-
-    fn receive(&mut self, duration: Duration, now: Instant) {
-        self.received += duration;
-        self.owing_since = self.owes().then_some(now);
+    /// Leaves the leg that is being opened, if there is one, and says which.
+    pub(super) fn leave(&mut self) -> Option<u32> {
+        self.opening.take().map(|_| self.attempt)
     }
 }
 
 impl Machine {
+    /// A slot was granted to whoever asked. The call may have ended while the pool answered: then the unused lease frees
+    /// its slot by itself.
     pub(super) fn leased(&mut self, step: Option<Duration>, now: Instant) {
-        if self.phase != Phase::Leasing {
-            // The call ended while the pool answered: the unused lease frees its slot by itself.
-            return;
+        if self.phase == Phase::Leasing {
+            self.phase = Phase::Handshaking;
+            self.upstream.queued += now.saturating_duration_since(self.upstream.asked_at);
+            self.waited(now);
+            self.open(Prompt::Persona, self.terms.handshake.steps, step, now);
+        } else {
+            self.understudy_leased(step, now);
         }
-        self.upstream.open_attempt(now);
-        self.waited(now);
-        let limit = self.handshake_limit(step);
-        self.phase = Phase::Handshaking { until: now + limit };
-        let attempt = self.upstream.attempt;
-        let deadline_ms = millis(limit);
-        self.say(ServerEvent::Connecting { attempt, deadline_ms }, now);
-        self.effects.push_back(Effect::OpenUpstream(attempt));
     }
 
-    pub(super) fn ready(&mut self, now: Instant) {
-        let Phase::Handshaking { .. } = self.phase else { return };
+    /// Opens a leg under the lease that was just granted, and says so unless it is nobody's business.
+    pub(super) fn open(&mut self, prompt: Prompt, steps: u32, step: Option<Duration>, now: Instant) {
+        let limit = self.handshake_limit(steps, step);
+        self.upstream.attempt += 1;
+        let attempt = self.upstream.attempt;
+        let step = step.unwrap_or(self.terms.handshake.step);
+        self.upstream.opening = Some(Opening { opened: false, at: now, until: now + limit, steps, step });
+        if prompt != Prompt::Memory {
+            self.say(ServerEvent::Connecting { attempt, deadline_ms: millis(limit) }, now);
+        }
+        self.effects.push_back(Effect::OpenUpstream(attempt, prompt));
+    }
+
+    /// What a leg says; one that is closed says nothing that matters.
+    pub(super) fn model(&mut self, attempt: u32, input: UpstreamInput, now: Instant) {
+        if self.is_ending() {
+            return;
+        }
+        if self.upstream.is_opening(attempt) {
+            self.handshake(input, now);
+        } else if self.server.as_ref().is_some_and(|server| server.attempt() == attempt) {
+            self.stage(input, now);
+        } else if self.relay.is_backstage(attempt) {
+            self.backstage(input, now);
+        }
+    }
+
+    /// What the leg says that is being opened.
+    fn handshake(&mut self, input: UpstreamInput, now: Instant) {
+        match input {
+            UpstreamInput::Opened => {
+                if let Some(opening) = &mut self.upstream.opening {
+                    opening.opened = true;
+                }
+            }
+            UpstreamInput::Ready => self.ready(now),
+            UpstreamInput::Ended(end) => self.not_ready(end, now),
+            // Sound before the handshake belongs to nothing.
+            UpstreamInput::Audio(_) | UpstreamInput::Text(_) | UpstreamInput::Writable => {}
+        }
+    }
+
+    fn ready(&mut self, now: Instant) {
+        let Some(Opening { at, steps, step, .. }) = self.upstream.opening.take() else { return };
+        let attempt = self.upstream.attempt;
+        if self.upstream.hangups > 0 {
+            self.effects.push_back(Effect::Judge(attempt, Judgement::Guilty));
+        }
+        let handshake = now.saturating_duration_since(at);
+        self.effects.push_back(Effect::Judge(attempt, Judgement::Ready { step: handshake / steps.max(1) }));
+        let step = if steps > 0 { handshake / steps } else { step };
+        let server = Server::new(attempt, steps, step, self.limits.upstream_queue, now);
+        if self.phase != Phase::Handshaking {
+            self.understudy_ready(server, handshake, now);
+            return;
+        }
         self.phase = Phase::Streaming;
         self.upstream.ready = true;
-        self.pacer = Some(Pacer::new(PacerSettings::default(), now));
-        self.lag = Some(LagGuard::new(now));
+        self.upstream.failures = 0;
+        self.server = Some(server);
         self.watch.listening(now);
         self.ears.open(now);
         let setup = now.saturating_duration_since(self.started);
-        let handshake = now.saturating_duration_since(self.upstream.opened_at);
-        if self.upstream.hangups > 0 {
-            self.effects.push_back(Effect::Judge(Judgement::Guilty));
-        }
         self.effects.push_back(Effect::Note(Note::Ready { setup, handshake }));
         let queued_ms = millis(self.upstream.queued);
         self.say(ServerEvent::Ready { setup_ms: millis(setup), queued_ms }, now);
     }
 
-    pub(super) fn assistant_audio(&mut self, packet: OpusPacket, now: Instant) {
-        if self.phase != Phase::Streaming {
-            return;
-        }
-        let duration = packet.duration();
-        self.sounded(now);
-        self.upstream.receive(duration, now);
-        if let Some(pacer) = &mut self.pacer {
-            pacer.received(duration, now);
-            if let Some(lag) = &mut self.lag {
-                lag.received(duration, pacer.owed(now));
+    /// What the server says that is on stage.
+    fn stage(&mut self, input: UpstreamInput, now: Instant) {
+        match input {
+            UpstreamInput::Opened | UpstreamInput::Ready => {}
+            UpstreamInput::Audio(packet) => self.assistant_audio(packet, now),
+            UpstreamInput::Text(piece) => self.assistant_text(&piece, now),
+            UpstreamInput::Writable => {
+                if let Some(server) = &mut self.server {
+                    server.queue.writable(now);
+                }
+            }
+            UpstreamInput::Ended(_) => {
+                let server = self.server.take();
+                self.server_lost(server.as_ref(), now);
             }
         }
+    }
+
+    fn assistant_audio(&mut self, packet: OpusPacket, now: Instant) {
+        let Some(server) = &mut self.server else { return };
+        let duration = packet.duration();
+        server.gave(&packet, now);
+        self.sounded(now);
         if !std::mem::replace(&mut self.upstream.heard_audio, true) {
             let since_start = now.saturating_duration_since(self.started);
             self.effects.push_back(Effect::Note(Note::FirstAudio(since_start)));
         }
+        self.heard_on_stage(&packet, now);
         self.totals.audio_out += duration;
         self.effects.push_back(Effect::Note(Note::Passed(Direction::Down)));
         let mut dropped = self.shorten_silence(now);
@@ -206,13 +239,12 @@ impl Machine {
         }
     }
 
-    pub(super) fn assistant_text(&mut self, piece: TextPiece, now: Instant) {
-        if self.phase != Phase::Streaming {
-            return;
-        }
+    fn assistant_text(&mut self, piece: &TextPiece, now: Instant) {
         self.ears.hear_words(&piece.expose(), now);
         if let Some(text) = self.transcript.push(&piece.expose()) {
-            let audio_ms = millis(self.upstream.received);
+            self.relay.said.push(&text);
+            self.relay.spoke = true;
+            let audio_ms = millis(self.totals.audio_out);
             let event = ServerEvent::Transcript(TranscriptDelta { text, audio_ms });
             if self.to_client.push(ClientOutput::Event(event), now).is_err() {
                 self.end(self.full_of_words(now), now);
@@ -220,75 +252,78 @@ impl Machine {
         }
     }
 
-    /// Turns the model's clock: what is due now, of the caller or in its place, waits for the leg.
+    /// Turns the clocks of the servers that listen.
     pub(super) fn feed(&mut self, now: Instant) {
         self.stop_clock(now);
         if self.phase != Phase::Streaming || self.is_clock_stopped() {
             return;
         }
-        let Some(pacer) = &mut self.pacer else { return };
-        let mut dropped = Dropped::default();
-        while let Some(fed) = pacer.poll(now) {
-            let duration = fed.packet().duration();
-            let pushed_out = self.to_upstream.push_audio(fed, duration, now);
-            pacer.lost(pushed_out.duration);
-            dropped += pushed_out;
+        if let Some(server) = &mut self.server {
+            let dropped = server.turn(now);
+            self.note_dropped(Direction::Up, DropReason::Backlog, dropped);
         }
-        let shed = pacer.take_shed();
-        dropped += Dropped { packets: shed.packets, duration: shed.duration };
-        self.note_dropped(Direction::Up, DropReason::Backlog, dropped);
+        if let Some(server) = self.relay.backstage() {
+            // What it misses, the server on stage may well have heard: nothing of it is lost.
+            server.turn(now);
+        }
     }
 
-    pub(super) fn next_for_upstream(&mut self, now: Instant) -> Option<OpusPacket> {
+    /// Gives the legs of the servers what their credit allows.
+    pub(super) fn pump_upstream(&mut self, now: Instant) {
         if self.phase != Phase::Streaming {
-            return None;
+            return;
         }
-        let (fed, duration) = self.to_upstream.pop(Duration::MAX)?;
-        self.upstream.feed(duration, now);
-        let (packet, note) = match fed {
-            Fed::Caller(packet) => (packet, Note::Passed(Direction::Up)),
-            Fed::Synthetic(packet) => (packet, Note::Filled),
-        };
-        self.effects.push_back(Effect::Note(note));
-        Some(packet)
-    }
-
-    pub(super) fn upstream_ended(&mut self, end: UpstreamEnd, now: Instant) {
-        match self.phase {
-            Phase::Handshaking { .. } => {
-                // Start-up errors of the real server are a 101 and then the end of the stream (personaplex.md 4).
-                let over_prompts = self.upstream.opened && matches!(end, UpstreamEnd::HungUp | UpstreamEnd::Closed);
-                if over_prompts {
-                    self.upstream.hangups += 1;
-                    self.effects.push_back(Effect::Judge(Judgement::Suspect));
-                }
-                let ending = match end {
-                    UpstreamEnd::UpgradeTimeout => Ending::HandshakeTimeout,
-                    _ => Ending::UpstreamLost,
+        if let Some(server) = &mut self.server {
+            while let Some(fed) = server.next(now) {
+                let (packet, note) = match fed {
+                    Fed::Caller(packet) => (packet, Note::Passed(Direction::Up)),
+                    Fed::Synthetic(packet) => (packet, Note::Filled),
                 };
-                self.attempt_failed(ending, Some(end), now);
+                self.effects.push_back(Effect::Note(note));
+                self.effects.push_back(Effect::SendUpstream(server.attempt(), packet));
             }
-            Phase::Streaming => {
-                self.upstream.active = false;
-                self.end(Ending::UpstreamLost, now);
+            server.queue.note_blocked(now);
+        }
+        if let Some(server) = self.relay.backstage() {
+            while let Some(fed) = server.next(now) {
+                let (Fed::Caller(packet) | Fed::Synthetic(packet)) = fed;
+                self.effects.push_back(Effect::SendUpstream(server.attempt(), packet));
             }
-            Phase::Leasing | Phase::Pausing { .. } | Phase::Closing { .. } | Phase::Closed => {}
+            server.queue.note_blocked(now);
         }
     }
 
-    /// The server did not get ready: one more is tried, then the call ends.
+    fn not_ready(&mut self, end: UpstreamEnd, now: Instant) {
+        // Start-up errors of the real server are a 101 and then the end of the stream (personaplex.md 4).
+        let opened = self.upstream.opening.is_some_and(|opening| opening.opened);
+        if opened && matches!(end, UpstreamEnd::HungUp | UpstreamEnd::Closed) {
+            self.upstream.hangups += 1;
+            self.effects.push_back(Effect::Judge(self.upstream.attempt, Judgement::Suspect));
+        }
+        let ending = match end {
+            UpstreamEnd::UpgradeTimeout => Ending::HandshakeTimeout,
+            _ => Ending::UpstreamLost,
+        };
+        self.attempt_failed(ending, Some(end), now);
+    }
+
+    /// The server did not get ready: one more is tried, then the call ends, or goes on with what it has.
     pub(super) fn attempt_failed(&mut self, ending: Ending, end: Option<UpstreamEnd>, now: Instant) {
         self.effects.push_back(Effect::Note(Note::AttemptFailed(end)));
-        if self.upstream.leave() && end.is_none() {
-            self.effects.push_back(Effect::Judge(Judgement::Failed));
-            self.effects.push_back(Effect::CloseUpstream);
+        if let Some(attempt) = self.upstream.leave()
+            && end.is_none()
+        {
+            self.effects.push_back(Effect::Judge(attempt, Judgement::Failed));
+            self.effects.push_back(Effect::CloseUpstream(attempt));
         }
         let ending = if self.upstream.hangups > 1 { Ending::PromptRejected } else { ending };
         self.upstream.failure = Some(ending);
-        if self.upstream.attempt >= self.limits.attempts {
-            self.end(ending, now);
-            return;
+        self.upstream.failed();
+        let spent = self.upstream.failures >= self.limits.attempts;
+        match (self.phase, spent) {
+            (Phase::Handshaking, true) => self.end(ending, now),
+            (Phase::Handshaking, false) => self.try_elsewhere(now),
+            (_, spent) => self.understudy_failed(spent, ending, now),
         }
-        self.try_elsewhere(now);
     }
 }

@@ -7,7 +7,7 @@ use super::{
     state::{Phase, millis},
 };
 use crate::{
-    pool::roster::{NoSlot, Place, WaitReason},
+    pool::roster::{Class, NoSlot, Place, WaitReason},
     protocol::{
         ending::Ending,
         native::{QueueReason, ServerEvent},
@@ -21,7 +21,6 @@ pub(super) struct Waiting {
     busy: Duration,
     /// Since when that is so again. While a server wakes only the wake's own deadline counts.
     busy_since: Option<Instant>,
-    queued: bool,
 }
 
 impl Waiting {
@@ -40,15 +39,14 @@ impl Waiting {
 impl Machine {
     /// Where the call stands in the queue now.
     pub(super) fn queued(&mut self, place: Place, now: Instant) {
-        if self.phase != Phase::Leasing {
-            return;
-        }
-        self.waiting.queued = true;
-        match place.reason {
-            WaitReason::Busy => {
+        match (self.phase, place.reason) {
+            (Phase::Leasing, WaitReason::Busy) => {
                 self.waiting.busy_since.get_or_insert(now);
             }
-            WaitReason::Waking => self.waiting.pause(now),
+            (Phase::Leasing, WaitReason::Waking) => self.waiting.pause(now),
+            // Nothing is heard until that slot comes.
+            (Phase::Streaming, _) if self.server.is_none() && self.relay.is_asking() => {}
+            _ => return,
         }
         let event = ServerEvent::Queued {
             position: place.position as u64,
@@ -66,7 +64,7 @@ impl Machine {
     /// There is no slot for this call, and there will be none.
     pub(super) fn no_slot(&mut self, why: NoSlot, now: Instant) {
         if self.phase != Phase::Leasing {
-            return;
+            return self.understudy_refused(why, now);
         }
         let ending = match why {
             // Somewhere else would have been better, but what failed here is the reason.
@@ -97,7 +95,7 @@ impl Machine {
         {
             self.phase = Phase::Leasing;
             self.upstream.asks(now);
-            self.effects.push_back(Effect::Acquire { elsewhere: true });
+            self.effects.push_back(Effect::Acquire { class: Class::New, elsewhere: true, retry: true });
         }
     }
 
@@ -117,8 +115,7 @@ impl Machine {
 
     /// The longest that this attempt's handshake may take: by the prompt's steps, and by the time that a step took on
     /// this server lately, if that is known. Three times that time is slow, and not yet hopeless.
-    pub(super) fn handshake_limit(&self, step: Option<Duration>) -> Duration {
-        let steps = self.terms.handshake.steps;
+    pub(super) fn handshake_limit(&self, steps: u32, step: Option<Duration>) -> Duration {
         let each = step.map_or(self.terms.handshake.step, |step| step * 3);
         self.terms.handshake.base + each * steps
     }

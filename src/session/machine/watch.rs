@@ -4,14 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::{
     ClientOutput, Limits, Machine,
+    server::Server,
     state::{Phase, millis},
 };
-use crate::{
-    audio::pacer::Pacer,
-    protocol::{
-        ending::Ending,
-        native::{ExpiryReason, ServerEvent},
-    },
+use crate::protocol::{
+    ending::Ending,
+    native::{ExpiryReason, ServerEvent},
 };
 
 /// When what last happened, and which warnings are out.
@@ -81,12 +79,13 @@ impl Machine {
         match self.phase {
             Phase::Closed => None,
             Phase::Closing { until, .. } => Some(until),
-            Phase::Leasing | Phase::Pausing { .. } | Phase::Handshaking { .. } | Phase::Streaming => {
+            Phase::Leasing | Phase::Pausing { .. } | Phase::Handshaking | Phase::Streaming => {
                 let limits = self.limits_in_force().map(|(at, _)| at);
                 let warnings = self.warnings().map(|(at, _)| at);
                 let others = [self.client_open.then_some(self.watch.next_ping), self.next_second()];
                 limits
                     .chain(self.pause_until())
+                    .chain(self.relay_deadlines())
                     .chain(warnings)
                     .chain(others.into_iter().flatten())
                     .chain(self.next_audio())
@@ -98,11 +97,13 @@ impl Machine {
     /// When audio moves next without further input: to the model, and to a caller whose player keeps little.
     fn next_audio(&self) -> impl Iterator<Item = Instant> + use<> {
         let now = self.watch.last_input;
-        let up = self.pacer.as_ref().filter(|_| !self.is_clock_stopped()).and_then(Pacer::deadline);
+        let runs = !self.is_clock_stopped();
+        let up = self.server.as_ref().filter(|_| runs).and_then(|server| server.pacer.deadline());
+        let backstage = self.relay.next_feed().filter(|_| runs);
         let listens = self.client_open.then_some(&self.to_client);
         let down =
             listens.and_then(|queue| queue.next_audio()).and_then(|duration| self.smoother.leaves_at(duration, now));
-        up.into_iter().chain(down)
+        up.into_iter().chain(backstage).chain(down)
     }
 
     /// Acts on every limit that has passed.
@@ -118,9 +119,8 @@ impl Machine {
             return;
         }
         self.pause_over(now);
-        if let Phase::Handshaking { until } = self.phase
-            && now >= until
-        {
+        self.understudy_pause_over(now);
+        if self.upstream.handshake_until().is_some_and(|until| now >= until) {
             self.attempt_failed(Ending::HandshakeTimeout, None, now);
             if self.is_ending() {
                 return;
@@ -130,6 +130,7 @@ impl Machine {
             match ending {
                 Ending::ClientLost => self.lose_client(now),
                 Ending::TooSlow => self.give_up_slow(now),
+                Ending::UpstreamLost => self.give_server_up(now),
                 _ => self.end(ending, now),
             }
             if self.is_ending() {
@@ -146,15 +147,18 @@ impl Machine {
         passed.map(|(_, ending)| ending)
     }
 
-    /// Every limit that may end the call now, but the handshake's, which may also be tried again.
+    /// What the servers must do by then, before others are tried.
+    fn relay_deadlines(&self) -> impl Iterator<Item = Instant> + use<> {
+        let backstage = self.relay.backstage_stuck_since().map(|at| at + self.limits.silent_after);
+        let others = [self.upstream.handshake_until(), self.relay.pause_until(), self.silence_until(), backstage];
+        others.into_iter().flatten()
+    }
+
+    /// Every limit that may end the call now, but the handshake's, after which others may be tried.
     fn limits_in_force(&self) -> impl Iterator<Item = Limit> + '_ {
         let (limits, watch, here) = (&self.limits, &self.watch, !self.is_detached());
-        let handshake = match self.phase {
-            Phase::Handshaking { until } => Some((until, Ending::HandshakeTimeout)),
-            _ => None,
-        };
+        let stuck = self.server.as_ref().filter(|_| !self.is_clock_stopped()).and_then(Server::stuck_since);
         [
-            handshake,
             self.patience(),
             Some((self.started + limits.max_duration, Ending::MaxDuration)),
             here.then_some((watch.heard_at + limits.lost_after, Ending::ClientLost)),
@@ -162,11 +166,8 @@ impl Machine {
             self.idle_end().filter(|_| here).map(|at| (at, Ending::IdleTimeout)),
             watch.drain_by.map(|at| (at, Ending::Drained)),
             self.stuck_since().filter(|_| here).map(|at| (at + limits.too_slow_after, Ending::TooSlow)),
-            self.to_upstream.blocked_since().map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
-            self.upstream
-                .owing_since()
-                .filter(|_| !self.is_clock_stopped())
-                .map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
+            stuck.map(|at| (at + limits.stall_after, Ending::UpstreamLost)),
+            self.empty_until().map(|at| (at, Ending::UpstreamLost)),
         ]
         .into_iter()
         .flatten()
@@ -226,7 +227,7 @@ impl Machine {
                     self.watch.idle_warned = Some(now);
                     self.idle_end().unwrap_or(now)
                 }
-                ExpiryReason::MaxDuration | ExpiryReason::Drain => {
+                ExpiryReason::MaxDuration | ExpiryReason::Drain | ExpiryReason::Persona => {
                     self.watch.max_warned = true;
                     self.started + self.limits.max_duration
                 }

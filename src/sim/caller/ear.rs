@@ -181,6 +181,10 @@ impl Ear {
             }
             ServerEvent::Transcript(delta) => self.note_words(delta.text, delta.audio_ms),
             ServerEvent::Expiring { reason, in_ms } => self.tell(CallEvent::Expiring { reason, in_ms }),
+            ServerEvent::Recovering { .. } => self.tell(CallEvent::Recovering),
+            ServerEvent::Recovered { gap_ms } => self.tell(CallEvent::Recovered { gap_ms }),
+            ServerEvent::Rotating { eta_ms } => self.tell(CallEvent::Rotating { eta_ms }),
+            ServerEvent::Rotated { gap_ms } => self.tell(CallEvent::Rotated { gap_ms }),
             ServerEvent::Degraded { realtime_factor } => self.tell(CallEvent::Degraded { realtime_factor }),
             ServerEvent::Restored {} => self.tell(CallEvent::Restored),
             ServerEvent::Error(error) => {

@@ -147,6 +147,23 @@ pub enum CallEvent {
         /// Milliseconds until the call ends.
         in_ms: u64,
     },
+    /// The model server is lost or silent; the call goes on elsewhere.
+    Recovering,
+    /// The assistant is heard again.
+    Recovered {
+        /// Sound that was missing, in milliseconds.
+        gap_ms: u64,
+    },
+    /// The model begins anew, and is silent meanwhile.
+    Rotating {
+        /// How long that will take, in milliseconds.
+        eta_ms: u64,
+    },
+    /// The model's memory is fresh again.
+    Rotated {
+        /// Sound that was missing, in milliseconds.
+        gap_ms: u64,
+    },
     /// The model is slower than real time; the call goes on.
     Degraded {
         /// Seconds of audio for each second of time.

@@ -60,13 +60,24 @@ type Source = SplitStream<Socket>;
 #[derive(Debug)]
 pub struct UpstreamHandle {
     packets: mpsc::Sender<OpusPacket>,
-    _close: oneshot::Sender<()>,
+    close: oneshot::Sender<HandBack>,
 }
+
+/// Takes the lease back of a leg that closed in order.
+type HandBack = oneshot::Sender<Lease>;
 
 impl UpstreamHandle {
     /// Hands one packet over. `false` means that the leg had no credit, or is gone.
     pub fn send(&self, packet: OpusPacket) -> bool {
         self.packets.try_send(packet).is_ok()
+    }
+
+    /// Closes the leg and asks for its lease. It comes once the server has acknowledged the end, and else not at all.
+    pub fn close_for_more(self) -> oneshot::Receiver<Lease> {
+        let (hand_back, lease) = oneshot::channel();
+        // A leg that has ended by itself has settled its lease already.
+        let _ = self.close.send(hand_back);
+        lease
     }
 }
 
@@ -87,13 +98,13 @@ pub fn open(
     actix_rt::spawn(leg.run(packets_rx, connect).in_current_span());
     // The last word of a task that died without one; after another end it is ignored.
     let died = stream::once(async { UpstreamInput::Ended(UpstreamEnd::HungUp) });
-    (UpstreamHandle { packets, _close: close }, ReceiverStream::new(events_rx).chain(died))
+    (UpstreamHandle { packets, close }, ReceiverStream::new(events_rx).chain(died))
 }
 
 struct Leg {
     lease: Lease,
     events: mpsc::Sender<UpstreamInput>,
-    close: oneshot::Receiver<()>,
+    close: oneshot::Receiver<HandBack>,
     connector: UpstreamConnector,
     tap: Tap,
 }
@@ -150,10 +161,12 @@ impl Leg {
             broken = write(&mut sink, &mut packets, &mut pongs_rx, &self.events) => {
                 broken.map(|error| Ended { how: UpstreamEnd::HungUp, gone: judge(&error), ready: true })
             }
-            _ = &mut self.close => None,
+            hand_back = &mut self.close => {
+                return say_goodbye(self.lease, hand_back.ok(), (sink, source), &self.tap, patience).await;
+            }
         };
         let Some(Ended { how, gone, ready }) = ended else {
-            return say_goodbye(self.lease, sink, source, &self.tap, patience).await;
+            return say_goodbye(self.lease, None, (sink, source), &self.tap, patience).await;
         };
         blame(&self.lease, how, true, ready);
         match gone {
@@ -183,7 +196,13 @@ fn vanished(mut lease: Lease) -> Lease {
 }
 
 /// Closes in order and keeps the lease until the server has let go, for as long as that takes.
-async fn say_goodbye(mut lease: Lease, mut sink: Sink, mut source: Source, tap: &Tap, patience: Duration) {
+async fn say_goodbye(
+    mut lease: Lease,
+    hand_back: Option<HandBack>,
+    (mut sink, mut source): (Sink, Source),
+    tap: &Tap,
+    patience: Duration,
+) {
     let in_order = async {
         match sink.send(WsMessage::Close(Some(actix_http::ws::CloseCode::Normal.into()))).await {
             Ok(()) => drain(&mut source).await,
@@ -191,12 +210,18 @@ async fn say_goodbye(mut lease: Lease, mut sink: Sink, mut source: Source, tap: 
         }
     };
     match timeout(patience, in_order).await {
-        Ok(Gone::Yes) => return lease.close(),
+        Ok(Gone::Yes) => {
+            return match hand_back {
+                // Not taken any more, it frees the slot by itself.
+                Some(hand_back) => drop(hand_back.send(lease.acknowledged())),
+                None => lease.close(),
+            };
+        }
         Ok(Gone::Unknown) => return drop(vanished(lease)),
         Ok(Gone::No) => {}
         Err(_) => lease.quarantine(QuarantineReason::NoCloseReply),
     }
-    drop((sink, source));
+    drop((hand_back, sink, source));
     hang_up(lease, tap, patience).await;
 }
 

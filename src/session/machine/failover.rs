@@ -1,0 +1,100 @@
+//! Failover: a model server dies or falls silent in mid-call, and another one goes on.
+//!
+//! A server that is only silent keeps the stage for a while: whoever gives sound first, it or the understudy, has it.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Effect, Judgement, Machine, Note,
+    server::Server,
+    state::{Phase, millis},
+    understudy::Purpose,
+};
+use crate::protocol::{
+    ending::Ending,
+    native::{RecoveryReason, ServerEvent},
+};
+
+/// A server that has talked for so long had nothing against its prompts.
+const PROVEN_AFTER: Duration = Duration::from_secs(30);
+
+/// The caller hears nothing and was told so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Recovering {
+    reason: RecoveryReason,
+}
+
+impl Machine {
+    /// Whether a call goes on elsewhere when its server fails.
+    fn can_recover(&self) -> bool {
+        !self.limits.recovery.is_zero()
+    }
+
+    /// The server on stage is gone, and its leg with it.
+    pub(super) fn server_lost(&mut self, lost: Option<&Server>, now: Instant) {
+        if !self.can_recover() {
+            return self.end(Ending::UpstreamLost, now);
+        }
+        let talked = lost.map_or(Duration::ZERO, |server| now.saturating_duration_since(server.since));
+        if !self.relay.continued || self.relay.spoke || talked >= PROVEN_AFTER {
+            // The next prompts tell more than these did.
+            self.upstream.tries_other_prompts();
+        } else {
+            self.upstream.failed();
+        }
+        if self.upstream.failures() >= self.limits.attempts {
+            return self.end(Ending::UpstreamLost, now);
+        }
+        self.relay.empty_since.get_or_insert(now);
+        self.recover(RecoveryReason::Lost, now);
+    }
+
+    /// The server on stage has given nothing for so long that it is not waited for any more.
+    pub(super) fn give_server_up(&mut self, now: Instant) {
+        if !self.can_recover() {
+            return self.end(Ending::UpstreamLost, now);
+        }
+        let Some(server) = self.server.take() else { return self.end(Ending::UpstreamLost, now) };
+        self.effects.push_back(Effect::Judge(server.attempt(), Judgement::Failed));
+        self.effects.push_back(Effect::CloseUpstream(server.attempt()));
+        self.server_lost(Some(&server), now);
+    }
+
+    fn recover(&mut self, reason: RecoveryReason, now: Instant) {
+        if self.relay.recovering.is_none() {
+            self.relay.recovering = Some(Recovering { reason });
+            self.effects.push_back(Effect::Note(Note::Recovering(reason)));
+            self.say(ServerEvent::Recovering { reason }, now);
+        }
+        self.hurry_understudy(now);
+    }
+
+    /// When a silent server is not trusted to go on any more, though it may.
+    pub(super) fn silence_until(&self) -> Option<Instant> {
+        let listens = self.can_recover() && self.relay.recovering.is_none() && !self.is_clock_stopped();
+        let stuck = self.server.as_ref().filter(|_| listens)?.stuck_since()?;
+        Some(stuck + self.limits.silent_after)
+    }
+
+    /// Looks for another server as soon as the one on stage is silent for too long.
+    pub(super) fn watch_stage(&mut self, now: Instant) {
+        if self.phase == Phase::Streaming && self.silence_until().is_some_and(|at| now >= at) {
+            self.recover(RecoveryReason::Silent, now);
+        }
+    }
+
+    /// How long the stage may stay empty.
+    pub(super) fn empty_until(&self) -> Option<Instant> {
+        Some(self.relay.empty_since? + self.limits.recovery)
+    }
+
+    /// There is sound again, after so long a gap, of the same server or of another.
+    pub(super) fn recovered(&mut self, gap: Duration, same: bool, now: Instant) {
+        let Some(Recovering { reason }) = self.relay.recovering.take() else { return };
+        if same && self.relay.understudy.as_ref().is_some_and(|understudy| understudy.purpose == Purpose::Failover) {
+            self.dismiss_understudy();
+        }
+        self.effects.push_back(Effect::Note(Note::Recovered { reason, same, gap }));
+        self.say(ServerEvent::Recovered { gap_ms: millis(gap) }, now);
+    }
+}

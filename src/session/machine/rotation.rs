@@ -1,0 +1,145 @@
+//! Rotation: a model forgets its persona when its window is full, so another server takes over before.
+//!
+//! The window is counted in model steps: those of the prompts, and one for each frame that was fed (personaplex.md 6.5).
+//! The next server hears the caller beside the one on stage, and takes over while neither speaks, or at the limit. No
+//! old audio is ever played to it. Where no slot is free, the same slot may begin anew in a pause of the conversation.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Effect, Machine,
+    server::{FRAME, Server},
+    state::millis,
+    understudy::{Purpose, Relay},
+};
+use crate::{
+    audio::{hush::Hush, packet::OpusPacket},
+    protocol::native::{ExpiryReason, ServerEvent},
+};
+
+/// How a model's window is dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// The model's window, in steps of 80 ms; 0: it forgets nothing. PersonaPlex has 3,000 (personaplex.md 6.5).
+    pub window_steps: u32,
+    /// Whether the same slot begins anew in a pause where no other is free. Else the call goes on without its persona.
+    pub restart: bool,
+}
+
+impl Default for Rotation {
+    fn default() -> Self {
+        Self { window_steps: 3_000, restart: true }
+    }
+}
+
+/// Of the window this part is kept for getting the next server ready, and half of it for spreading rotations in time:
+/// 500 and 250 steps of 3,000, which is 40 s and 20 s.
+const MARGIN: u32 = 6;
+/// In the last part of the window a pause is waited for in which the same slot begins anew: 125 steps of 3,000, or 10 s.
+const LAST_CALL: u32 = 24;
+/// The longest wait for a slot that is prepared for.
+const MAX_WAIT: Duration = Duration::from_secs(40);
+/// Nobody speaks if nobody was heard for so long.
+const PAUSE: Duration = Duration::from_millis(240);
+
+/// What was done about the window of the server on stage.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Window {
+    warned: bool,
+    pub(super) given_up: bool,
+}
+
+/// Who is silent while a moment to switch is looked for.
+#[derive(Debug)]
+pub(super) struct Hushes {
+    pub(super) stage: Hush,
+    pub(super) next: Hush,
+    pub(super) caller: Hush,
+}
+
+impl Hushes {
+    /// Nothing is heard yet. Without ears, the switch comes at the limit.
+    pub(super) fn new() -> Option<Box<Self>> {
+        let (stage, next, caller) = (Hush::new().ok()?, Hush::new().ok()?, Hush::new().ok()?);
+        Some(Box::new(Self { stage, next, caller }))
+    }
+}
+
+/// The model steps that pass in this time.
+fn steps_in(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos().div_ceil(FRAME.as_nanos())).unwrap_or(u32::MAX)
+}
+
+impl Relay {
+    /// The caller's packet, while a pause is looked for.
+    pub(super) fn hear_caller(&mut self, packet: &OpusPacket) {
+        if let Some(hushes) = &mut self.hushes {
+            hushes.caller.hear(packet);
+        }
+    }
+}
+
+impl Machine {
+    /// The used steps at which the next server is called for; none where its prompts alone would fill the window.
+    fn prepares_at(&self, server: &Server) -> Option<u32> {
+        let window = self.limits.rotation.window_steps;
+        let margin = window / MARGIN;
+        let handshake = steps_in(server.step * self.terms.handshake.memory_steps);
+        let wait = steps_in(self.upstream.queued().min(MAX_WAIT));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of the margin")]
+        let spread = (f64::from(margin / 2) * self.terms.jitter.clamp(0.0, 1.0)) as u32;
+        let ahead = margin.saturating_add(handshake).saturating_add(wait).saturating_add(spread);
+        let earliest = self.terms.handshake.memory_steps.saturating_add(margin);
+        (window > 0 && earliest < window).then(|| window.saturating_sub(ahead).max(earliest))
+    }
+
+    /// Turns the server on stage over when its window is nearly full.
+    pub(super) fn watch_window(&mut self, now: Instant) {
+        let Some(server) = self.server.as_ref().filter(|_| self.relay.recovering.is_none()) else { return };
+        let (steps, window) = (server.steps(), self.limits.rotation.window_steps);
+        let Some(prepares_at) = self.prepares_at(server).filter(|at| steps >= *at) else { return };
+        debug_assert!(prepares_at <= window, "{prepares_at}");
+        let left = window.saturating_sub(steps);
+        if !std::mem::replace(&mut self.relay.window.warned, true) {
+            let in_ms = millis(FRAME * left);
+            self.say(ServerEvent::Expiring { reason: ExpiryReason::Persona, in_ms }, now);
+        }
+        if self.relay.understudy.is_none() && !self.relay.window.given_up {
+            self.call_understudy(Purpose::Rotation);
+        }
+        if self.relay.backstage().is_some() {
+            if left == 0 || self.is_hushed() {
+                self.switch(now);
+            }
+        } else if self.limits.rotation.restart && left <= window / LAST_CALL && self.relay.is_unserved() {
+            self.relay.hushes = self.relay.hushes.take().or_else(Hushes::new);
+            if left == 0 || self.is_pause() {
+                self.restart_server(now);
+            }
+        }
+    }
+
+    /// Whether neither server speaks.
+    fn is_hushed(&self) -> bool {
+        let hushes = self.relay.hushes.as_ref();
+        hushes.is_some_and(|hushes| hushes.stage.quiet() >= PAUSE && hushes.next.quiet() >= PAUSE)
+    }
+
+    /// Whether neither the caller nor the assistant speaks.
+    fn is_pause(&self) -> bool {
+        let hushes = self.relay.hushes.as_ref();
+        hushes.is_some_and(|hushes| hushes.stage.quiet() >= PAUSE && hushes.caller.quiet() >= PAUSE)
+    }
+
+    /// The same slot begins anew: its leg closes in order and gives the lease back for the next one.
+    fn restart_server(&mut self, now: Instant) {
+        let Some(server) = self.server.take() else { return };
+        self.dismiss_understudy();
+        self.upstream.tries_other_prompts();
+        (self.relay.empty_since, self.relay.kept_step) = (Some(now), Some(server.step));
+        let eta_ms = millis(server.step * self.terms.handshake.continuation_steps);
+        self.say(ServerEvent::Rotating { eta_ms }, now);
+        self.effects.push_back(Effect::KeepLease(server.attempt()));
+        self.call_understudy(Purpose::Restart);
+    }
+}

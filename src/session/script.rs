@@ -1,0 +1,95 @@
+//! What the model servers of one call are given to read.
+
+use std::{fmt, sync::Arc};
+
+use secrecy::SecretString;
+
+use super::machine::Prompt;
+use crate::{
+    context::recap::{MEMORY_TOKENS, RECAP_TOKENS, Said, continuation, memory},
+    protocol::moshi::{ChatTarget, TargetError, Voice},
+};
+
+/// The voice and prompt of a call, for its first server and for those after it. Its `Debug` shows no prompt.
+#[derive(Clone)]
+pub struct Script {
+    voice: Voice,
+    persona: SecretString,
+    first: Arc<ChatTarget>,
+}
+
+impl fmt::Debug for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Script").field("voice", &self.voice).field("first", &self.first).finish_non_exhaustive()
+    }
+}
+
+impl Script {
+    /// A call in which this voice speaks, in this role.
+    pub fn new(voice: Voice, persona: SecretString) -> Result<Script, TargetError> {
+        let first = Arc::new(ChatTarget::build(voice, &persona)?);
+        Ok(Script { voice, persona, first })
+    }
+
+    /// Text tokens of each prompt, at most.
+    pub fn tokens(&self, prompt: Prompt) -> u32 {
+        let persona = self.first.prompt_tokens_estimate();
+        match prompt {
+            Prompt::Persona => persona,
+            Prompt::Memory => persona.saturating_add(MEMORY_TOKENS),
+            Prompt::Continuation => RECAP_TOKENS,
+        }
+    }
+
+    /// The request for a server that goes on after what was said. Where the recap finds no room, it is the first one's.
+    pub fn target(&self, prompt: Prompt, said: &Said) -> Arc<ChatTarget> {
+        let text = match prompt {
+            Prompt::Persona => return Arc::clone(&self.first),
+            Prompt::Memory => memory(&self.persona, said, self.tokens(Prompt::Memory)),
+            Prompt::Continuation => continuation(&self.persona, said, RECAP_TOKENS),
+        };
+        ChatTarget::build(self.voice, &text).map_or_else(|_| Arc::clone(&self.first), Arc::new)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PERSONA: &str = "You are Ada, a calm listener. You ask short questions.";
+
+    fn script(persona: &str) -> Script {
+        Script::new(Voice::ALL[0], persona.into()).unwrap()
+    }
+
+    fn said() -> Said {
+        let mut said = Said::default();
+        said.push("So your sister Marie moved to Lyon in May.");
+        said
+    }
+
+    #[test]
+    fn later_servers_hear_of_the_call_within_their_budgets() {
+        let script = script(PERSONA);
+        let first = script.target(Prompt::Persona, &said());
+        assert!(!first.expose().contains("Marie"));
+        for prompt in [Prompt::Memory, Prompt::Continuation] {
+            let target = script.target(prompt, &said());
+            assert!(target.expose().contains("Marie"), "{prompt:?}");
+            assert!(target.prompt_tokens_estimate() <= script.tokens(prompt), "{prompt:?}");
+        }
+        assert!(script.target(Prompt::Memory, &said()).expose().contains("short+questions"), "the whole persona");
+    }
+
+    #[test]
+    fn a_persona_without_room_for_more_stays_as_it_is() {
+        let long = "a ".repeat(4_060);
+        let script = script(&long);
+        assert_eq!(script.target(Prompt::Memory, &said()).expose(), script.target(Prompt::Persona, &said()).expose());
+    }
+
+    #[test]
+    fn prompts_do_not_print() {
+        assert!(!format!("{:?}", script(PERSONA)).contains("Ada"));
+    }
+}
