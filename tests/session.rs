@@ -14,7 +14,7 @@ use tandem::{
     },
     session::machine::{
         ClientInput, ClientOutput, Complaint, Effect, HandshakeTerms, Input, LEG_CREDIT, Limits, Machine, Note,
-        Rotation, Terms, UpstreamEnd, UpstreamInput,
+        Rotation, Terms, UpstreamEnd, UpstreamInput, WithoutSlot,
     },
 };
 
@@ -26,8 +26,12 @@ mod flight;
 mod lag;
 #[path = "session/pace.rs"]
 mod pace;
+#[path = "session/relay.rs"]
+mod relay;
 #[path = "session/sound.rs"]
 mod sound;
+#[path = "session/theatre.rs"]
+mod theatre;
 #[path = "session/turns.rs"]
 mod turns;
 
@@ -547,7 +551,11 @@ impl Call {
 
 /// Limits under which a call has one server and one window.
 fn alone() -> Limits {
-    Limits { recovery: Duration::ZERO, rotation: Rotation { window_steps: 0, restart: false }, ..Limits::default() }
+    Limits {
+        recovery: Duration::ZERO,
+        rotation: Rotation { window_steps: 0, without_slot: WithoutSlot::Off },
+        ..Limits::default()
+    }
 }
 
 /// An effect as a line of a script.

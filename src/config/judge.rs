@@ -9,7 +9,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::authority::Authority;
 use super::flaw::{Flaw, quoted};
 use super::raw::{
-    Answers, Enabled, Raw, RawAuth, RawDoors, RawPersona, RawSession, RawSimulator, RawState, RawUpstreams, Where,
+    Answers, Enabled, Raw, RawAuth, RawDoors, RawPersona, RawRotation, RawSession, RawSimulator, RawState,
+    RawUpstreams, Where,
 };
 use super::settings::{
     AuthSettings, DoorSettings, DrainSettings, ListenSettings, LoggingSettings, MetricsSettings, Mode, PersonaSettings,
@@ -20,7 +21,7 @@ use crate::auth::keys::{KeyError, check_strength};
 use crate::auth::{TicketLimits, TokenRules};
 use crate::pool::trust::Trust;
 use crate::protocol::moshi::Voice;
-use crate::session::machine::Limits;
+use crate::session::machine::{Limits, Rotation};
 
 /// The most bytes of a prompt once encoded for the query: servers take request lines of 8,190 bytes, and the rest of
 /// the line needs some.
@@ -42,7 +43,7 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
     let persona = judge.persona(&raw.persona);
     let upstreams = judge.upstreams(raw.upstreams);
     let simulator = judge.simulator(&raw.simulator, &upstreams);
-    let session = judge.session(&raw.session);
+    let session = judge.session(&raw.session, &raw.rotation);
     let mongodb_uri = set(raw.store.mongodb_uri).map(SecretString::from);
     if mongodb_uri.is_some() {
         judge.warnings.push("store.mongodb_uri (MONGODB_URI) is set, but nothing uses it yet.".to_owned());
@@ -265,7 +266,7 @@ impl Judge {
         }
     }
 
-    fn session(&mut self, raw: &RawSession) -> SessionSettings {
+    fn session(&mut self, raw: &RawSession, rotation: &RawRotation) -> SessionSettings {
         let shortest = raw.max_duration_seconds.min(raw.idle_timeout_seconds);
         if raw.warning_seconds >= shortest {
             let expected =
@@ -286,6 +287,8 @@ impl Judge {
             warning: Duration::from_secs(raw.warning_seconds),
             ping_interval: Duration::from_millis(raw.ping_interval_ms),
             lost_after: Duration::from_millis(raw.lost_after_ms),
+            recovery: Duration::from_secs(raw.recovery_seconds),
+            rotation: Rotation { window_steps: rotation.window_steps, without_slot: rotation.without_slot },
             resume_grace: Duration::from_secs(raw.resume_grace_seconds),
             too_slow_after: Duration::from_millis(raw.too_slow_after_ms),
             client_queue: Duration::from_millis(raw.client_queue_ms),

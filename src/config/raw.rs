@@ -5,7 +5,7 @@
 use serde::Deserialize;
 
 use super::settings::{LogFormat, LogLevel, Mode};
-use crate::pool::pace::Realtime;
+use crate::{pool::pace::Realtime, session::machine::WithoutSlot};
 
 macro_rules! raw {
     ($($name:ident { $($field:ident: $type:ty),+ $(,)? })+) => {
@@ -26,6 +26,7 @@ raw! {
         persona: RawPersona,
         upstreams: RawUpstreams,
         session: RawSession,
+        rotation: RawRotation,
         turns: RawTurns,
         drain: RawDrain,
         logging: RawLogging,
@@ -64,6 +65,7 @@ raw! {
         ping_interval_ms: u64,
         lost_after_ms: u64,
         resume_grace_seconds: u64,
+        recovery_seconds: u64,
         too_slow_after_ms: u64,
         client_queue_ms: u64,
         upstream_queue_ms: u64,
@@ -71,6 +73,7 @@ raw! {
         max_sessions_per_user: u32,
         attempts_per_minute_per_user: u32,
     }
+    RawRotation { window_steps: u32, without_slot: WithoutSlot }
     RawTurns { share: f64 }
     RawDrain { deadline_seconds: u64 }
     RawLogging { format: LogFormat, level: LogLevel }

@@ -31,7 +31,7 @@ mod waiting;
 mod watch;
 
 pub use outbox::{Dropped, Full, LEG_CREDIT, Outbox};
-pub use rotation::Rotation;
+pub use rotation::{Rotation, WithoutSlot};
 pub use state::{Machine, Summary, millis};
 
 use std::time::{Duration, Instant};

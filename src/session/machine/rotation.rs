@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+
 use super::{
     Effect, Machine,
     server::{FRAME, Server},
@@ -22,13 +24,23 @@ use crate::{
 pub struct Rotation {
     /// The model's window, in steps of 80 ms; 0: it forgets nothing. PersonaPlex has 3,000 (personaplex.md 6.5).
     pub window_steps: u32,
-    /// Whether the same slot begins anew in a pause where no other is free. Else the call goes on without its persona.
-    pub restart: bool,
+    /// What is done where no other slot is free.
+    pub without_slot: WithoutSlot,
+}
+
+/// What becomes of a call whose window is full while no other slot is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WithoutSlot {
+    /// The same slot begins anew in a pause of the conversation: a gap, and the persona is back.
+    Restart,
+    /// The call goes on, without its persona.
+    Off,
 }
 
 impl Default for Rotation {
     fn default() -> Self {
-        Self { window_steps: 3_000, restart: true }
+        Self { window_steps: 3_000, without_slot: WithoutSlot::Restart }
     }
 }
 
@@ -111,7 +123,10 @@ impl Machine {
             if left == 0 || self.is_hushed() {
                 self.switch(now);
             }
-        } else if self.limits.rotation.restart && left <= window / LAST_CALL && self.relay.is_unserved() {
+        } else if self.limits.rotation.without_slot == WithoutSlot::Restart
+            && left <= window / LAST_CALL
+            && self.relay.is_unserved()
+        {
             self.relay.hushes = self.relay.hushes.take().or_else(Hushes::new);
             if left == 0 || self.is_pause() {
                 self.restart_server(now);
