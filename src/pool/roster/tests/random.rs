@@ -53,7 +53,12 @@ fn random_step(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, joine
     match rng.random_range(0..100) {
         0..40 => {
             let ask = random_ask(rng, desk.asked, *joined);
-            model.waiting.push((WaiterId(desk.asked + 1), ask.clone(), desk.now));
+            let mut expected = ask.clone();
+            if ask.class == Class::Failover && !model.members.keys().any(|id| model.fits(*id, &ask)) {
+                // A live call goes back to a server that failed rather than nowhere.
+                expected.avoid.clear();
+            }
+            model.waiting.push((WaiterId(desk.asked + 1), expected, desk.now));
             desk.ask(ask);
         }
         40..70 => end_one(rng, desk, model, false),
