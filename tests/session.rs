@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use tandem::{
     audio::packet::OpusPacket,
-    pool::roster::NoSlot,
+    pool::roster::{NoSlot, Offer},
     protocol::{
         ending::Ending,
         moshi::TextPiece,
@@ -38,7 +38,7 @@ mod turns;
 #[test]
 fn a_call_from_the_first_word_to_the_last() {
     let mut call = Call::new();
-    call.input(Input::Leased(None)).expect("OpenUpstream(1").expect("connecting");
+    call.input(Input::Leased(Offer::default())).expect("OpenUpstream(1").expect("connecting");
     call.up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");
     call.client(ClientInput::Audio(frame())).expect("-> upstream audio");
     call.up(UpstreamInput::Text(TextPiece::new(" Hi"))).expect("transcript  Hi");
@@ -52,7 +52,7 @@ fn a_call_from_the_first_word_to_the_last() {
 #[test]
 fn audio_before_the_handshake_is_dropped_and_never_replayed() {
     let mut call = Call::new();
-    call.input(Input::Leased(None));
+    call.input(Input::Leased(Offer::default()));
     for _ in 0..100 {
         call.client(ClientInput::Audio(frame())).expect("Dropped(Up, PreHandshake");
     }
@@ -64,9 +64,9 @@ fn audio_before_the_handshake_is_dropped_and_never_replayed() {
 #[test]
 fn a_server_that_is_not_there_is_replaced_once() {
     let mut call = Call::new();
-    call.input(Input::Leased(None));
+    call.input(Input::Leased(Offer::default()));
     call.up(UpstreamInput::Ended(UpstreamEnd::ConnectFailed)).expect("Acquire { class: New, elsewhere: true");
-    call.input(Input::Leased(None)).expect("OpenUpstream(2");
+    call.input(Input::Leased(Offer::default())).expect("OpenUpstream(2");
     call.up(UpstreamInput::Ended(UpstreamEnd::ConnectFailed)).expect("ended upstream_lost").refuse("Acquire");
 }
 
@@ -74,7 +74,9 @@ fn a_server_that_is_not_there_is_replaced_once() {
 fn two_servers_that_hang_up_on_a_prompt_reject_it() {
     let mut call = Call::new();
     for _ in 0..2 {
-        call.input(Input::Leased(None)).up(UpstreamInput::Opened).up(UpstreamInput::Ended(UpstreamEnd::HungUp));
+        call.input(Input::Leased(Offer::default()))
+            .up(UpstreamInput::Opened)
+            .up(UpstreamInput::Ended(UpstreamEnd::HungUp));
     }
     call.expect("ended prompt_rejected");
 }
@@ -82,7 +84,7 @@ fn two_servers_that_hang_up_on_a_prompt_reject_it() {
 #[test]
 fn one_server_alone_that_hangs_up_is_lost() {
     let mut call = Call::new();
-    call.input(Input::Leased(None)).up(UpstreamInput::Opened).up(UpstreamInput::Ended(UpstreamEnd::HungUp));
+    call.input(Input::Leased(Offer::default())).up(UpstreamInput::Opened).up(UpstreamInput::Ended(UpstreamEnd::HungUp));
     call.expect("Acquire { class: New, elsewhere: true")
         .input(Input::NoSlot(NoSlot::Busy))
         .expect("ended upstream_lost");
@@ -91,10 +93,10 @@ fn one_server_alone_that_hangs_up_is_lost() {
 #[test]
 fn a_server_that_never_gets_ready_is_left_and_its_late_words_are_ignored() {
     let mut call = Call::new();
-    call.input(Input::Leased(None)).up(UpstreamInput::Opened);
+    call.input(Input::Leased(Offer::default())).up(UpstreamInput::Opened);
     call.stay(Duration::from_secs(20)).expect("CloseUpstream").expect("Acquire { class: New, elsewhere: true");
     call.input(Input::Upstream(1, UpstreamInput::Ready)).refuse("ready");
-    call.input(Input::Leased(None)).expect("OpenUpstream(2");
+    call.input(Input::Leased(Offer::default())).expect("OpenUpstream(2");
     call.input(Input::Upstream(1, UpstreamInput::Ready)).refuse("ready");
     call.up(UpstreamInput::Ready).expect("ready");
 }
@@ -103,7 +105,7 @@ fn a_server_that_never_gets_ready_is_left_and_its_late_words_are_ignored() {
 fn two_servers_that_never_get_ready_are_a_handshake_timeout() {
     let mut call = Call::new();
     for _ in 0..2 {
-        call.input(Input::Leased(None)).up(UpstreamInput::Opened).stay(Duration::from_secs(20));
+        call.input(Input::Leased(Offer::default())).up(UpstreamInput::Opened).stay(Duration::from_secs(20));
     }
     call.expect("ended handshake_timeout");
 }
@@ -239,7 +241,7 @@ fn the_first_reason_is_the_ending_and_is_told_once() {
 fn a_lease_that_comes_after_the_end_opens_nothing() {
     let mut call = Call::new();
     call.client(ClientInput::Closed { clean: false }).expect("Done(ClientLost)");
-    call.input(Input::Leased(None)).refuse("OpenUpstream");
+    call.input(Input::Leased(Offer::default())).refuse("OpenUpstream");
 }
 
 #[derive(Clone, Debug)]
@@ -346,13 +348,7 @@ impl Call {
         let terms = Terms {
             session_id: "s".into(),
             audio: AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 },
-            handshake: HandshakeTerms {
-                base: Duration::from_secs(20),
-                step: Duration::ZERO,
-                steps: 0,
-                continuation_steps: 0,
-                memory_steps: 0,
-            },
+            handshake: short_prompts(),
             jitter: 0.0,
             player_lead: None,
             resume,
@@ -388,7 +384,7 @@ impl Call {
     }
 
     fn answered(mut self) -> Call {
-        self.input(Input::Leased(None)).up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");
+        self.input(Input::Leased(Offer::default())).up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");
         self.answers = true;
         self
     }
@@ -509,7 +505,7 @@ impl Call {
     fn play(&mut self, event: Event) {
         let attempt = |call: &Call, current: bool| if current { call.attempt } else { call.attempt.wrapping_sub(1) };
         match event {
-            Event::Leased => self.input(Input::Leased(None)),
+            Event::Leased => self.input(Input::Leased(Offer::default())),
             Event::NoSlot => self.input(Input::NoSlot(NoSlot::Busy)),
             Event::Client(what) => match what {
                 0..=5 => self.client(ClientInput::Audio(frame())),
@@ -547,6 +543,12 @@ impl Call {
             Event::End => self.input(Input::End(Ending::Admin)),
         };
     }
+}
+
+/// 20 s for prompts of any length.
+fn short_prompts() -> HandshakeTerms {
+    let base = Duration::from_secs(20);
+    HandshakeTerms { base, step: Duration::ZERO, steps: 0, continuation_steps: 0, memory_steps: 0 }
 }
 
 /// Limits under which a call has one server and one window.

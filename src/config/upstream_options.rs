@@ -1,6 +1,6 @@
 //! What is said of one model server behind the `#` of its address: `#pin=sha256:..&capacity=1&region=eu`.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use crate::pool::{
     endpoint::{Labels, Price},
@@ -10,6 +10,8 @@ use crate::protocol::moshi::Voice;
 
 /// Calls that one server can be said to take at once.
 const MAX_CAPACITY: u16 = 256;
+/// The longest window that a model can be said to have, in steps.
+const MAX_WINDOW_STEPS: u32 = 1_000_000;
 /// The longest name of a model or a region, in bytes.
 const MAX_LABEL_BYTES: usize = 64;
 
@@ -28,6 +30,8 @@ pub struct UpstreamOptions {
     pub region: Option<String>,
     /// What an hour of it costs.
     pub price: Option<Price>,
+    /// The window of its model, in steps, if that is said.
+    pub window_steps: Option<u32>,
     /// Whether every address of its name is a server of its own, looked up again and again.
     pub dns: bool,
 }
@@ -36,7 +40,9 @@ pub struct UpstreamOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamOptionsError {
     /// A key that there is not.
-    #[error("after # only pin, ca, insecure, capacity, model, voices, region, price and dns, with & between them")]
+    #[error(
+        "after # only pin, ca, insecure, capacity, model, voices, region, price, window and dns, with & between them"
+    )]
     Unknown,
     /// A key twice.
     #[error("{0} only once after #")]
@@ -65,6 +71,9 @@ pub enum UpstreamOptionsError {
     /// Not a price.
     #[error("price= and a number such as 0.79, with at most 6 digits after the point")]
     Price,
+    /// Not a number of steps.
+    #[error("window= and a whole number from 0 to {MAX_WINDOW_STEPS}")]
+    Window,
 }
 
 impl FromStr for UpstreamOptions {
@@ -87,7 +96,7 @@ impl FromStr for UpstreamOptions {
 }
 
 /// Everything that can be said.
-const KEYS: [&str; 9] = ["pin", "ca", "insecure", "capacity", "model", "voices", "region", "price", "dns"];
+const KEYS: [&str; 10] = ["pin", "ca", "insecure", "capacity", "model", "voices", "region", "price", "window", "dns"];
 
 impl UpstreamOptions {
     fn take(&mut self, key: &'static str, value: Option<&str>) -> Result<(), UpstreamOptionsError> {
@@ -100,7 +109,8 @@ impl UpstreamOptions {
             "insecure" | "dns" if value.is_some() => return Err(Wrong::Switch(key)),
             "insecure" => self.trust(Trust::Anything)?,
             "dns" => self.dns = true,
-            "capacity" => self.capacity = Some(capacity(text).ok_or(Wrong::Capacity)?),
+            "capacity" => self.capacity = Some(number(text, 1..=MAX_CAPACITY).ok_or(Wrong::Capacity)?),
+            "window" => self.window_steps = Some(number(text, 0..=MAX_WINDOW_STEPS).ok_or(Wrong::Window)?),
             "voices" => self.voices = voices(text).ok_or(Wrong::Voices)?,
             "price" => self.price = Some(text.parse().map_err(|_| Wrong::Price)?),
             "model" => self.model = Some(label(text).ok_or(Wrong::Label(key))?),
@@ -123,13 +133,14 @@ impl UpstreamOptions {
             voices: self.voices.iter().map(|voice| voice.name().to_owned()).collect(),
             region: self.region.clone(),
             price: self.price,
+            window_steps: self.window_steps,
         }
     }
 }
 
-fn capacity(text: &str) -> Option<u16> {
+fn number<N: FromStr + PartialOrd>(text: &str, range: RangeInclusive<N>) -> Option<N> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|capacity| digits && (1..=MAX_CAPACITY).contains(capacity))
+    text.parse().ok().filter(|number| digits && range.contains(number))
 }
 
 /// At least one voice, and none twice.
@@ -165,6 +176,7 @@ impl fmt::Display for UpstreamOptions {
             (!voices.is_empty()).then(|| format!("voices={voices}")),
             self.region.as_ref().map(|region| format!("region={region}")),
             self.price.map(|price| format!("price={price}")),
+            self.window_steps.map(|steps| format!("window={steps}")),
             self.dns.then(|| "dns".to_owned()),
         ];
         f.write_str(&said.into_iter().flatten().collect::<Vec<_>>().join("&"))
@@ -185,7 +197,8 @@ mod tests {
 
     #[test]
     fn everything_can_be_said_at_once() {
-        let text = format!("{PIN}&capacity=4&model=personaplex-7b&voices=NATF0+NATM1&region=eu&price=0.79&dns");
+        let text =
+            format!("{PIN}&capacity=4&model=personaplex-7b&voices=NATF0+NATM1&region=eu&price=0.79&window=3000&dns");
         let options = read(&text).unwrap();
         assert_eq!(options.to_string(), text);
         assert_eq!(options.trust, Some(Trust::Pin(Pin::new([7; 32]))));
@@ -193,6 +206,7 @@ mod tests {
         let labels = options.labels();
         assert_eq!(labels.voices, ["NATF0", "NATM1"]);
         assert_eq!((labels.model.as_deref(), labels.region.as_deref()), (Some("personaplex-7b"), Some("eu")));
+        assert_eq!(labels.window_steps, Some(3_000));
         assert_eq!(labels.price.map(Price::millionths), Some(790_000));
         assert_eq!(
             read("ca=/etc/tls/ca file=1.pem").unwrap().trust,
@@ -203,7 +217,7 @@ mod tests {
 
     #[test]
     fn each_mistake_has_its_own_sentence() {
-        use UpstreamOptionsError::{Ca, Capacity, Doubled, Label, Pin, Price, Switch, Trusts, Unknown, Voices};
+        use UpstreamOptionsError::{Ca, Capacity, Doubled, Label, Pin, Price, Switch, Trusts, Unknown, Voices, Window};
         let long = format!("model={}", "m".repeat(65));
         let table = [
             ("", Unknown),
@@ -234,6 +248,8 @@ mod tests {
             ("voices=NATF0,NATF1", Voices),
             ("voices=NATF9", Voices),
             ("price=free", Price),
+            ("window=-1", Window),
+            ("window=1000001", Window),
         ];
         for (text, expected) in table {
             assert_eq!(read(text), Err(expected), "{text}");
@@ -254,7 +270,7 @@ mod tests {
         fn what_is_written_is_read_back_the_same(
             items in proptest::collection::vec(
                 "pin=sha256:[A-Za-z0-9+/]{42}A=|ca=[^&]{1,20}|insecure|capacity=[0-9]{1,3}|model=[a-z0-9.:/-]{1,9}\
-                 |voices=NAT[FM][0-3](\\+VAR[FM][0-4])?|region=[a-z]{1,4}|price=[0-9]{1,9}(\\.[0-9]{1,6})?|dns|.{0,9}",
+                 |voices=NAT[FM][0-3](\\+VAR[FM][0-4])?|region=[a-z]{1,4}|price=[0-9]{1,9}(\\.[0-9]{1,6})?|window=[0-9]{1,5}|dns|.{0,9}",
                 1..6,
             )
         ) {

@@ -49,6 +49,8 @@ pub struct Labels {
     pub region: Option<String>,
     /// What an hour of it costs.
     pub price: Option<Price>,
+    /// The window of its model, in steps of 80 ms; 0: it forgets nothing.
+    pub window_steps: Option<u32>,
 }
 
 /// A price in millionths of whatever currency all prices are in: sums of them are exact.

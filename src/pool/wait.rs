@@ -6,14 +6,14 @@ use tokio::sync::{oneshot, watch};
 
 use super::{
     lease::Lease,
-    roster::{NoSlot, Place},
+    roster::{NoSlot, Offer, Place},
 };
 
 /// How a request for a slot comes out.
 #[derive(Debug)]
 pub enum Outcome {
-    /// A slot, and what is known of the time that a step of a prompt takes there.
-    Granted(Lease, Option<Duration>),
+    /// A slot, and what is known of its server.
+    Granted(Lease, Offer),
     /// None, and when another try makes sense.
     Refused(NoSlot, Duration),
 }

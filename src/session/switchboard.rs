@@ -20,7 +20,7 @@ use crate::{
     pool::{
         actor::{Acquire, PoolActor, Slots},
         lease::Lease,
-        roster::{Ask, NoSlot, Place, SlotSnapshot},
+        roster::{Ask, NoSlot, Offer, Place, SlotSnapshot},
         wait::{News, Outcome, Wait},
     },
     protocol::{ending::Ending, native::ResumeTerms},
@@ -146,7 +146,7 @@ impl Switchboard {
             let mut wait = seat.ask(ask).await.ok_or(NoSeat::PoolLost)?;
             match wait.news().await {
                 News::Place(place) => Ok(Admission::Waiting(wait, place)),
-                News::Outcome(Some(Outcome::Granted(lease, step))) => Ok(Admission::Granted(lease, step)),
+                News::Outcome(Some(Outcome::Granted(lease, offer))) => Ok(Admission::Granted(lease, offer)),
                 News::Outcome(Some(Outcome::Refused(NoSlot::NoLedger, _)) | None) => Err(NoSeat::PoolLost),
                 News::Outcome(Some(Outcome::Refused(_, later))) => Err(NoSeat::NoSlot(later)),
             }
@@ -251,8 +251,8 @@ impl Switchboard {
 /// What admits a call.
 #[derive(Debug)]
 pub enum Admission {
-    /// A slot, and the time that a step of a prompt took there lately.
-    Granted(Lease, Option<Duration>),
+    /// A slot, and what is known of its server.
+    Granted(Lease, Offer),
     /// A place in the queue.
     Waiting(Wait, Place),
 }

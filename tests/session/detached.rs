@@ -108,7 +108,10 @@ fn only_who_can_come_back_and_was_in_a_conversation_is_waited_for() {
     Call::talking().client(BROKEN).expect("Done(ClientLost)");
     Call::talking().input(Input::Attached(resume_terms())).refuse("resumed");
     let mut call = Call::on(Some(resume_terms()));
-    call.input(Input::Leased(None)).client(BROKEN).expect("CloseUpstream").expect("Done(ClientLost)");
+    call.input(Input::Leased(tandem::pool::roster::Offer::default()))
+        .client(BROKEN)
+        .expect("CloseUpstream")
+        .expect("Done(ClientLost)");
     talking().client(ClientInput::Closed { clean: true }).expect("Done(ClientLeft)");
     talking().client(ClientInput::Event(ClientEvent::End {})).expect("ended client_left");
 }
@@ -269,7 +272,7 @@ fn a_second_socket_takes_the_call_over() {
     come_back(&mut call).expect("Attached { taken_over: true }").expect("resumed 0").refuse("LetClientGo");
     talk(&mut call, 3).refuse("ended");
     let mut call = Call::on(Some(resume_terms()));
-    call.input(Input::Leased(None));
+    call.input(Input::Leased(tandem::pool::roster::Offer::default()));
     come_back(&mut call).expect("resumed 0");
     call.up(UpstreamInput::Ready).expect("ready");
 }

@@ -14,8 +14,7 @@ use tandem::{
     },
 };
 
-use crate::alone;
-use crate::detached::resume_terms;
+use crate::{alone, detached::resume_terms, short_prompts};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -239,13 +238,7 @@ impl Talk {
         let terms = Terms {
             session_id: "s".into(),
             audio,
-            handshake: HandshakeTerms {
-                base: 20 * SECOND,
-                step: SECOND,
-                steps: 0,
-                continuation_steps: 0,
-                memory_steps: 0,
-            },
+            handshake: HandshakeTerms { step: SECOND, ..short_prompts() },
             jitter: 0.0,
             player_lead,
             resume: Some(resume_terms()),
@@ -289,9 +282,11 @@ impl Talk {
             pace: Vec::new(),
             lags: Vec::new(),
         };
-        for input in
-            [Input::Leased(None), Input::Upstream(1, UpstreamInput::Opened), Input::Upstream(1, UpstreamInput::Ready)]
-        {
+        for input in [
+            Input::Leased(tandem::pool::roster::Offer::default()),
+            Input::Upstream(1, UpstreamInput::Opened),
+            Input::Upstream(1, UpstreamInput::Ready),
+        ] {
             talk.give(input);
         }
         talk

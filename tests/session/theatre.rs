@@ -7,7 +7,7 @@ use std::{
 
 use tandem::{
     audio::{hush::Hush, packet::OpusPacket},
-    pool::roster::{Class, NoSlot},
+    pool::roster::{Class, NoSlot, Offer},
     protocol::{moshi::TextPiece, native::AudioTerms},
     session::machine::{
         ClientInput, ClientOutput, Effect, HandshakeTerms, Input, Limits, Machine, Prompt, Terms, UpstreamEnd,
@@ -163,7 +163,7 @@ impl Theatre {
             }
             Coming::Granted(ask) if ask == self.asks && self.asking => {
                 self.asking = false;
-                self.machine.handle(Input::Leased(Some(40 * MS)), self.now);
+                self.machine.handle(Input::Leased(Offer { step: Some(40 * MS), window_steps: None }), self.now);
             }
             Coming::Refused(ask, why) if ask == self.asks && self.asking => {
                 self.asking = false;

@@ -168,10 +168,10 @@ impl PoolActor {
 
     fn hand_over(&mut self, waiter: &Waiter, grant: Grant, waited: Waited, ctx: &mut Context<Self>) {
         let Some(lease) = self.lease(grant, ctx) else { return };
-        let step = self.roster.step(grant.upstream);
+        let offer = self.roster.offer(grant.upstream);
         self.ports.observer.waited(waiter.ask.class, waited);
         // Whoever left in the meantime is not there: the lease goes back by itself.
-        self.answer(waiter.id, Outcome::Granted(lease, step));
+        self.answer(waiter.id, Outcome::Granted(lease, offer));
     }
 
     fn lease(&self, grant: Grant, ctx: &mut Context<Self>) -> Option<Lease> {

@@ -101,6 +101,15 @@ pub struct Waited {
     pub promised: Option<Duration>,
 }
 
+/// What is known of the server of a slot that is granted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// The time that a step of a prompt took there lately.
+    pub step: Option<Duration>,
+    /// The window of its model, in steps of 80 ms, if that was said of it; 0: it forgets nothing.
+    pub window_steps: Option<u32>,
+}
+
 /// Why there is no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NoSlot {

@@ -27,7 +27,7 @@ mod snapshot;
 mod tests;
 mod waiting;
 
-pub use ask::{Ask, Class, NoSlot, Place, UserHash, Verdict, WaitReason, Waited, WaiterId};
+pub use ask::{Ask, Class, NoSlot, Offer, Place, UserHash, Verdict, WaitReason, Waited, WaiterId};
 pub use estimate::Eta;
 pub use input::{Effect, Input};
 pub use member::Power;

@@ -1,10 +1,10 @@
 //! A roster as others may look at it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{Class, Grant, Power, Roster, SlotState, UpstreamId, member::Member};
+use super::{Class, Grant, Offer, Power, Roster, SlotState, UpstreamId, member::Member};
 use crate::pool::{
     endpoint::{Endpoint, Upstream},
     ledger::SlotKey,
@@ -76,9 +76,10 @@ impl Roster {
         self.queue.count(class)
     }
 
-    /// The time that one step of a prompt took there lately.
-    pub fn step(&self, upstream: UpstreamId) -> Option<Duration> {
-        self.members.get(&upstream)?.step
+    /// What is known of a server for whoever gets a slot of it.
+    pub fn offer(&self, upstream: UpstreamId) -> Offer {
+        let offer = |member: &Member| Offer { step: member.step, window_steps: member.upstream.labels.window_steps };
+        self.members.get(&upstream).map(offer).unwrap_or_default()
     }
 
     /// Every slot and what it is doing.

@@ -6,7 +6,7 @@ use super::SessionActor;
 use crate::{
     pool::{
         lease::Lease,
-        roster::{Ask, Class, NoSlot, Place},
+        roster::{Ask, Class, NoSlot, Offer, Place},
         wait::{News, Outcome, Wait},
     },
     protocol::ending::Ending,
@@ -17,7 +17,7 @@ impl SessionActor {
     pub(super) fn acquire(&mut self, class: Class, elsewhere: bool, retry: bool, ctx: &mut Context<Self>) {
         match self.seat.take_admission().filter(|_| class == Class::New && !elsewhere) {
             // Told in turns of their own: effects never nest.
-            Some(Admission::Granted(lease, step)) => ctx.notify(FromPool(Some(Outcome::Granted(lease, step)))),
+            Some(Admission::Granted(lease, offer)) => ctx.notify(FromPool(Some(Outcome::Granted(lease, offer)))),
             Some(Admission::Waiting(wait, place)) => {
                 ctx.notify(Stands(place));
                 self.wait(wait, ctx);
@@ -45,7 +45,7 @@ impl SessionActor {
     /// The call's own slot is back from its leg, or it is not.
     pub(super) fn take_kept(&mut self, lease: Option<Lease>, ctx: &mut Context<Self>) {
         match lease {
-            Some(lease) => self.take_outcome(Some(Outcome::Granted(lease, None)), ctx),
+            Some(lease) => self.take_outcome(Some(Outcome::Granted(lease, Offer::default())), ctx),
             None => self.drive(Input::NoSlot(NoSlot::Busy), ctx),
         }
     }
@@ -74,9 +74,9 @@ impl SessionActor {
 
     pub(super) fn take_outcome(&mut self, outcome: Option<Outcome>, ctx: &mut Context<Self>) {
         match outcome {
-            Some(Outcome::Granted(lease, step)) => {
+            Some(Outcome::Granted(lease, offer)) => {
                 self.lease = Some(lease);
-                self.drive(Input::Leased(step), ctx);
+                self.drive(Input::Leased(offer), ctx);
                 // Not taken up by a call that is ending: it goes back at once.
                 self.lease = None;
             }

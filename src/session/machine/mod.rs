@@ -42,7 +42,7 @@ use crate::{
     audio::packet::OpusPacket,
     pool::{
         retry::RetrySettings,
-        roster::{NoSlot, Place},
+        roster::{NoSlot, Offer, Place},
     },
     protocol::{
         ending::Ending,
@@ -154,9 +154,8 @@ pub struct HandshakeTerms {
 /// Everything that can happen to a call.
 #[derive(Debug)]
 pub enum Input {
-    /// A slot was granted; its leg is opened under this attempt's number. With the time that a step of a prompt took
-    /// there lately, if that is known.
-    Leased(Option<Duration>),
+    /// A slot was granted, or a kept one is back; its leg is opened under the next attempt's number.
+    Leased(Offer),
     /// There is no slot yet, and this is where the call stands.
     Queued(Place),
     /// There is no slot, and none will come.

@@ -22,7 +22,7 @@ use crate::{
 /// How a model's window is dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// The model's window, in steps of 80 ms; 0: it forgets nothing. PersonaPlex has 3,000 (personaplex.md 6.5).
+    /// The model's window where nothing else is said of a server, in steps of 80 ms; 0: it forgets nothing. PersonaPlex has 3,000 (personaplex.md 6.5).
     pub window_steps: u32,
     /// What is done where no other slot is free.
     pub without_slot: WithoutSlot,
@@ -94,9 +94,9 @@ impl Relay {
 impl Machine {
     /// The used steps at which the next server is called for; none where its prompts alone would fill the window.
     fn prepares_at(&self, server: &Server) -> Option<u32> {
-        let window = self.limits.rotation.window_steps;
+        let window = server.window;
         let margin = window / MARGIN;
-        let handshake = steps_in(server.step * self.terms.handshake.memory_steps);
+        let handshake = steps_in(server.predicts(self.terms.handshake.memory_steps));
         let wait = steps_in(self.upstream.queued().min(MAX_WAIT));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of the margin")]
         let spread = (f64::from(margin / 2) * self.terms.jitter.clamp(0.0, 1.0)) as u32;
@@ -108,7 +108,7 @@ impl Machine {
     /// Turns the server on stage over when its window is nearly full.
     pub(super) fn watch_window(&mut self, now: Instant) {
         let Some(server) = self.server.as_ref().filter(|_| self.relay.recovering.is_none()) else { return };
-        let (steps, window) = (server.steps(), self.limits.rotation.window_steps);
+        let (steps, window) = (server.steps(), server.window);
         let Some(prepares_at) = self.prepares_at(server).filter(|at| steps >= *at) else { return };
         debug_assert!(prepares_at <= window, "{prepares_at}");
         let left = window.saturating_sub(steps);
@@ -151,8 +151,8 @@ impl Machine {
         let Some(server) = self.server.take() else { return };
         self.dismiss_understudy();
         self.upstream.tries_other_prompts();
-        (self.relay.empty_since, self.relay.kept_step) = (Some(now), Some(server.step));
-        let eta_ms = millis(server.step * self.terms.handshake.continuation_steps);
+        (self.relay.empty_since, self.relay.kept) = (Some(now), Some(server.offer()));
+        let eta_ms = millis(server.predicts(self.terms.handshake.continuation_steps));
         self.say(ServerEvent::Rotating { eta_ms }, now);
         self.effects.push_back(Effect::KeepLease(server.attempt()));
         self.call_understudy(Purpose::Restart);

@@ -3,21 +3,31 @@
 use std::time::{Duration, Instant};
 
 use super::{Dropped, Outbox, lag::LagGuard};
-use crate::audio::{
-    pacer::{Fed, Pacer, PacerSettings},
-    packet::OpusPacket,
+use crate::{
+    audio::{
+        pacer::{Fed, Pacer, PacerSettings},
+        packet::OpusPacket,
+    },
+    pool::roster::Offer,
 };
 
 /// One model frame: the server gives this much sound for this much input (personaplex.md 2.6).
 pub(super) const FRAME: Duration = Duration::from_millis(80);
 
+/// What a server's prompts took: so many steps, of so long each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PromptCost {
+    pub(super) steps: u32,
+    pub(super) step: Duration,
+}
+
 /// One model server, from its handshake on.
 #[derive(Debug)]
 pub(super) struct Server {
     attempt: u32,
-    prompt_steps: u32,
-    /// The time that one step of a prompt took here lately.
-    pub(super) step: Duration,
+    prompt: PromptCost,
+    /// The model's window, in steps; 0: it forgets nothing.
+    pub(super) window: u32,
     pub(super) since: Instant,
     fed: Duration,
     /// Whether the server has a part of a frame, which its leg keeps until it is whole.
@@ -32,11 +42,11 @@ pub(super) struct Server {
 
 impl Server {
     /// A server that listens from now on, `queue_bound` of audio may wait for it.
-    pub(super) fn new(attempt: u32, prompt_steps: u32, step: Duration, queue_bound: Duration, now: Instant) -> Self {
+    pub(super) fn new(attempt: u32, prompt: PromptCost, window: u32, queue_bound: Duration, now: Instant) -> Self {
         Self {
             attempt,
-            prompt_steps,
-            step,
+            prompt,
+            window,
             since: now,
             fed: Duration::ZERO,
             mid_frame: false,
@@ -53,10 +63,20 @@ impl Server {
         self.attempt
     }
 
+    /// What is known of this server for the next time.
+    pub(super) fn offer(&self) -> Offer {
+        Offer { step: Some(self.prompt.step), window_steps: Some(self.window) }
+    }
+
+    /// How long prompts of so many steps take here.
+    pub(super) fn predicts(&self, steps: u32) -> Duration {
+        self.prompt.step * steps
+    }
+
     /// Steps of the model's window that are used: its prompts', and one for each frame (personaplex.md 6.5).
     pub(super) fn steps(&self) -> u32 {
         let frames = u32::try_from(self.fed.as_nanos() / FRAME.as_nanos()).unwrap_or(u32::MAX);
-        self.prompt_steps.saturating_add(frames)
+        self.prompt.steps.saturating_add(frames)
     }
 
     /// Since when it gives or takes nothing of what it should.

@@ -124,7 +124,7 @@ impl Machine {
         }
         self.watch_pace(now);
         match input {
-            Input::Leased(step) => self.leased(step, now),
+            Input::Leased(offer) => self.leased(offer, now),
             Input::Queued(place) => self.queued(place, now),
             Input::NoSlot(why) => self.no_slot(why, now),
             Input::Client(input) => self.client(input, now),

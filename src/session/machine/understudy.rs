@@ -15,7 +15,7 @@ use super::{
 use crate::{
     audio::packet::OpusPacket,
     context::recap::Said,
-    pool::roster::{Class, NoSlot},
+    pool::roster::{Class, NoSlot, Offer},
     protocol::{ending::Ending, native::ServerEvent},
     session::transcript::Transcript,
 };
@@ -76,8 +76,8 @@ pub(super) struct Relay {
     pub(super) continued: bool,
     /// Whether the server on stage has said a word.
     pub(super) spoke: bool,
-    /// The time of a prompt step on a slot that is kept.
-    pub(super) kept_step: Option<Duration>,
+    /// What is known of the server whose slot is kept.
+    pub(super) kept: Option<Offer>,
     change: Option<Change>,
     sounded_at: Option<Instant>,
 }
@@ -158,14 +158,14 @@ impl Machine {
     }
 
     /// A slot was granted, or came back.
-    pub(super) fn understudy_leased(&mut self, step: Option<Duration>, now: Instant) {
+    pub(super) fn understudy_leased(&mut self, offer: Offer, now: Instant) {
         let Some(Understudy { purpose, state: state @ State::Asking }) = &mut self.relay.understudy else { return };
         *state = State::Opening;
         let purpose = *purpose;
         let handshake = &self.terms.handshake;
-        let step = step.or(self.relay.kept_step.take());
+        let offer = self.relay.kept.take().unwrap_or(offer);
         let steps = if purpose == Purpose::Rotation { handshake.memory_steps } else { handshake.continuation_steps };
-        self.open(purpose.prompt(), steps, step, now);
+        self.open(purpose.prompt(), steps, offer, now);
     }
 
     /// There is no slot for it.
@@ -174,7 +174,10 @@ impl Machine {
         self.relay.understudy = None;
         match purpose {
             // The kept slot was lost on the way: another one, then.
-            Purpose::Restart => self.call_understudy(Purpose::Failover),
+            Purpose::Restart => {
+                self.relay.kept = None;
+                self.call_understudy(Purpose::Failover);
+            }
             Purpose::Rotation => self.relay.window.given_up = true,
             Purpose::Failover if self.server.is_some() => {}
             Purpose::Failover => {

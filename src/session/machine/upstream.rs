@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use super::{
     ClientOutput, Direction, DropReason, Dropped, Effect, Judgement, Machine, Note, Prompt, UpstreamEnd, UpstreamInput,
-    server::Server,
+    server::{PromptCost, Server},
     state::{Phase, millis},
 };
 use crate::{
     audio::{pacer::Fed, packet::OpusPacket},
+    pool::roster::Offer,
     protocol::{
         ending::Ending,
         moshi::TextPiece,
@@ -39,6 +40,7 @@ struct Opening {
     until: Instant,
     steps: u32,
     step: Duration,
+    window: u32,
 }
 
 impl Upstream {
@@ -113,24 +115,25 @@ impl Upstream {
 impl Machine {
     /// A slot was granted to whoever asked. The call may have ended while the pool answered: then the unused lease frees
     /// its slot by itself.
-    pub(super) fn leased(&mut self, step: Option<Duration>, now: Instant) {
+    pub(super) fn leased(&mut self, offer: Offer, now: Instant) {
         if self.phase == Phase::Leasing {
             self.phase = Phase::Handshaking;
             self.upstream.queued += now.saturating_duration_since(self.upstream.asked_at);
             self.waited(now);
-            self.open(Prompt::Persona, self.terms.handshake.steps, step, now);
+            self.open(Prompt::Persona, self.terms.handshake.steps, offer, now);
         } else {
-            self.understudy_leased(step, now);
+            self.understudy_leased(offer, now);
         }
     }
 
     /// Opens a leg under the lease that was just granted, and says so unless it is nobody's business.
-    pub(super) fn open(&mut self, prompt: Prompt, steps: u32, step: Option<Duration>, now: Instant) {
-        let limit = self.handshake_limit(steps, step);
+    pub(super) fn open(&mut self, prompt: Prompt, steps: u32, offer: Offer, now: Instant) {
+        let limit = self.handshake_limit(steps, offer.step);
         self.upstream.attempt += 1;
         let attempt = self.upstream.attempt;
-        let step = step.unwrap_or(self.terms.handshake.step);
-        self.upstream.opening = Some(Opening { opened: false, at: now, until: now + limit, steps, step });
+        let step = offer.step.unwrap_or(self.terms.handshake.step);
+        let window = offer.window_steps.unwrap_or(self.limits.rotation.window_steps);
+        self.upstream.opening = Some(Opening { opened: false, at: now, until: now + limit, steps, step, window });
         if prompt != Prompt::Memory {
             self.say(ServerEvent::Connecting { attempt, deadline_ms: millis(limit) }, now);
         }
@@ -167,7 +170,7 @@ impl Machine {
     }
 
     fn ready(&mut self, now: Instant) {
-        let Some(Opening { at, steps, step, .. }) = self.upstream.opening.take() else { return };
+        let Some(Opening { at, steps, step, window, .. }) = self.upstream.opening.take() else { return };
         let attempt = self.upstream.attempt;
         if self.upstream.hangups > 0 {
             self.effects.push_back(Effect::Judge(attempt, Judgement::Guilty));
@@ -175,7 +178,7 @@ impl Machine {
         let handshake = now.saturating_duration_since(at);
         self.effects.push_back(Effect::Judge(attempt, Judgement::Ready { step: handshake / steps.max(1) }));
         let step = if steps > 0 { handshake / steps } else { step };
-        let server = Server::new(attempt, steps, step, self.limits.upstream_queue, now);
+        let server = Server::new(attempt, PromptCost { steps, step }, window, self.limits.upstream_queue, now);
         if self.phase != Phase::Handshaking {
             self.understudy_ready(server, handshake, now);
             return;

@@ -241,7 +241,7 @@ fn a_server_that_fails_is_left_alone_until_one_trial_went_well() {
     desk.tell(Input::Judge(grant, Verdict::Ready { step: Duration::from_millis(40) }));
     desk.release(c);
     assert_eq!(desk.labels()[0], "free");
-    assert_eq!(desk.roster.step(UpstreamId(1)), Some(Duration::from_millis(40)));
+    assert_eq!(desk.roster.offer(UpstreamId(1)).step, Some(Duration::from_millis(40)));
 }
 
 #[test]
