@@ -26,12 +26,13 @@ use crate::{
     },
     metrics::Metrics,
     pool::{
-        actor::{Configure, PoolActor, PoolObserver, Ports, Prober, Rehearser, Stop},
+        actor::{Configure, PROBE_EVERY, PoolActor, PoolObserver, Ports, Prober, Rehearser, Stop},
+        breaker::{BreakerSettings, Trust},
         discovery::Configured,
         endpoint::{Endpoint, Upstream},
         lease::{Lease, Return},
         ledger::LeaseLedger,
-        roster::{Policy, RosterSettings, SlotSnapshot, SlotState},
+        roster::{Policy, Probed, RosterSettings, SlotSnapshot, SlotState},
     },
     protocol::ending::Ending,
     session::{
@@ -101,12 +102,23 @@ pub enum ReloadError {
 }
 
 /// What only tests choose.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Rehearsal {
     /// How slots are given out.
     pub policy: Policy,
     /// Worker threads; 0 takes one a core.
     pub workers: usize,
+    /// How soon and for how long a model server that fails is left alone.
+    pub breaker: BreakerSettings,
+    /// Between two rounds of probes.
+    pub probe_every: Duration,
+}
+
+impl Default for Rehearsal {
+    fn default() -> Self {
+        let breaker = BreakerSettings::default();
+        Self { policy: Policy::default(), workers: 0, breaker, probe_every: PROBE_EVERY }
+    }
 }
 
 /// A running gateway.
@@ -137,6 +149,7 @@ impl Gateway {
         let roster = RosterSettings {
             policy: Policy { realtime: settings.upstreams.realtime, ..rehearsal.policy },
             longest: settings.session.limits.max_duration,
+            breaker: rehearsal.breaker,
             seed: rand::random(),
             ..RosterSettings::default()
         };
@@ -146,7 +159,7 @@ impl Gateway {
                 connector: connector.clone(),
                 patience: settings.upstreams.handshake_base + settings.upstreams.handshake_step * REHEARSAL_STEPS,
             })),
-            prober: Some(Box::new(Probes(connector.clone()))),
+            prober: Some(Box::new(Probes { connector: connector.clone(), every: rehearsal.probe_every })),
             ledger,
         };
         let pool = PoolActor::new(settings.upstreams.servers().collect(), roster, ports).start();
@@ -255,12 +268,19 @@ impl Rehearser for Rehearsals {
 }
 
 /// Asks idle servers whether they live.
-struct Probes(UpstreamConnector);
+struct Probes {
+    connector: UpstreamConnector,
+    every: Duration,
+}
 
 impl Prober for Probes {
-    fn probe(&self, endpoint: &Endpoint) -> Pin<Box<dyn Future<Output = bool>>> {
-        let (connector, endpoint) = (self.0.clone(), endpoint.clone());
+    fn probe(&self, endpoint: &Endpoint) -> Pin<Box<dyn Future<Output = Probed>>> {
+        let (connector, endpoint) = (self.connector.clone(), endpoint.clone());
         Box::pin(async move { probe::probe(&connector, &endpoint).await })
+    }
+
+    fn every(&self) -> Duration {
+        self.every
     }
 }
 
@@ -350,12 +370,17 @@ impl PoolObserver for Observer {
         }
     }
 
+    fn trust(&self, upstream: &str, trust: Trust) {
+        self.0.upstream_trust(upstream.to_owned(), trust.level());
+    }
+
     fn joined(&self, upstream: &Upstream) {
         self.0.upstream(&upstream.endpoint.name);
     }
 
     fn gone(&self, upstream: &str) {
         self.0.upstream_slow(upstream.to_owned(), false);
+        self.0.upstream_trust(upstream.to_owned(), Trust::Closed.level());
     }
 
     fn returned(&self, what: Return) {

@@ -174,6 +174,7 @@ pub const TABLE: &[Series] = &[
     resumes::DETACHED,
     AUDIO_LAG,
     REALTIME_FACTOR,
+    upstreams::BREAKER,
     UPSTREAM_SLOW,
     SLOW_FOUND,
     turns::RESPONSE_LATENCY,

@@ -82,6 +82,58 @@ fn two_servers_that_hang_up_on_a_prompt_reject_it() {
 }
 
 #[test]
+fn a_request_that_is_refused_counts_like_a_hang_up_and_no_third_server_suffers_from_it() {
+    let mut call = Call::new();
+    for suspected in ["Judge(1, Suspect)", "Judge(2, Suspect)"] {
+        call.input(Input::Leased(Offer::default()))
+            .up(UpstreamInput::Ended(UpstreamEnd::RequestRefused))
+            .expect(suspected);
+    }
+    call.expect("ended prompt_rejected");
+    let mut call = Call::new();
+    call.input(Input::Leased(Offer::default())).up(UpstreamInput::Ended(UpstreamEnd::RequestRefused));
+    call.input(Input::Leased(Offer::default()))
+        .up(UpstreamInput::Opened)
+        .up(UpstreamInput::Ready)
+        .expect("Judge(2, Guilty)");
+}
+
+#[test]
+fn who_is_to_blame_depends_on_how_far_it_came() {
+    let mut call = Call::new();
+    call.input(Input::Leased(Offer::default()))
+        .up(UpstreamInput::Opened)
+        .stay(Duration::from_secs(20))
+        .expect("Judge(1, Late)");
+    // Left by its caller, a server is not judged.
+    let mut call = Call::new();
+    call.input(Input::Leased(Offer::default())).up(UpstreamInput::Opened).client(ClientInput::Closed { clean: true });
+    call.expect("CloseUpstream").refuse("Judge(");
+    call = Call::talking();
+    call.client(ClientInput::Closed { clean: true }).expect("CloseUpstream").refuse("Judge(");
+}
+
+#[test]
+fn only_a_lost_server_is_judged_whatever_else_ends_a_call() {
+    for ending in Ending::ALL.iter().filter(|ending| **ending != Ending::UpstreamLost) {
+        let mut call = Call::talking();
+        call.input(Input::End(*ending)).expect("CloseUpstream").refuse("Judge(");
+        let mut call = Call::new();
+        call.input(Input::Leased(Offer::default()))
+            .up(UpstreamInput::Opened)
+            .input(Input::End(*ending))
+            .refuse("Judge(");
+    }
+    Call::talking().input(Input::End(Ending::UpstreamLost)).expect("Judge(1, Failed)");
+}
+
+#[test]
+fn a_call_that_cannot_be_written_down_ends_as_one_without_a_slot() {
+    let mut call = Call::new();
+    call.input(Input::NoSlot(NoSlot::NoLedger)).expect("ended no_capacity");
+}
+
+#[test]
 fn one_server_alone_that_hangs_up_is_lost() {
     let mut call = Call::new();
     call.input(Input::Leased(Offer::default())).up(UpstreamInput::Opened).up(UpstreamInput::Ended(UpstreamEnd::HungUp));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::sim::upstream::{Fault, FaultRule, When};
 
 /// How a fault is written, for help and errors.
-pub(super) const FORM: &str = "KIND[@WHEN]; KIND: refuse, never-handshake, fail-prompting:STEPS, reset:SECONDS, \
+pub(super) const FORM: &str = "KIND[@WHEN]; KIND: refuse, mute, mute-pages, never-handshake, fail-prompting:STEPS, reset:SECONDS, \
      finish:SECONDS, hang:SECONDS, vanish:SECONDS, slow:SECONDS:STEP_MS; WHEN: always, every:K, calls:FIRST-LAST, chance:0.1";
 
 /// One `--fault`.
@@ -31,6 +31,8 @@ fn fault(text: &str) -> Option<Fault> {
     let after = || duration(value);
     Some(match (name, value) {
         ("refuse", "") => Fault::Refuse,
+        ("mute", "") => Fault::Mute,
+        ("mute-pages", "") => Fault::MutePages,
         ("never-handshake", "") => Fault::NeverHandshake,
         ("fail-prompting", steps) => Fault::FailPrompting { steps: steps.parse().ok()? },
         ("reset", _) => Fault::Reset { after: after()? },

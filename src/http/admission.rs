@@ -81,7 +81,8 @@ pub fn script(doors: &Doors, wishes: Wishes) -> Result<Script, Problem> {
 impl From<NoSeat> for Refusal {
     fn from(no_seat: NoSeat) -> Self {
         match no_seat {
-            NoSeat::Full => Problem::NoCapacity.into(),
+            // A record that is locked or whose disk is full is usable again without us.
+            NoSeat::Full | NoSeat::NoLedger => Problem::NoCapacity.into(),
             NoSeat::NoSlot(later) => {
                 let seconds = later.as_secs_f64().ceil().clamp(1.0, 3_600.0);
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]

@@ -1,6 +1,13 @@
 //! What is counted of the model servers and their slots.
 
-use super::{ATTEMPTS, Metrics, QUARANTINED, REALTIME_FACTOR, SLOTS, SLOW_FOUND, UPSTREAM_SLOW};
+use super::{ATTEMPTS, Kind, Metrics, QUARANTINED, REALTIME_FACTOR, SLOTS, SLOW_FOUND, Series, UPSTREAM_SLOW, series};
+
+pub(super) const BREAKER: Series = series(
+    "tandem_upstream_breaker",
+    Kind::Gauge,
+    &["upstream"],
+    "Whether calls are sent to a model server: 0 yes, 1 one at a time to try it, 2 no, because it failed.",
+);
 
 impl Metrics {
     /// How many slots are in one state.
@@ -22,6 +29,11 @@ impl Metrics {
     pub fn upstream(&self, name: &str) {
         self.upstream_slow(name.to_owned(), false);
         self.counter(&SLOW_FOUND, &[name.to_owned().into()]).increment(0);
+    }
+
+    /// Whether calls are sent to `upstream`: 0 yes, 1 one at a time, 2 no.
+    pub fn upstream_trust(&self, upstream: String, level: u8) {
+        self.gauge(&BREAKER, &[upstream.into()]).set(f64::from(level));
     }
 
     /// Seconds of audio that `upstream` gives for each second of time.

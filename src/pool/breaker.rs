@@ -9,6 +9,8 @@
 //! ```
 //!
 //! Only what the server did counts: a caller's bad prompt, a caller who left and our own shutdown are no verdict.
+//! A server that gets ready and then loses its calls would close its breaker with every handshake; so calls that were
+//! lost are counted apart, and only one that was served to its end forgets them.
 
 use std::time::{Duration, Instant};
 
@@ -68,6 +70,10 @@ impl Trust {
     }
 }
 
+/// One trial of a breaker, never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrialId(u64);
+
 /// One server's breaker.
 #[derive(Debug)]
 pub struct Breaker {
@@ -75,15 +81,20 @@ pub struct Breaker {
     state: State,
     /// Pauses since it was last closed.
     pauses: u32,
-    /// Calls that are under way and not judged yet, while it is not closed.
-    trials: u32,
+    /// The call that is under way and not judged yet, while it is not closed.
+    trial: Option<TrialId>,
+    /// Trials so far.
+    trials: u64,
+    /// Calls in a row that were lost after the server got ready.
+    losses: u32,
     failed_at: Option<Instant>,
 }
 
 impl Breaker {
     /// A breaker that trusts its server.
     pub fn new(settings: BreakerSettings) -> Self {
-        Self { settings, state: State::Closed { failures: 0 }, pauses: 0, trials: 0, failed_at: None }
+        let state = State::Closed { failures: 0 };
+        Self { settings, state, pauses: 0, trial: None, trials: 0, losses: 0, failed_at: None }
     }
 
     /// What it says now.
@@ -99,54 +110,80 @@ impl Breaker {
     pub fn admits(&self, now: Instant) -> bool {
         match self.trust(now) {
             Trust::Closed => true,
-            Trust::HalfOpen => self.trials == 0,
+            Trust::HalfOpen => self.trial.is_none(),
             Trust::Open => false,
         }
     }
 
     /// Whether one call may go there although the pause is not over, because nobody else can be trusted either.
     pub fn admits_in_panic(&self, now: Instant, gap: Duration) -> bool {
-        self.trials == 0 && self.failed_at.is_none_or(|at| now >= at + gap)
+        self.trial.is_none() && self.failed_at.is_none_or(|at| now >= at + gap)
     }
 
     /// A call goes there: the trial, where one is needed.
-    pub fn admitted(&mut self, now: Instant) {
-        match self.trust(now) {
-            Trust::Closed => {}
-            Trust::HalfOpen | Trust::Open => {
-                self.state = State::HalfOpen;
-                self.trials += 1;
-            }
+    pub fn admitted(&mut self, now: Instant) -> Option<TrialId> {
+        if self.trust(now) == Trust::Closed {
+            return None;
+        }
+        self.state = State::HalfOpen;
+        self.trials += 1;
+        self.trial = Some(TrialId(self.trials));
+        self.trial
+    }
+
+    /// The server got ready.
+    pub fn succeeded(&mut self) {
+        self.state = State::Closed { failures: 0 };
+        self.trial = None;
+        if self.losses == 0 {
+            self.pauses = 0;
         }
     }
 
-    /// The server did what it should.
-    pub fn succeeded(&mut self) {
-        *self = Self { failed_at: self.failed_at, ..Self::new(self.settings) };
+    /// A call that the server got ready for was not lost.
+    pub fn served(&mut self) {
+        self.losses = 0;
+        if matches!(self.state, State::Closed { .. }) {
+            self.pauses = 0;
+        }
     }
 
-    /// The server failed; `jitter` of 0 to 1 makes a pause up to a fifth longer, so that not all end at once.
+    /// The server did not get ready; `jitter` of 0 to 1 makes a pause up to a fifth longer, so that not all end at once.
     pub fn failed(&mut self, now: Instant, jitter: f64) {
-        self.failed_at = Some(now);
-        self.state = match self.state {
+        match self.state {
             State::Closed { failures } if failures + 1 < self.settings.failures => {
-                State::Closed { failures: failures + 1 }
+                self.failed_at = Some(now);
+                self.state = State::Closed { failures: failures + 1 };
             }
-            // The pause that is running was earned by the same trouble.
-            State::Open { until } if now < until => State::Open { until },
-            State::Closed { .. } | State::Open { .. } | State::HalfOpen => {
-                let pause = self.settings.pause.saturating_mul(1 << self.pauses.min(16));
-                self.pauses += 1;
-                let pause = pause.min(self.settings.longest_pause);
-                State::Open { until: now + pause.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 5.0) }
-            }
-        };
-        self.trials = 0;
+            State::Closed { .. } | State::Open { .. } | State::HalfOpen => self.open(now, jitter),
+        }
     }
 
-    /// A call there ended without a verdict: the next one is the trial.
-    pub fn unjudged(&mut self) {
-        self.trials = self.trials.saturating_sub(1);
+    /// The server got ready and lost its call; `jitter` as for [`Breaker::failed`].
+    pub fn lost(&mut self, now: Instant, jitter: f64) {
+        self.losses = self.losses.saturating_add(1);
+        if self.losses >= self.settings.failures {
+            self.open(now, jitter);
+        }
+    }
+
+    fn open(&mut self, now: Instant, jitter: f64) {
+        self.failed_at = Some(now);
+        self.trial = None;
+        // The pause that is running was earned by the same trouble.
+        if self.trust(now) == Trust::Open {
+            return;
+        }
+        let pause = self.settings.pause.saturating_mul(1 << self.pauses.min(16)).min(self.settings.longest_pause);
+        self.pauses += 1;
+        self.state = State::Open { until: now + pause.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 5.0) };
+    }
+
+    /// The call of this trial ended without a verdict: the next one is the trial.
+    pub fn unjudged(&mut self, trial: TrialId) {
+        if self.trial == Some(trial) {
+            self.trial = None;
+        }
     }
 
     /// When it admits a call without further news, if it does not now.
@@ -201,11 +238,13 @@ mod tests {
         let (mut breaker, now) = opened();
         let later = now + SECOND * 5;
         assert!(!breaker.admits(later - Duration::from_millis(1)) && breaker.admits(later));
-        breaker.admitted(later);
+        let first = breaker.admitted(later).unwrap();
         assert!(!breaker.admits(later + SECOND * 100), "one at a time, however long it takes");
-        breaker.unjudged();
+        breaker.unjudged(first);
         assert!(breaker.admits(later));
         breaker.admitted(later);
+        breaker.unjudged(first);
+        assert!(!breaker.admits(later), "the end of an earlier trial is not the end of this one");
         breaker.failed(later, 0.0);
         assert!(!breaker.admits(later + SECOND * 9) && breaker.admits(later + SECOND * 10), "twice the pause");
         breaker.admitted(later + SECOND * 10);
@@ -233,6 +272,38 @@ mod tests {
         let (mut breaker, now) = opened();
         breaker.failed(now + SECOND, 0.0);
         assert_eq!(breaker.reopens_at(), Some(now + SECOND * 5));
+    }
+
+    #[test]
+    fn a_server_that_gets_ready_and_loses_its_calls_is_found_out() {
+        let (mut breaker, mut now) = (Breaker::new(BreakerSettings::default()), origin());
+        let lose = |breaker: &mut Breaker, now| {
+            breaker.succeeded();
+            breaker.lost(now, 0.0);
+        };
+        for _ in 0..2 {
+            lose(&mut breaker, now);
+            lose(&mut breaker, now);
+            breaker.succeeded();
+            breaker.served();
+        }
+        assert_eq!(breaker.trust(now), Trust::Closed, "one call that was served forgets what was lost");
+        for _ in 0..3 {
+            lose(&mut breaker, now);
+        }
+        assert_eq!(breaker.reopens_at(), Some(now + SECOND * 5));
+        for expected in [10, 20] {
+            now += SECOND * 100;
+            breaker.admitted(now);
+            lose(&mut breaker, now);
+            assert_eq!(breaker.reopens_at(), Some(now + SECOND * expected), "a handshake alone is no recovery");
+        }
+        now += SECOND * 100;
+        breaker.admitted(now);
+        breaker.succeeded();
+        breaker.served();
+        lose(&mut breaker, now);
+        assert_eq!(breaker.trust(now), Trust::Closed);
     }
 
     #[test]

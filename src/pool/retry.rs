@@ -1,12 +1,14 @@
 //! How much may be tried again: a budget over all calls, and the pause before each try (pure).
 //!
 //! Retries help one call and hurt all when everything fails; so their number is bounded by a share of the calls in
-//! progress, with a floor that lets a quiet gateway try at all.
+//! progress, with a floor that lets a quiet gateway try at all. One user's calls never take all of it.
 
 use std::{
     collections::VecDeque,
     time::{Duration, Instant},
 };
+
+use super::roster::UserHash;
 
 /// How a [`RetryBudget`] behaves.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,7 +44,7 @@ impl RetrySettings {
 #[derive(Debug)]
 pub struct RetryBudget {
     settings: RetrySettings,
-    spent: VecDeque<Instant>,
+    spent: VecDeque<(Instant, UserHash)>,
 }
 
 impl RetryBudget {
@@ -51,16 +53,18 @@ impl RetryBudget {
         Self { settings, spent: VecDeque::new() }
     }
 
-    /// Takes one retry out of the budget; `false` means that it is spent. `active` counts the calls in progress.
-    pub fn spend(&mut self, active: usize, now: Instant) -> bool {
-        while self.spent.front().is_some_and(|at| now.saturating_duration_since(*at) >= self.settings.window) {
+    /// Takes one retry of `user` out of the budget; `false` means that it is spent, or that the last of it is for others.
+    /// `active` counts the calls in progress.
+    pub fn spend(&mut self, user: &UserHash, active: usize, now: Instant) -> bool {
+        while self.spent.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= self.settings.window) {
             self.spent.pop_front();
         }
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let allowed = self.settings.floor as usize + (active as f64 * self.settings.share) as usize;
-        let free = self.spent.len() < allowed;
+        let of_user = self.spent.iter().filter(|(_, who)| who == user).count();
+        let free = self.spent.len() < allowed && (of_user == 0 || of_user + 1 < allowed);
         if free {
-            self.spent.push_back(now);
+            self.spent.push_back((now, *user));
         }
         free
     }
@@ -79,11 +83,22 @@ mod tests {
     fn a_quiet_gateway_may_retry_a_little_and_a_busy_one_in_proportion() {
         for (active, allowed) in [(0, 3), (4, 3), (5, 4), (100, 23)] {
             let (mut budget, now) = (RetryBudget::new(RetrySettings::default()), origin());
-            let granted = (0..200).filter(|_| budget.spend(active, now)).count();
+            let granted = (0..200).filter(|user| budget.spend(&[*user; 32], active, now)).count();
             assert_eq!(granted, allowed, "{active} calls");
-            assert!(!budget.spend(active, now + Duration::from_secs(9)));
-            assert!(budget.spend(active, now + Duration::from_secs(10)), "what was spent comes back");
+            assert!(!budget.spend(&[0; 32], active, now + Duration::from_secs(9)));
+            assert!(budget.spend(&[0; 32], active, now + Duration::from_secs(10)), "what was spent comes back");
         }
+    }
+
+    #[test]
+    fn the_last_of_it_is_for_somebody_else() {
+        for (active, granted) in [(0, 2), (100, 22)] {
+            let (mut budget, now) = (RetryBudget::new(RetrySettings::default()), origin());
+            assert_eq!((0..200).filter(|_| budget.spend(&[1; 32], active, now)).count(), granted);
+            assert!(budget.spend(&[2; 32], active, now));
+        }
+        let settings = RetrySettings { floor: 1, ..RetrySettings::default() };
+        assert!(RetryBudget::new(settings).spend(&[1; 32], 0, origin()), "a budget of one is for whoever comes first");
     }
 
     #[test]

@@ -105,6 +105,9 @@ pub enum NoSeat {
     /// Every model server is busy or out of use, and the caller does not wait; when another try makes sense.
     #[error("no slot is free")]
     NoSlot(Duration),
+    /// A slot cannot be written down, so that none is given out.
+    #[error("the record of leases cannot be used")]
+    NoLedger,
     /// The pool does not answer.
     #[error("the pool does not answer")]
     PoolLost,
@@ -147,11 +150,13 @@ impl Switchboard {
             match wait.news().await {
                 News::Place(place) => Ok(Admission::Waiting(wait, place)),
                 News::Outcome(Some(Outcome::Granted(lease, offer))) => Ok(Admission::Granted(lease, offer)),
-                News::Outcome(Some(Outcome::Refused(NoSlot::NoLedger, _)) | None) => Err(NoSeat::PoolLost),
+                News::Outcome(Some(Outcome::Refused(NoSlot::NoLedger, _))) => Err(NoSeat::NoLedger),
+                News::Outcome(None) => Err(NoSeat::PoolLost),
                 News::Outcome(Some(Outcome::Refused(_, later))) => Err(NoSeat::NoSlot(later)),
             }
         };
-        let admission = timeout(POOL_TIMEOUT, admission).await.unwrap_or(Err(NoSeat::PoolLost))?;
+        // The pool answers from memory, but for what has to be written down first.
+        let admission = timeout(POOL_TIMEOUT, admission).await.unwrap_or(Err(NoSeat::NoLedger))?;
         seat.admission = Some(admission);
         Ok(seat)
     }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 
 /// How long a writer waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -39,7 +39,19 @@ pub enum StoreError {
     File(#[from] std::io::Error),
     /// SQLite said no.
     #[error("the store cannot be used: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
+    /// The file is no store, or a damaged one.
+    #[error(
+        "the store's file is damaged, or was never one: {0}; with every process that uses it stopped, remove it, and a \
+         new one is made"
+    )]
+    Damaged(rusqlite::Error),
+    /// Somebody else uses it for longer than a transaction takes.
+    #[error("the store is locked by another process: {0}; end what has its file open, and start again")]
+    Locked(rusqlite::Error),
+    /// It can be read and not written, or its disk is full.
+    #[error("the store cannot be written: {0}; make room, or make its file and directory writable")]
+    Unwritable(rusqlite::Error),
     /// A later version of Tandem has written the file.
     #[error(
         "the store was written by a later version of Tandem (schema {found}, this one knows {known}); run that one"
@@ -53,6 +65,19 @@ pub enum StoreError {
     /// The thread that worked on it is gone.
     #[error("the store's work was given up")]
     GivenUp,
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Damaged(error),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(error),
+            Some(ErrorCode::ReadOnly | ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => {
+                Self::Unwritable(error)
+            }
+            _ => Self::Sqlite(error),
+        }
+    }
 }
 
 /// An open store. Clones share it.

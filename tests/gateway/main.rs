@@ -1,6 +1,7 @@
 //! Whole calls over real sockets: callers, Tandem, and simulated PersonaPlex servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod blame;
 mod calls;
 mod credentials;
 mod discovery;
@@ -8,6 +9,7 @@ mod echo;
 mod exclusivity;
 mod failures;
 mod formats;
+mod health;
 mod house;
 mod odd_servers;
 mod overlap;

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{LEDGER_TIMEOUT, PoolActor};
 use crate::pool::{
     ledger::{Foreign, LeaseLedger, LedgerError, Opened, SlotKey},
-    roster::Input,
+    roster::{Grant, Input},
 };
 
 /// Rounds in the time after which a process counts as dead.
@@ -34,11 +34,34 @@ impl PoolActor {
         }
     }
 
+    /// The slot of `grant` is free: its row is not needed any more.
+    pub(super) fn clear(&self, grant: Grant, ctx: &mut Context<Self>) {
+        if let Some(endpoint) = self.roster.endpoint(grant) {
+            self.clear_row(SlotKey::new(endpoint, grant.slot), grant.generation, ctx);
+        }
+    }
+
+    /// A row that stays is overwritten by our next lease there, and kept from others until then: so the next round tries
+    /// again. One that our next lease has is of a later generation, which is not cleared.
+    fn clear_row(&self, slot: SlotKey, generation: u64, ctx: &mut Context<Self>) {
+        let Some(ledger) = &self.ports.ledger else { return };
+        let clearing = timeout(LEDGER_TIMEOUT, ledger.clear(slot.clone(), generation));
+        ctx.spawn(clearing.into_actor(self).map(move |cleared, actor, _| {
+            if let Err(error) = cleared.unwrap_or_else(|_| Err(LedgerError("no answer in time".into()))) {
+                tracing::warn!(%error, "a row of the record of leases stays for now");
+                actor.uncleared.insert(slot, generation);
+            }
+        }));
+    }
+
     /// One round, and the next one after it.
     fn census(&self, every: Duration, ctx: &mut Context<Self>) {
         let Some(ledger) = self.ports.ledger.clone() else { return };
         let round = timeout(LEDGER_TIMEOUT, round(ledger));
         ctx.spawn(round.into_actor(self).map(move |found, actor, ctx| {
+            for (slot, generation) in std::mem::take(&mut actor.uncleared) {
+                actor.clear_row(slot, generation, ctx);
+            }
             match found.unwrap_or_else(|_| Err(LedgerError("no answer in time".into()))) {
                 Ok(findings) => actor.take_in(&findings, ctx),
                 Err(error) => tracing::error!(%error, "nobody can know what this process holds"),

@@ -8,22 +8,30 @@ use std::{future::Future, pin::Pin, time::Duration};
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 
 use super::PoolActor;
-use crate::pool::{endpoint::Endpoint, roster::Input};
+use crate::pool::{
+    endpoint::Endpoint,
+    roster::{Input, Probed},
+};
 
 /// Between two rounds.
-const EVERY: Duration = Duration::from_secs(10);
+pub const PROBE_EVERY: Duration = Duration::from_secs(10);
 
 /// Asks a server whether it lives. The pool defines it, the session's legs provide it.
 pub trait Prober: Send {
-    /// Whether the server answers; bounded in time.
-    fn probe(&self, endpoint: &Endpoint) -> Pin<Box<dyn Future<Output = bool>>>;
+    /// What comes of asking; bounded in time.
+    fn probe(&self, endpoint: &Endpoint) -> Pin<Box<dyn Future<Output = Probed>>>;
+
+    /// The time between two rounds.
+    fn every(&self) -> Duration {
+        PROBE_EVERY
+    }
 }
 
 impl PoolActor {
     /// Begins the rounds, if there is a prober.
     pub(super) fn begin_probing(&self, ctx: &mut Context<Self>) {
-        if self.ports.prober.is_some() {
-            ctx.run_interval(EVERY, |actor, ctx| actor.probe(ctx));
+        if let Some(prober) = &self.ports.prober {
+            ctx.run_interval(prober.every(), |actor, ctx| actor.probe(ctx));
         }
     }
 
@@ -31,7 +39,9 @@ impl PoolActor {
         let Some(prober) = &self.ports.prober else { return };
         for (id, endpoint) in self.roster.idle_endpoints() {
             let asking = prober.probe(&endpoint);
-            ctx.spawn(asking.into_actor(self).map(move |alive, actor, ctx| actor.drive(Input::Probed(id, alive), ctx)));
+            ctx.spawn(
+                asking.into_actor(self).map(move |probed, actor, ctx| actor.drive(Input::Probed(id, probed), ctx)),
+            );
         }
     }
 }

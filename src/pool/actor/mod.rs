@@ -8,10 +8,10 @@ mod discovery;
 mod health;
 
 pub use discovery::{Addresses, Configure, LOOK_UP_TIMEOUT, Resolve, SystemResolver};
-pub use health::Prober;
+pub use health::{PROBE_EVERY, Prober};
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -61,7 +61,7 @@ pub trait PoolObserver: Send {
 /// Tests a quarantined slot: one call with a neutral prompt, to the handshake and back. The pool defines it, the session's
 /// legs provide it.
 pub trait Rehearser: Send {
-    /// Begins a test under this lease. It remarks [`Remark::Passed`] when the handshake came, and gives the lease back.
+    /// Begins a test under this lease. It remarks [`Remark::Passed`](crate::pool::lease::Remark::Passed) when the handshake came, and gives the lease back.
     fn rehearse(&self, lease: Lease);
 }
 
@@ -89,6 +89,8 @@ pub struct PoolActor {
     changes: VecDeque<Change>,
     following: bool,
     alarm: Option<(Instant, SpawnHandle)>,
+    /// Rows of free slots that could not be cleared, with their generation.
+    uncleared: BTreeMap<SlotKey, u64>,
     stopping: bool,
 }
 
@@ -98,7 +100,7 @@ impl PoolActor {
         let mut directory = Directory::default();
         let changes = directory.configure(seeds.into_iter().map(Into::into).collect()).changes.into();
         Self {
-            roster: Roster::new(settings),
+            roster: Roster::new(RosterSettings { probes: ports.prober.is_some(), ..settings }),
             ports,
             asked: HashMap::new(),
             next_waiter: 0,
@@ -107,6 +109,7 @@ impl PoolActor {
             changes,
             following: false,
             alarm: None,
+            uncleared: BTreeMap::new(),
             stopping: false,
         }
     }
@@ -160,6 +163,8 @@ impl PoolActor {
                 Err(error) => {
                     tracing::error!(%error, "a slot is not given out");
                     actor.answer(waiter.id, Outcome::Refused(NoSlot::NoLedger, LEDGER_TIMEOUT));
+                    // An answer that is late only may have opened it.
+                    actor.clear(grant, ctx);
                     actor.drive(Input::Release(grant), ctx);
                 }
             }
@@ -213,17 +218,6 @@ impl PoolActor {
             actor.drive(Input::Tick, ctx);
         });
         self.alarm = Some((deadline, handle));
-    }
-
-    /// The slot of `grant` is free: its row is not needed any more. What stays is overwritten, or expires with us.
-    fn clear(&self, grant: Grant, ctx: &mut Context<Self>) {
-        let (Some(ledger), Some(endpoint)) = (self.ports.ledger.clone(), self.roster.endpoint(grant)) else { return };
-        let clearing = timeout(LEDGER_TIMEOUT, ledger.clear(SlotKey::new(endpoint, grant.slot), grant.generation));
-        ctx.spawn(clearing.into_actor(self).map(|cleared, _, _| {
-            if let Err(error) = cleared.unwrap_or_else(|_| Err(LedgerError("no answer in time".into()))) {
-                tracing::warn!(%error, "a row of the record of leases stays");
-            }
-        }));
     }
 }
 
@@ -348,11 +342,17 @@ impl Handler<Stop> for PoolActor {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+
     use actix::Addr;
 
     use super::*;
     use crate::pool::{
         endpoint::{Endpoint, Labels},
+        ledger::{Foreign, LedgerFuture},
         roster::SlotState,
         wait::News,
     };
@@ -361,11 +361,67 @@ mod tests {
 
     impl PoolObserver for Nobody {}
 
+    /// A record on a disk that may be full.
+    #[derive(Default)]
+    struct Disk {
+        full: AtomicBool,
+        rows: Mutex<BTreeMap<SlotKey, u64>>,
+    }
+
+    impl Disk {
+        fn write<T: Send + 'static>(&self, change: impl FnOnce(&mut BTreeMap<SlotKey, u64>) -> T) -> LedgerFuture<T> {
+            let full = self.full.load(Ordering::SeqCst);
+            let done = if full {
+                Err(LedgerError("the disk is full".into()))
+            } else {
+                Ok(change(&mut self.rows.lock().unwrap()))
+            };
+            Box::pin(std::future::ready(done))
+        }
+    }
+
+    impl LeaseLedger for Disk {
+        fn open(&self, slot: SlotKey, generation: u64) -> LedgerFuture<Opened> {
+            self.write(|rows| {
+                rows.insert(slot, generation);
+                Opened::Ours
+            })
+        }
+
+        fn clear(&self, slot: SlotKey, generation: u64) -> LedgerFuture<()> {
+            self.write(move |rows| rows.retain(|key, row| *key != slot || *row > generation))
+        }
+
+        fn adopt(&self, _: SlotKey, _: u64) -> LedgerFuture<Opened> {
+            self.write(|_| Opened::Theirs)
+        }
+
+        fn foreign(&self) -> LedgerFuture<Vec<Foreign>> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+
+        fn beat(&self) -> LedgerFuture<bool> {
+            self.write(|_| true)
+        }
+
+        fn retire(&self) -> LedgerFuture<()> {
+            self.write(|_| ())
+        }
+
+        fn expiry(&self) -> Duration {
+            Duration::from_millis(50)
+        }
+    }
+
     fn pool(count: u16) -> Addr<PoolActor> {
+        pool_with(count, None)
+    }
+
+    fn pool_with(count: u16, ledger: Option<Arc<dyn LeaseLedger>>) -> Addr<PoolActor> {
         let endpoint = |port| Endpoint::plain("1", "h", port);
         let upstreams =
             (1..=count).map(|port| Upstream { endpoint: endpoint(port), capacity: 1, labels: Labels::default() });
-        let ports = Ports { observer: Box::new(Nobody), rehearser: None, prober: None, ledger: None };
+        let ports = Ports { observer: Box::new(Nobody), rehearser: None, prober: None, ledger };
         PoolActor::new(upstreams.collect(), RosterSettings::default(), ports).start()
     }
 
@@ -407,6 +463,34 @@ mod tests {
     async fn a_lease_for_one_who_left_comes_back() {
         let pool = pool(1);
         drop(ask(&pool).await);
+        lease(&mut ask(&pool).await).await;
+    }
+
+    #[actix::test]
+    async fn while_the_disk_is_full_nothing_is_given_out_and_afterwards_everything_is_as_before() {
+        let disk = Arc::new(Disk::default());
+        let pool = pool_with(1, Some(Arc::<Disk>::clone(&disk)));
+        let first = lease(&mut ask(&pool).await).await;
+        assert_eq!(disk.rows.lock().unwrap().len(), 1, "written down before it is handed over");
+        disk.full.store(true, Ordering::SeqCst);
+        let mut second = ask(&pool).await;
+        drop(first);
+        let outcome = loop {
+            if let News::Outcome(outcome) = second.news().await {
+                break outcome;
+            }
+        };
+        assert!(matches!(outcome, Some(Outcome::Refused(NoSlot::NoLedger, _))), "{outcome:?}");
+        assert_eq!(pool.send(Slots).await.unwrap()[0].state, SlotState::Free);
+        assert_eq!(disk.rows.lock().unwrap().len(), 1, "the row of a free slot stays");
+        disk.full.store(false, Ordering::SeqCst);
+        let cleared = async {
+            let mut look = tokio::time::interval(Duration::from_millis(5));
+            while !disk.rows.lock().unwrap().is_empty() {
+                look.tick().await;
+            }
+        };
+        timeout(Duration::from_secs(10), cleared).await.expect("it is cleared by itself");
         lease(&mut ask(&pool).await).await;
     }
 }

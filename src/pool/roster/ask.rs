@@ -146,6 +146,12 @@ pub enum Verdict {
         /// Handshake time over prompt steps.
         step: Duration,
     },
-    /// It did not get ready, or it failed in mid-call.
+    /// No connection to it could be made.
+    Unreachable,
+    /// It did not get ready, by nobody's fault but its own.
     Failed,
+    /// It did not get ready in time. What this caller asked of it may be the cause, so that it counts once for a user.
+    Late,
+    /// It got ready and failed in mid-call. Counts once for a user, too.
+    Lost,
 }

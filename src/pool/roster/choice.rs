@@ -41,9 +41,9 @@ impl Roster {
         }
         let (upstream, slot) = self.best(ask, now)?;
         let member = self.members.get_mut(&upstream)?;
-        member.breaker.admitted(now);
+        let trial = member.breaker.admitted(now);
         member.pace.rest(now);
-        let generation = member.slots.get_mut(slot)?.lease(ask, now);
+        let generation = member.slots.get_mut(slot)?.lease(ask, trial, now);
         Some(Grant { upstream, slot: u16::try_from(slot).unwrap_or(u16::MAX), generation })
     }
 

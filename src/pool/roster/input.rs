@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Ask, Grant, NoSlot, Place, Power, QuarantineReason, UpstreamId, Verdict, Waited, Waiter, WaiterId};
+use super::{
+    Ask, Grant, NoSlot, Place, Power, Probed, QuarantineReason, UpstreamId, Verdict, Waited, Waiter, WaiterId,
+};
 use crate::pool::{breaker::Trust, endpoint::Upstream, pace::Measured};
 
 /// Everything that can happen to a roster.
@@ -31,7 +33,7 @@ pub enum Input {
     /// The rotation that this grant was for is over: the call holds one slot again.
     Settled(Grant),
     /// What the probe found.
-    Probed(UpstreamId, bool),
+    Probed(UpstreamId, Probed),
     /// What the machine of an upstream does, and when it will have woken.
     Power(UpstreamId, Power, Option<Instant>),
     /// A server is added under this id, or the one of this id does not leave after all.

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::{
-    Ask, UpstreamId,
+    Ask, UpstreamId, UserHash, Verdict,
     slot::{Slot, SlotState},
 };
 use crate::pool::{
-    breaker::{Breaker, BreakerSettings, Trust},
+    breaker::{Breaker, BreakerSettings, TrialId, Trust},
     endpoint::Upstream,
     pace::Pace,
 };
@@ -27,10 +27,31 @@ pub enum Power {
     Asleep,
 }
 
+/// For so long after a handshake a server that leaves out probes is taken to be busy.
+const VOUCHED_FOR: Duration = Duration::from_secs(60);
 /// Probes in a row without an answer after which a server counts as gone.
 const UNANSWERED_LIMIT: u32 = 3;
 /// In panic a server may be tried again after this breath.
 pub(super) const PANIC_GAP: Duration = Duration::from_secs(1);
+
+/// What a probe found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// An answer, whatever it said.
+    Answered,
+    /// No answer in time, or none that a server which is well would give.
+    Silent,
+    /// Nothing listens there.
+    Refused,
+}
+
+/// What a verdict has to know beside the call: the time, a number of 0 to 1, and whether servers are probed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chance {
+    pub(super) now: Instant,
+    pub(super) jitter: f64,
+    pub(super) probes: bool,
+}
 
 /// One upstream.
 #[derive(Debug)]
@@ -38,10 +59,14 @@ pub(super) struct Member {
     pub(super) upstream: Upstream,
     pub(super) slots: Vec<Slot>,
     pub(super) breaker: Breaker,
-    /// What the probes said last.
+    /// Whether the server is there, as the probes and the calls said last.
     pub(super) reachable: bool,
     /// Probes in a row without an answer.
     unanswered: u32,
+    /// When it last got ready for a call.
+    ready_at: Option<Instant>,
+    /// Whose call failed last, where that may be its caller's doing.
+    doubted_by: Option<UserHash>,
     pub(super) power: Power,
     /// When it will have woken, if it is waking.
     pub(super) awake_at: Option<Instant>,
@@ -69,6 +94,8 @@ impl Member {
             breaker: Breaker::new(breaker),
             reachable: true,
             unanswered: 0,
+            ready_at: None,
+            doubted_by: None,
             power: Power::Awake,
             awake_at: None,
             leaving: false,
@@ -77,10 +104,57 @@ impl Member {
         }
     }
 
-    /// What a probe found. One answer is enough; a server under load may leave some out.
-    pub(super) fn probed(&mut self, answered: bool) {
-        self.unanswered = if answered { 0 } else { self.unanswered + 1 };
-        self.reachable = self.unanswered < UNANSWERED_LIMIT;
+    /// What a probe found. One answer is enough; a server under load may leave some out. While calls succeed, silence
+    /// says nothing: a call is better evidence.
+    pub(super) fn probed(&mut self, probed: Probed, now: Instant) {
+        let vouched = self.ready_at.is_some_and(|at| now < at + VOUCHED_FOR);
+        match probed {
+            Probed::Answered => (self.unanswered, self.reachable) = (0, true),
+            Probed::Silent if vouched => {}
+            Probed::Silent | Probed::Refused => {
+                self.unanswered = self.unanswered.saturating_add(1);
+                self.reachable &= self.unanswered < UNANSWERED_LIMIT;
+            }
+        }
+    }
+
+    /// Takes what a call says of the server. `by` is the caller, and whether its call was a trial.
+    pub(super) fn judge(&mut self, verdict: Verdict, by: (Option<UserHash>, Option<TrialId>), chance: Chance) {
+        let (user, trial) = by;
+        let Chance { now, jitter, probes } = chance;
+        // One caller alone proves nothing, however often it calls.
+        let again = matches!(verdict, Verdict::Late | Verdict::Lost) && user.is_some() && self.doubted_by == user;
+        if let (true, Some(trial)) = (again, trial) {
+            self.breaker.unjudged(trial);
+        }
+        match verdict {
+            Verdict::Ready { step } => {
+                self.breaker.succeeded();
+                (self.ready_at, self.unanswered, self.reachable) = (Some(now), 0, true);
+                self.step = Some(self.step.map_or(step, |known| known.mul_f64(0.7) + step.mul_f64(0.3)));
+                return;
+            }
+            Verdict::Late | Verdict::Lost if again => {}
+            Verdict::Lost => self.breaker.lost(now, jitter),
+            Verdict::Unreachable | Verdict::Failed | Verdict::Late => self.breaker.failed(now, jitter),
+        }
+        if matches!(verdict, Verdict::Late | Verdict::Lost) {
+            self.doubted_by = user;
+        }
+        if verdict != Verdict::Lost {
+            // What it could do once it may not do again: the next call has all the time that there is.
+            self.step = None;
+        }
+        if probes && verdict == Verdict::Unreachable && self.breaker.trust(now) == Trust::Open {
+            // The next caller is not the one to find out whether it is back.
+            self.reachable = false;
+        }
+    }
+
+    /// A call that the server got ready for was not lost.
+    pub(super) fn served(&mut self) {
+        self.breaker.served();
+        self.doubted_by = None;
     }
 
     /// Whether such a call could ever be taken.
@@ -134,10 +208,5 @@ impl Member {
             SlotState::Free if !self.is_trusted(now) => "unhealthy",
             SlotState::Free => "free",
         }
-    }
-
-    /// A handshake took `step` for each of its prompt's steps.
-    pub(super) fn learn(&mut self, step: Duration) {
-        self.step = Some(self.step.map_or(step, |known| known.mul_f64(0.7) + step.mul_f64(0.3)));
     }
 }

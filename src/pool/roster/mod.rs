@@ -30,7 +30,7 @@ mod waiting;
 pub use ask::{Ask, Class, NoSlot, Offer, Place, UserHash, Verdict, WaitReason, Waited, WaiterId};
 pub use estimate::Eta;
 pub use input::{Effect, Input};
-pub use member::Power;
+pub use member::{Power, Probed};
 pub use queue::Waiter;
 pub use slot::{QuarantineReason, SlotState};
 pub use snapshot::SlotSnapshot;
@@ -43,7 +43,13 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use serde::Serialize;
 
-use self::{choice::Grudges, estimate::History, member::Member, queue::Queue, slot::Slot};
+use self::{
+    choice::Grudges,
+    estimate::History,
+    member::{Chance, Member},
+    queue::Queue,
+    slot::Slot,
+};
 use super::{
     breaker::{BreakerSettings, Trust},
     pace::{Measured, Realtime},
@@ -95,6 +101,8 @@ pub struct RosterSettings {
     pub retry: RetrySettings,
     /// How often the queue is played forward for an estimate.
     pub play_throughs: usize,
+    /// Whether servers are probed, so that one that was found gone is known to be back before a call goes there.
+    pub probes: bool,
     /// Of pauses and estimates.
     pub seed: u64,
 }
@@ -108,6 +116,7 @@ impl Default for RosterSettings {
             breaker: BreakerSettings::default(),
             retry: RetrySettings::default(),
             play_throughs: 100,
+            probes: false,
             seed: 0,
         }
     }
@@ -168,9 +177,9 @@ impl Roster {
                     holder.rotating = false;
                 }
             }),
-            Input::Probed(id, reachable) => {
+            Input::Probed(id, probed) => {
                 if let Some(member) = self.members.get_mut(&id) {
-                    member.probed(reachable);
+                    member.probed(probed, now);
                 }
             }
             Input::Power(id, power, awake_at) => {
@@ -209,6 +218,7 @@ impl Roster {
 
     fn release(&mut self, grant: Grant, now: Instant) {
         self.unjudged(grant);
+        self.served(grant);
         let Some(held) = self.current(grant).and_then(|slot| slot.release(now)) else { return };
         if let Some(member) = self.members.get_mut(&grant.upstream) {
             member.pace.rest(now);
@@ -218,16 +228,28 @@ impl Roster {
         }
     }
 
-    /// A call is over; where its trial was not judged, the next one is the trial.
+    /// A call is over; where it was a trial and was not judged, the next one is the trial.
     fn unjudged(&mut self, grant: Grant) {
-        if self.current(grant).is_some()
+        if let Some(trial) = self.current(grant).and_then(|slot| slot.trial.take())
             && let Some(member) = self.members.get_mut(&grant.upstream)
         {
-            member.breaker.unjudged();
+            member.breaker.unjudged(trial);
+        }
+    }
+
+    /// A call is over and its server has let go: it was served, if it got as far as that and was not lost.
+    /// That it was lost stays: its handshake may be told later still.
+    fn served(&mut self, grant: Grant) {
+        let praised = |verdict: &mut Verdict| matches!(verdict, Verdict::Ready { .. });
+        if self.current(grant).and_then(|slot| slot.verdict.take_if(praised)).is_some()
+            && let Some(member) = self.members.get_mut(&grant.upstream)
+        {
+            member.served();
         }
     }
 
     fn contested(&mut self, grant: Grant, waiter: Waiter, now: Instant) {
+        self.unjudged(grant);
         let Some(slot) = self.current(grant) else { return };
         slot.state = SlotState::Elsewhere;
         slot.holder = None;
@@ -257,22 +279,23 @@ impl Roster {
 
     /// Takes a verdict, of a grant that is over too: which of two servers is to blame may only be known later.
     fn judge(&mut self, grant: Grant, verdict: Verdict, now: Instant) {
-        let jitter = self.rng.random();
-        let user = self.current(grant).and_then(|slot| slot.user);
+        let chance = Chance { now, jitter: self.rng.random(), probes: self.settings.probes };
+        let praise = matches!(verdict, Verdict::Ready { .. });
+        let (mut user, mut trial) = (None, None);
+        if let Some(slot) = self.current(grant) {
+            // Two tell of one call, and a failure may overtake the handshake before it.
+            if praise && slot.verdict.is_some() {
+                return;
+            }
+            slot.verdict = Some(verdict);
+            (user, trial) = (slot.user, slot.trial.take());
+        } else if praise {
+            return;
+        }
         let Some(member) = self.members.get_mut(&grant.upstream) else { return };
-        match verdict {
-            Verdict::Ready { step } => {
-                member.breaker.succeeded();
-                // A call is better evidence than a probe.
-                member.probed(true);
-                member.learn(step);
-            }
-            Verdict::Failed => {
-                member.breaker.failed(now, jitter);
-                if let Some(user) = user {
-                    self.grudges.hold(user, grant.upstream, now);
-                }
-            }
+        member.judge(verdict, (user, trial), chance);
+        if let (false, Some(user)) = (praise, user) {
+            self.grudges.hold(user, grant.upstream, now);
         }
     }
 

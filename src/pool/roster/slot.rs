@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Ask, Class, UserHash};
+use super::{Ask, Class, UserHash, Verdict};
+use crate::pool::breaker::TrialId;
 
 /// Why a slot may not be used although nobody is known to use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -88,6 +89,10 @@ pub(super) struct Slot {
     pub(super) rehearsing: bool,
     passed: bool,
     setbacks: u32,
+    /// The trial that the current grant is for its server's breaker.
+    pub(super) trial: Option<TrialId>,
+    /// What was said of the server under the current grant last.
+    pub(super) verdict: Option<Verdict>,
 }
 
 impl Slot {
@@ -102,11 +107,14 @@ impl Slot {
             rehearsing: false,
             passed: false,
             setbacks: 0,
+            trial: None,
+            verdict: None,
         }
     }
 
     /// A grant goes out.
-    pub(super) fn lease(&mut self, ask: &Ask, now: Instant) -> u64 {
+    pub(super) fn lease(&mut self, ask: &Ask, trial: Option<TrialId>, now: Instant) -> u64 {
+        (self.trial, self.verdict) = (trial, None);
         self.state = SlotState::Leased;
         let rotating = ask.class == Class::Rotation;
         self.user = Some(ask.user);
@@ -173,6 +181,8 @@ impl Slot {
         self.rehearse_at = None;
         self.rehearsing = true;
         self.passed = false;
+        // A test is nobody's call.
+        (self.user, self.trial, self.verdict) = (None, None, None);
         self.generation += 1;
         self.generation
     }

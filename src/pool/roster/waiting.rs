@@ -16,7 +16,7 @@ const TRY_LATER: Duration = Duration::from_secs(5);
 
 impl Roster {
     pub(super) fn ask(&mut self, id: WaiterId, mut ask: Ask, now: Instant) {
-        if ask.retry && !self.retries.spend(self.active(), now) {
+        if ask.retry && !self.retries.spend(&ask.user, self.active(), now) {
             self.refuse(id, NoSlot::RetriesSpent);
             return;
         }

@@ -97,7 +97,8 @@ impl UpstreamLegs {
         let witness = self.legs.iter().find(|leg| leg.attempt == attempt).map(|leg| leg.witness.clone());
         let (witness, verdict) = match judgement {
             Judgement::Ready { step } => (witness, Verdict::Ready { step }),
-            Judgement::Failed => (witness, Verdict::Failed),
+            Judgement::Failed => (witness, Verdict::Lost),
+            Judgement::Late => (witness, Verdict::Late),
             Judgement::Suspect => {
                 self.suspect = witness;
                 return;

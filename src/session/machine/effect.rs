@@ -66,9 +66,11 @@ pub enum Judgement {
         /// Handshake time over prompt steps.
         step: Duration,
     },
-    /// The current server: it took too long, or fell silent.
+    /// It is lost in mid-call, or fell silent.
     Failed,
-    /// The current server hung up over its prompts: it, or the prompts.
+    /// It did not get ready in time.
+    Late,
+    /// It hung up over its prompts: it, or the prompts, are to blame.
     Suspect,
     /// Another server took the same prompts: the suspect is to blame.
     Guilty,

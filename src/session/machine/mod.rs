@@ -28,6 +28,7 @@ mod smoother;
 mod state;
 mod understudy;
 mod upstream;
+mod upstream_end;
 mod waiting;
 mod watch;
 
@@ -35,6 +36,7 @@ pub use effect::{Effect, Judgement, Note, Prompt};
 pub use outbox::{Dropped, Full, LEG_CREDIT, Outbox};
 pub use rotation::{Rotation, WithoutSlot};
 pub use state::{Machine, Summary, millis};
+pub use upstream_end::UpstreamEnd;
 
 use std::time::{Duration, Instant};
 
@@ -222,55 +224,6 @@ pub enum UpstreamInput {
     Writable,
     /// The leg is over.
     Ended(UpstreamEnd),
-}
-
-/// How an upstream leg came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum UpstreamEnd {
-    /// No connection: refused, unreachable, no such name, or no TLS that both sides speak.
-    ConnectFailed,
-    /// TLS was expected and plain HTTP came: a stock server does so when it finds no certificate of its own.
-    PlainHttp,
-    /// Its certificate is not trusted.
-    Untrusted,
-    /// The server answered the upgrade with something else than 101.
-    UpgradeRefused,
-    /// No answer to the upgrade in time.
-    UpgradeTimeout,
-    /// The stream ended without a close frame.
-    HungUp,
-    /// The server closed with a close frame.
-    Closed,
-    /// What came was not the protocol.
-    Garbled,
-}
-
-impl UpstreamEnd {
-    /// Every way, for tables and metrics.
-    pub const ALL: [Self; 8] = [
-        Self::ConnectFailed,
-        Self::PlainHttp,
-        Self::Untrusted,
-        Self::UpgradeRefused,
-        Self::UpgradeTimeout,
-        Self::HungUp,
-        Self::Closed,
-        Self::Garbled,
-    ];
-
-    /// The metric label and log field.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::ConnectFailed => "connect_failed",
-            Self::PlainHttp => "plain_http",
-            Self::Untrusted => "untrusted_certificate",
-            Self::UpgradeRefused => "upgrade_refused",
-            Self::UpgradeTimeout => "upgrade_timeout",
-            Self::HungUp => "hung_up",
-            Self::Closed => "closed",
-            Self::Garbled => "garbled",
-        }
-    }
 }
 
 /// What is sent to the caller.

@@ -299,7 +299,7 @@ impl Machine {
     fn not_ready(&mut self, end: UpstreamEnd, now: Instant) {
         // Start-up errors of the real server are a 101 and then the end of the stream (personaplex.md 4).
         let opened = self.upstream.opening.is_some_and(|opening| opening.opened);
-        if opened && matches!(end, UpstreamEnd::HungUp | UpstreamEnd::Closed) {
+        if end.is_over_prompts(opened) {
             self.upstream.hangups += 1;
             self.effects.push_back(Effect::Judge(self.upstream.attempt, Judgement::Suspect));
         }
@@ -316,13 +316,14 @@ impl Machine {
         if let Some(attempt) = self.upstream.leave()
             && end.is_none()
         {
-            self.effects.push_back(Effect::Judge(attempt, Judgement::Failed));
+            self.effects.push_back(Effect::Judge(attempt, Judgement::Late));
             self.effects.push_back(Effect::CloseUpstream(attempt));
         }
         let ending = if self.upstream.hangups > 1 { Ending::PromptRejected } else { ending };
         self.upstream.failure = Some(ending);
         self.upstream.failed();
-        let spent = self.upstream.failures >= self.limits.attempts;
+        // A third server would only suffer from the same prompts.
+        let spent = self.upstream.failures >= self.limits.attempts || self.upstream.hangups > 1;
         match (self.phase, spent) {
             (Phase::Handshaking, true) => self.end(ending, now),
             (Phase::Handshaking, false) => self.try_elsewhere(now),

@@ -68,10 +68,9 @@ impl Machine {
         }
         let ending = match why {
             // Somewhere else would have been better, but what failed here is the reason.
-            NoSlot::Busy | NoSlot::NoFit | NoSlot::RetriesSpent | NoSlot::QueueFull => {
+            NoSlot::Busy | NoSlot::NoFit | NoSlot::RetriesSpent | NoSlot::QueueFull | NoSlot::NoLedger => {
                 self.upstream.failure().unwrap_or(Ending::NoCapacity)
             }
-            NoSlot::NoLedger => Ending::Internal,
         };
         self.end(ending, now);
     }

@@ -17,7 +17,7 @@ use super::head::Upgrade;
 use super::input::AudioFault;
 use super::log::{CallEnd, CallLog, Entry, Phase};
 use super::model::Heard;
-use super::prompts::{Query, SILENCE_STEPS, StartFault};
+use super::prompts::{PromptText, Query, SILENCE_STEPS, StartFault};
 use super::server::Server;
 use super::session::{Reply, Session};
 use super::socket::{Incoming, Socket};
@@ -39,7 +39,9 @@ const MAX_TIMES: usize = 1_024;
 
 /// Serves a call whose 101 is written, to its end.
 pub async fn serve(server: &Server, transport: Transport, rest: BytesMut, upgrade: &Upgrade, entry: Entry) {
-    let fault = server.fault_of(entry.call());
+    let asked = Query::parse(&upgrade.target);
+    let prompt = asked.text.as_ref().map_or("", PromptText::expose);
+    let fault = server.fault_of(entry.call(), prompt);
     let clock = ModelClock::new(&server.event_loop);
     let mut call = Call {
         server,
@@ -51,7 +53,7 @@ pub async fn serve(server: &Server, transport: Transport, rest: BytesMut, upgrad
         frame: server.settings.step,
         handshake_at: None,
     };
-    let end = call.run(&Query::parse(&upgrade.target)).await;
+    let end = call.run(&asked).await;
     call.entry.end(end);
     call.socket.write_now();
     match end {
@@ -341,6 +343,6 @@ fn delay_of(fault: Fault) -> Option<Duration> {
         | Fault::Hang { after }
         | Fault::Slow { after, .. }
         | Fault::Vanish { after } => Some(after),
-        Fault::Refuse | Fault::NeverHandshake | Fault::FailPrompting { .. } => None,
+        Fault::Refuse | Fault::Mute | Fault::MutePages | Fault::NeverHandshake | Fault::FailPrompting { .. } => None,
     }
 }

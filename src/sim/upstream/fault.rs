@@ -7,6 +7,10 @@ use std::time::Duration;
 pub enum Fault {
     /// The TCP connection is reset as soon as it is accepted; applies to health probes too.
     Refuse,
+    /// The TCP connection is accepted and nothing is ever read or said on it; applies to health probes too.
+    Mute,
+    /// Plain requests are read and never answered, as by a server under load; calls are served.
+    MutePages,
     /// The call's connection is reset (RST) after this time.
     Reset {
         /// Time since the handshake.
@@ -43,6 +47,13 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// Whether it happens to connections, before anything is known of calls.
+    const fn is_of_connections(self) -> bool {
+        matches!(self, Self::Refuse | Self::Mute | Self::MutePages)
+    }
+}
+
 /// To which calls a fault happens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum When {
@@ -52,6 +63,8 @@ pub enum When {
     Every(u64),
     /// To the calls from the first number to the second one, both included; the first call is 1.
     Calls(u64, u64),
+    /// To calls whose prompt has these words; to no connection as such.
+    Prompted(&'static str),
     /// To each call with this probability (0 to 1), decided by the seed and the call's number alone.
     Probability(f64),
 }
@@ -80,23 +93,24 @@ impl Faults {
         Self { rules: vec![FaultRule { fault, when: When::Always }], seed: 0 }
     }
 
-    /// Whether the TCP connection of this number (from 1) is refused.
-    pub fn refuses(&self, connection: u64) -> bool {
-        self.first(connection, |fault| fault == Fault::Refuse).is_some()
+    /// What goes wrong with the TCP connection of this number (from 1), whatever is asked on it.
+    pub fn of_connection(&self, connection: u64) -> Option<Fault> {
+        self.first(connection, "", Fault::is_of_connections)
     }
 
-    /// What goes wrong with the call of this number (from 1), refusals apart.
-    pub fn of_call(&self, call: u64) -> Option<Fault> {
-        self.first(call, |fault| fault != Fault::Refuse)
+    /// What goes wrong with the call of this number (from 1) and this prompt.
+    pub fn of_call(&self, call: u64, prompt: &str) -> Option<Fault> {
+        self.first(call, prompt, |fault| !fault.is_of_connections())
     }
 
-    fn first(&self, number: u64, applies: impl Fn(Fault) -> bool) -> Option<Fault> {
+    fn first(&self, number: u64, prompt: &str, applies: impl Fn(Fault) -> bool) -> Option<Fault> {
         let hit = |(index, rule): &(usize, &FaultRule)| {
             applies(rule.fault)
                 && match rule.when {
                     When::Always => true,
                     When::Every(k) => k != 0 && number.is_multiple_of(k),
                     When::Calls(first, last) => (first..=last).contains(&number),
+                    When::Prompted(words) => prompt.contains(words),
                     When::Probability(p) => self.draw(number, *index) < p,
                 }
         };
@@ -126,32 +140,39 @@ mod tests {
         let hang = Fault::Hang { after: Duration::ZERO };
         let faults =
             Faults { rules: vec![rule(Fault::NeverHandshake, When::Every(3)), rule(hang, When::Calls(2, 3))], seed: 1 };
-        let hit: Vec<_> = (1..=6).map(|call| faults.of_call(call)).collect();
+        let hit: Vec<_> = (1..=6).map(|call| faults.of_call(call, "")).collect();
         assert_eq!(hit, [None, Some(hang), Some(Fault::NeverHandshake), None, None, Some(Fault::NeverHandshake)]);
+    }
+
+    #[test]
+    fn a_prompt_decides_where_it_is_asked_about() {
+        let faults = Faults { rules: vec![rule(Fault::NeverHandshake, When::Prompted("poison"))], seed: 0 };
+        assert_eq!(faults.of_call(1, "You are poison."), Some(Fault::NeverHandshake));
+        assert_eq!((faults.of_call(1, "You are kind."), faults.of_connection(1)), (None, None));
     }
 
     #[test]
     fn refusals_count_connections_and_leave_calls_alone() {
         let faults = Faults { rules: vec![rule(Fault::Refuse, When::Every(2))], seed: 0 };
-        assert_eq!([1, 2, 3, 4].map(|n| faults.refuses(n)), [false, true, false, true]);
-        assert_eq!(faults.of_call(2), None);
+        assert_eq!([1, 2, 3, 4].map(|n| faults.of_connection(n).is_some()), [false, true, false, true]);
+        assert_eq!(faults.of_call(2, ""), None);
     }
 
     #[test]
     fn probabilities_come_out_and_repeat() {
         let faults = Faults { rules: vec![rule(Fault::NeverHandshake, When::Probability(0.1))], seed: 7 };
-        let hits: Vec<u64> = (1..=10_000).filter(|&call| faults.of_call(call).is_some()).collect();
+        let hits: Vec<u64> = (1..=10_000).filter(|&call| faults.of_call(call, "").is_some()).collect();
         assert!((900..1100).contains(&hits.len()), "{} of 10000 calls", hits.len());
-        assert_eq!(hits, (1..=10_000).filter(|&call| faults.clone().of_call(call).is_some()).collect::<Vec<_>>());
+        assert_eq!(hits, (1..=10_000).filter(|&call| faults.clone().of_call(call, "").is_some()).collect::<Vec<_>>());
         let other = Faults { seed: 8, ..faults };
-        assert_ne!(hits, (1..=10_000).filter(|&call| other.of_call(call).is_some()).collect::<Vec<_>>());
+        assert_ne!(hits, (1..=10_000).filter(|&call| other.of_call(call, "").is_some()).collect::<Vec<_>>());
     }
 
     #[test]
     fn zero_and_one_are_never_and_always() {
         let with = |p| Faults { rules: vec![rule(Fault::NeverHandshake, When::Probability(p))], seed: 3 };
-        assert!((1..1000).all(|call| with(0.0).of_call(call).is_none()));
-        assert!((1..1000).all(|call| with(1.0).of_call(call).is_some()));
-        assert_eq!(Faults { rules: vec![rule(Fault::NeverHandshake, When::Every(0))], seed: 3 }.of_call(0), None);
+        assert!((1..1000).all(|call| with(0.0).of_call(call, "").is_none()));
+        assert!((1..1000).all(|call| with(1.0).of_call(call, "").is_some()));
+        assert_eq!(Faults { rules: vec![rule(Fault::NeverHandshake, When::Every(0))], seed: 3 }.of_call(0, ""), None);
     }
 }

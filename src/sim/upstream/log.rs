@@ -112,6 +112,7 @@ struct Records {
     started: u64,
     open: usize,
     peak: usize,
+    pages: u64,
 }
 
 /// The records of all calls.
@@ -137,6 +138,17 @@ impl Log {
     pub fn sockets(&self) -> (usize, usize) {
         let records = self.lock();
         (records.open, records.peak)
+    }
+
+    /// Notes a plain request.
+    pub fn page(&self) {
+        self.lock().pages += 1;
+        self.tell();
+    }
+
+    /// Plain requests so far.
+    pub fn pages(&self) -> u64 {
+        self.lock().pages
     }
 
     /// Waits until the calls are as `is_so` says.

@@ -112,6 +112,11 @@ impl Simulator {
         self.records().sockets().1
     }
 
+    /// Plain requests that were read, answered or not: what a health probe is.
+    pub fn plain_requests(&self) -> u64 {
+        self.records().pages()
+    }
+
     /// Waits until the calls are as `is_so` says, and returns them.
     ///
     /// # Errors

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::call;
@@ -19,6 +19,9 @@ use super::log::Log;
 use super::prompts::{Query, SharedPrompts, StartFault};
 use super::settings::Settings;
 use super::transport::{Transport, reset_on_drop};
+
+/// Between two looks at whether a client that is ignored is still there.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How long a connection may be silent before and between requests, as in the real server.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -66,8 +69,8 @@ impl Server {
     }
 
     /// What goes wrong with the call of this number.
-    pub fn fault_of(&self, call: u64) -> Option<Fault> {
-        self.faults().of_call(call)
+    pub fn fault_of(&self, call: u64, prompt: &str) -> Option<Fault> {
+        self.faults().of_call(call, prompt)
     }
 
     /// Changes what goes wrong from the next connection and call on.
@@ -81,15 +84,16 @@ impl Server {
 
     /// Serves one connection, the `number`th, to its end.
     pub async fn serve(&self, tcp: TcpStream, number: u64) {
-        if self.faults().refuses(number) {
-            reset_on_drop(&tcp);
-            return;
+        let fault = self.faults().of_connection(number);
+        match fault {
+            Some(Fault::Refuse) => reset_on_drop(&tcp),
+            Some(Fault::Mute) => client_gone(&tcp).await,
+            // A connection that breaks before it is a call concerns nobody but its client.
+            _ => drop(self.serve_requests(tcp, fault == Some(Fault::MutePages)).await),
         }
-        // A connection that breaks before it is a call concerns nobody but its client.
-        let _ = self.serve_requests(tcp).await;
     }
 
-    async fn serve_requests(&self, tcp: TcpStream) -> io::Result<()> {
+    async fn serve_requests(&self, tcp: TcpStream, mute: bool) -> io::Result<()> {
         let mut transport = Transport::accept(tcp, self.tls.as_ref()).await?;
         let mut input = BytesMut::new();
         loop {
@@ -112,6 +116,12 @@ impl Server {
                     return Ok(());
                 }
                 Reply::Text(reply) => {
+                    self.log.page();
+                    if mute {
+                        // Until the client has enough of waiting.
+                        while timeout(KEEP_ALIVE, transport.read_buf(&mut input)).await?? > 0 {}
+                        return Ok(());
+                    }
                     write(&mut transport, &reply.write(&date())).await?;
                     if !reply.keep_alive {
                         transport.finish().await;
@@ -121,6 +131,17 @@ impl Server {
             }
         }
     }
+}
+
+/// Waits until the client has ended the connection, and reads nothing.
+async fn client_gone(tcp: &TcpStream) {
+    let gone = async {
+        // What is peeked at stays unread, as by a process that hangs.
+        while matches!(tcp.ready(Interest::READABLE).await, Ok(ready) if !ready.is_read_closed()) {
+            sleep(LOOK).await;
+        }
+    };
+    let _ = timeout(KEEP_ALIVE, gone).await;
 }
 
 async fn write(transport: &mut Transport, head: &str) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! Scripts of the roster; [`random`] has random sequences against a reference model.
 
+mod blame;
 mod desk;
 mod pace;
 mod random;
@@ -149,7 +150,7 @@ fn a_quarantine_ends_by_a_rehearsal_that_reached_the_handshake_and_was_closed_in
     let grant = desk.grant(a).unwrap();
     desk.tell(Input::Quarantine(grant, QuarantineReason::Vanished));
     let b = desk.call("b");
-    desk.tell(Input::Probed(UpstreamId(1), true));
+    desk.tell(Input::Probed(UpstreamId(1), Probed::Answered));
     desk.pass(SECOND * 14);
     assert_eq!((desk.rehearsals.len(), desk.server(b)), (0, None), "a probe proves nothing");
     desk.pass(SECOND);
@@ -251,14 +252,14 @@ fn three_probes_without_an_answer_take_a_server_out_and_one_answer_brings_it_bac
     assert_eq!(desk.roster.idle_endpoints().len(), 1, "a server with a call on it is not asked");
     desk.release(a);
     for _ in 0..2 {
-        desk.tell(Input::Probed(UpstreamId(2), false));
+        desk.tell(Input::Probed(UpstreamId(2), Probed::Silent));
     }
     assert_eq!(desk.labels(), ["free", "free"], "a server under load may leave some out");
-    desk.tell(Input::Probed(UpstreamId(2), false));
+    desk.tell(Input::Probed(UpstreamId(2), Probed::Silent));
     assert_eq!(desk.labels(), ["free", "unhealthy"]);
     let [b, c] = ["b", "c"].map(|user| desk.call(user));
     assert_eq!((desk.server(b), desk.server(c)), (Some(1), None));
-    desk.tell(Input::Probed(UpstreamId(2), true));
+    desk.tell(Input::Probed(UpstreamId(2), Probed::Answered));
     assert_eq!(desk.server(c), Some(2));
     desk.tell(Input::Power(UpstreamId(1), Power::Asleep, None));
     desk.release(b);
@@ -320,8 +321,8 @@ fn a_verdict_that_comes_after_the_end_counts_all_the_same() {
 #[test]
 fn retries_have_a_budget() {
     let mut desk = Desk::new(1);
-    let refused = (0..5).filter(|_| {
-        let id = desk.ask(Ask { retry: true, ..ask_of("a") });
+    let refused = ["a", "b", "c", "d", "e"].into_iter().filter(|user| {
+        let id = desk.ask(Ask { retry: true, ..ask_of(user) });
         let refused = desk.refused.get(&id) == Some(&NoSlot::RetriesSpent);
         if desk.grant(id).is_some() {
             desk.release(id)

@@ -11,7 +11,7 @@ use actix_tls::connect::{ConnectError, ConnectInfo, Connection, Connector as Tcp
 use futures_util::future::LocalBoxFuture;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{net::TcpStream, sync::Notify, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use self::{
@@ -74,8 +74,8 @@ impl UpstreamConnector {
             .connector(dialer)
             // A WebSocket keeps its permit: the default limit of 100 would cap the calls.
             .limit(0)
-            // For TCP and TLS together; each has its own before that.
-            .timeout(self.timeouts.connect * 2);
+            // For TCP and TLS together; each has its own before that, which says more.
+            .timeout(self.timeouts.connect * 3);
         // The leg has its own deadlines and must never drop a request half way.
         (awc::Client::builder().connector(connector).disable_timeout().disable_redirects().finish(), tap)
     }
@@ -118,7 +118,7 @@ impl Dial {
         let address = self.endpoint.address.map(|address| SocketAddr::new(address, self.endpoint.port));
         let to = if address.is_some() { to.set_addr(address) } else { to };
         let connecting = TcpConnector::new(Resolver::default()).service().call(to);
-        let connection = timeout(self.patience, connecting).await.map_err(|_| late("TCP"))??;
+        let connection = timeout(self.patience, connecting).await.map_err(|_| ConnectError::Io(Late::Tcp.into()))??;
         tune(connection.io_ref());
         self.tap.hold(connection.io_ref());
         let (tcp, connection) = connection.replace_io(());
@@ -126,6 +126,7 @@ impl Dial {
             None => Wire::Plain(tcp),
             Some(trust) => self.shake_hands(trust, tcp).await.map_err(ConnectError::Io)?,
         };
+        self.tap.0.asked.notify_one();
         Ok(connection.replace_io(wire).1)
     }
 
@@ -133,12 +134,32 @@ impl Dial {
         let config = self.tls.get(trust).map_err(io::Error::other)?;
         let name = server_name(&self.endpoint.host)?;
         let tls = timeout(self.patience, TlsConnector::from(config).connect(name, tcp)).await;
-        Ok(Wire::Tls(Box::new(tls.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??)))
+        Ok(Wire::Tls(Box::new(tls.map_err(|_| io::Error::from(Late::Tls))??)))
     }
 }
 
-fn late(step: &str) -> ConnectError {
-    ConnectError::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no {step} connection in time")))
+/// Which step of a connection took too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Late {
+    /// Name resolution and TCP.
+    #[error("no TCP connection in time")]
+    Tcp,
+    /// TLS.
+    #[error("no TLS in time")]
+    Tls,
+}
+
+impl From<Late> for io::Error {
+    fn from(late: Late) -> Self {
+        Self::new(io::ErrorKind::TimedOut, late)
+    }
+}
+
+impl Late {
+    /// The step that took too long, if that is what the error says.
+    pub(super) fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
 }
 
 /// The name that a certificate has to be for: without the brackets of an IPv6 address and the dot of the root.
@@ -149,7 +170,14 @@ fn server_name(host: &str) -> io::Result<ServerName<'static>> {
 
 /// A second handle on a leg's TCP connection: whatever awc drops, the connection lives until its end is acknowledged.
 #[derive(Clone, Default)]
-pub(super) struct Tap(Rc<RefCell<Tapped>>);
+pub(super) struct Tap(Rc<Line>);
+
+#[derive(Default)]
+struct Line {
+    tapped: RefCell<Tapped>,
+    /// The connection is made, TLS included: from now on the server is asked.
+    asked: Notify,
+}
 
 /// What a [`Tap`] knows of its connection.
 #[derive(Debug, Default)]
@@ -166,12 +194,18 @@ pub(super) enum Tapped {
 impl Tap {
     fn hold(&self, stream: &TcpStream) {
         let copy = SockRef::from(stream).try_clone();
-        *self.0.borrow_mut() = copy.map_or(Tapped::Untracked, |copy| Tapped::Held(copy.into()));
+        *self.0.tapped.borrow_mut() = copy.map_or(Tapped::Untracked, |copy| Tapped::Held(copy.into()));
+    }
+
+    /// Comes back when the server was asked so long ago. Until then the connection's own deadlines count.
+    pub(super) async fn unanswered(&self, patience: Duration) {
+        self.0.asked.notified().await;
+        tokio::time::sleep(patience).await;
     }
 
     /// The connection. Asked again, one that was there is untracked.
     pub(super) fn take(&self) -> Tapped {
-        let mut tapped = self.0.borrow_mut();
+        let mut tapped = self.0.tapped.borrow_mut();
         let rest = if matches!(*tapped, Tapped::Nothing) { Tapped::Nothing } else { Tapped::Untracked };
         std::mem::replace(&mut tapped, rest)
     }
@@ -205,7 +239,7 @@ mod tests {
     fn a_tap_tells_no_connection_from_one_that_it_lost() {
         let tap = Tap::default();
         assert!(matches!(tap.take(), Tapped::Nothing) && matches!(tap.take(), Tapped::Nothing));
-        *tap.0.borrow_mut() = Tapped::Untracked;
+        *tap.0.tapped.borrow_mut() = Tapped::Untracked;
         assert!(matches!(tap.take(), Tapped::Untracked) && matches!(tap.take(), Tapped::Untracked));
     }
 

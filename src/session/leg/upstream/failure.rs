@@ -5,7 +5,7 @@ use std::io::{Error as IoError, ErrorKind};
 use actix_http::{error::ParseError, ws::ProtocolError};
 use awc::error::{ConnectError, SendRequestError, WsClientError};
 
-use super::connect::tls::TlsFault;
+use super::connect::{Late, tls::TlsFault};
 use crate::session::machine::UpstreamEnd;
 
 /// Whether a server has let go of a connection.
@@ -45,6 +45,11 @@ pub(super) fn connect_failure(error: &WsClientError) -> (UpstreamEnd, Gone) {
         Some(TlsFault::Untrusted(_)) => return (UpstreamEnd::Untrusted, Gone::Yes),
         None => {}
     }
+    if let WsClientError::SendRequest(SendRequestError::Connect(error)) = error
+        && let Some(late) = late(error)
+    {
+        return (late, Gone::Yes);
+    }
     match error {
         // The stream ended after the request: the server let go (actix-http reports the end this way).
         WsClientError::SendRequest(SendRequestError::Connect(ConnectError::Disconnected)) => {
@@ -56,8 +61,26 @@ pub(super) fn connect_failure(error: &WsClientError) -> (UpstreamEnd, Gone) {
         WsClientError::SendRequest(SendRequestError::Send(io) | SendRequestError::Response(ParseError::Io(io))) => {
             (UpstreamEnd::HungUp, judge_io(io))
         }
+        // What a proxy says of a request that it finds too long, or suspicious.
+        WsClientError::InvalidResponseStatus(status)
+            if matches!(status.as_u16(), 400 | 403 | 413 | 414 | 422 | 431) =>
+        {
+            (UpstreamEnd::RequestRefused, Gone::No)
+        }
         WsClientError::InvalidResponseStatus(_) => (UpstreamEnd::UpgradeRefused, Gone::No),
         _ => (UpstreamEnd::Garbled, Gone::No),
+    }
+}
+
+/// Which step of the connection took too long, if one did.
+fn late(error: &ConnectError) -> Option<UpstreamEnd> {
+    match error {
+        ConnectError::Timeout => Some(UpstreamEnd::ConnectTimeout),
+        ConnectError::Io(error) => Late::of(error).map(|late| match late {
+            Late::Tcp => UpstreamEnd::ConnectTimeout,
+            Late::Tls => UpstreamEnd::TlsTimeout,
+        }),
+        _ => None,
     }
 }
 
@@ -131,7 +154,7 @@ mod tests {
         assert_eq!(judge(&ProtocolError::Io(error(ErrorKind::InvalidData))), Gone::No, "reserved bits, broken TLS");
         assert_eq!(judge(&ProtocolError::BadOpCode), Gone::No);
         let connect = |error| connect_failure(&WsClientError::SendRequest(SendRequestError::Connect(error)));
-        assert_eq!(connect(ConnectError::Timeout), (UpstreamEnd::ConnectFailed, Gone::Yes), "no request was sent");
+        assert_eq!(connect(ConnectError::Timeout), (UpstreamEnd::ConnectTimeout, Gone::Yes), "no request was sent");
         assert_eq!(connect(ConnectError::Disconnected), (UpstreamEnd::HungUp, Gone::Yes));
         let lost = SendRequestError::Response(ParseError::Io(error(ErrorKind::TimedOut)));
         assert_eq!(connect_failure(&WsClientError::SendRequest(lost)), (UpstreamEnd::HungUp, Gone::Unknown));

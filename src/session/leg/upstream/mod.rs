@@ -120,7 +120,7 @@ impl Leg {
         let opened = tokio::select! {
             opened = connect => opened,
             _ = &mut self.close => return hang_up(self.lease, &self.tap, timeouts.close).await,
-            () = tokio::time::sleep(timeouts.connect * 2 + timeouts.upgrade) => {
+            () = self.tap.unanswered(timeouts.upgrade) => {
                 blame(&self.lease, UpstreamEnd::UpgradeTimeout, false, false);
                 self.tell(UpstreamInput::Ended(UpstreamEnd::UpgradeTimeout)).await;
                 return hang_up(self.lease, &self.tap, timeouts.close).await;
@@ -159,7 +159,7 @@ impl Leg {
         let ended = tokio::select! {
             ended = read(&mut source, &self.events, &pongs) => Some(ended),
             broken = write(&mut sink, &mut packets, &mut pongs_rx, &self.events) => {
-                broken.map(|error| Ended { how: UpstreamEnd::HungUp, gone: judge(&error), ready: true })
+                broken.map(|(error, ready)| Ended { how: UpstreamEnd::HungUp, gone: judge(&error), ready })
             }
             hand_back = &mut self.close => {
                 return say_goodbye(self.lease, hand_back.ok(), (sink, source), &self.tap, patience).await;
@@ -278,25 +278,32 @@ async fn raw_end(connection: &mut TcpStream) -> Gone {
 ///
 /// A server that hangs up over its prompts may be right: the session knows when another one has done the same.
 fn blame(lease: &Lease, how: UpstreamEnd, opened: bool, ready: bool) {
-    let over_prompts = opened && !ready && matches!(how, UpstreamEnd::HungUp | UpstreamEnd::Closed);
-    if !over_prompts {
-        lease.witness().remark(Remark::Verdict(Verdict::Failed));
-    }
+    let verdict = match how {
+        _ if ready => Verdict::Lost,
+        _ if how.is_over_prompts(opened) => return,
+        UpstreamEnd::ConnectFailed | UpstreamEnd::ConnectTimeout => Verdict::Unreachable,
+        UpstreamEnd::UpgradeTimeout => Verdict::Late,
+        _ => Verdict::Failed,
+    };
+    lease.witness().remark(Remark::Verdict(verdict));
 }
 
-/// Writes until nobody hands packets over, or until the socket breaks: then it gives the error, which no reader sees again.
+/// Writes until nobody hands packets over, or until the socket breaks: then it gives the error, which no reader sees again,
+/// and whether there were packets, which only a server that is ready gets.
 async fn write(
     sink: &mut Sink,
     packets: &mut mpsc::Receiver<OpusPacket>,
     pongs: &mut mpsc::Receiver<Bytes>,
     events: &mpsc::Sender<UpstreamInput>,
-) -> Option<ProtocolError> {
+) -> Option<(ProtocolError, bool)> {
+    let mut fed = false;
     let mut pages = PageWriter::new(rand::random());
     loop {
         let sent = tokio::select! {
             Some(payload) = pongs.recv() => sink.send(WsMessage::Pong(payload)).await,
             packet = packets.recv() => {
                 let packet = packet?;
+                fed = true;
                 let sent = match pages.push(packet) {
                     Some(page) => sink.send(WsMessage::Binary(Message::Audio(page).encode())).await,
                     None => Ok(()),
@@ -306,7 +313,7 @@ async fn write(
             }
         };
         if let Err(error) = sent {
-            return Some(error);
+            return Some((error, fed));
         }
     }
 }

@@ -15,7 +15,10 @@ use super::{
     },
     failure::tls_fault,
 };
-use crate::{pool::endpoint::Endpoint, protocol::moshi::CHAT_PATH};
+use crate::{
+    pool::{endpoint::Endpoint, roster::Probed},
+    protocol::moshi::CHAT_PATH,
+};
 
 /// The longest wait for the answer: a server at the edge of real time took up to half a second (personaplex.md 9.3).
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,8 +56,12 @@ pub async fn ask(connector: &UpstreamConnector, endpoint: &Endpoint) -> Result<u
 }
 
 /// Whether the server at this endpoint answers HTTP. Any answer but a gateway's or an overloaded server's will do.
-pub async fn probe(connector: &UpstreamConnector, endpoint: &Endpoint) -> bool {
-    matches!(ask(connector, endpoint).await, Ok(status) if status < 500)
+pub async fn probe(connector: &UpstreamConnector, endpoint: &Endpoint) -> Probed {
+    match ask(connector, endpoint).await {
+        Ok(status) if status < 500 => Probed::Answered,
+        Err(NoAnswer::Refused) => Probed::Refused,
+        Ok(_) | Err(_) => Probed::Silent,
+    }
 }
 
 fn no_answer(error: &SendRequestError) -> NoAnswer {
