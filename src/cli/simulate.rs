@@ -167,6 +167,7 @@ fn settings(arguments: &SimulateArguments) -> Settings {
             }),
             AnswerFlag::Silence => Answer::Silence,
         },
+        calls_at_once: default.calls_at_once,
         empty_packet_block: Duration::from_millis(arguments.empty_packet_block_ms),
         close_timeout: Duration::from_millis(arguments.close_timeout_ms),
         termination_grace: Duration::from_millis(arguments.termination_grace_ms),

@@ -4,9 +4,11 @@
 mod blame;
 mod calls;
 mod credentials;
+mod crowd;
 mod discovery;
 mod echo;
 mod exclusivity;
+mod failover;
 mod failures;
 mod formats;
 mod health;

@@ -11,6 +11,8 @@ use super::{
 const TELL_EVERY: Duration = Duration::from_secs(2);
 /// Estimates are made anew at most so often.
 const ESTIMATE_EVERY: Duration = Duration::from_secs(1);
+/// A live call that waits for so long takes the server that failed it as well, which may be back.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(2);
 /// A refusal's advice where nothing better is known.
 const TRY_LATER: Duration = Duration::from_secs(5);
 
@@ -79,7 +81,10 @@ impl Roster {
     }
 
     fn try_grant(&mut self, id: WaiterId, now: Instant) {
-        let Some(waiter) = self.queue.remove(id) else { return };
+        let Some(mut waiter) = self.queue.remove(id) else { return };
+        if waiter.ask.class == Class::Failover && now >= waiter.since + FORGIVEN_AFTER {
+            waiter.ask.avoid.clear();
+        }
         match self.take(&waiter.ask, now) {
             Some(grant) => self.granted(waiter, grant, now),
             None => self.queue.put_back(waiter),

@@ -88,6 +88,11 @@ impl Machine {
         Some(self.relay.empty_since? + self.limits.recovery)
     }
 
+    /// Whether the stage is empty, and a call that may go on waits for whoever takes it.
+    pub(super) fn is_stage_waiting(&self) -> bool {
+        self.relay.empty_since.is_some()
+    }
+
     /// There is sound again, after so long a gap, of the same server or of another.
     pub(super) fn recovered(&mut self, gap: Duration, same: bool, now: Instant) {
         let Some(Recovering { reason }) = self.relay.recovering.take() else { return };

@@ -153,7 +153,7 @@ impl Machine {
             // Its lease is on its way back from the leg.
             Purpose::Restart => return,
         };
-        let retry = self.upstream.failures() > 0;
+        let retry = self.upstream.tries() > 0;
         self.effects.push_back(Effect::Acquire { class, elsewhere: class == Class::Failover || retry, retry });
     }
 
@@ -180,6 +180,11 @@ impl Machine {
             }
             Purpose::Rotation => self.relay.window.given_up = true,
             Purpose::Failover if self.server.is_some() => {}
+            // Others try as well: there will be a turn.
+            Purpose::Failover if why == NoSlot::RetriesSpent => {
+                self.upstream.not_reached();
+                self.pause_understudy(Purpose::Failover, now);
+            }
             Purpose::Failover => {
                 self.end(if why == NoSlot::NoLedger { Ending::Internal } else { Ending::UpstreamLost }, now);
             }
@@ -206,9 +211,8 @@ impl Machine {
             understudy.purpose = Purpose::Failover;
         }
         if !spent {
-            let pause = self.limits.retry.pause_before(self.upstream.failures(), self.terms.jitter);
-            understudy.state = State::Pausing { until: now + pause };
-            return self.understudy_pause_over(now);
+            let purpose = understudy.purpose;
+            return self.pause_understudy(purpose, now);
         }
         let purpose = understudy.purpose;
         (self.relay.understudy, self.relay.hushes) = (None, None);
@@ -221,6 +225,12 @@ impl Machine {
             Purpose::Failover | Purpose::Restart if self.server.is_none() => self.end(ending, now),
             Purpose::Failover | Purpose::Restart => {}
         }
+    }
+
+    fn pause_understudy(&mut self, purpose: Purpose, now: Instant) {
+        let until = now + self.upstream.pause(&self.limits.retry, self.terms.jitter);
+        self.relay.understudy = Some(Understudy { purpose, state: State::Pausing { until } });
+        self.understudy_pause_over(now);
     }
 
     /// Asks again, if the pause is over.

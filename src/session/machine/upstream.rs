@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     audio::{pacer::Fed, packet::OpusPacket},
-    pool::roster::Offer,
+    pool::{retry::RetrySettings, roster::Offer},
     protocol::{
         ending::Ending,
         moshi::TextPiece,
@@ -30,6 +30,8 @@ pub(super) struct Upstream {
     failure: Option<Ending>,
     /// Failures since a server took the prompts that are tried.
     failures: u32,
+    /// Tries in the same time that came to no server at all.
+    unreached: u32,
 }
 
 /// A leg on its way to its handshake.
@@ -55,6 +57,7 @@ impl Upstream {
             hangups: 0,
             failure: None,
             failures: 0,
+            unreached: 0,
         }
     }
 
@@ -84,12 +87,28 @@ impl Upstream {
 
     /// Other prompts are tried from now on: what failed with the last ones says nothing of them.
     pub(super) fn tries_other_prompts(&mut self) {
-        (self.failures, self.hangups) = (0, 0);
+        (self.failures, self.unreached, self.hangups) = (0, 0, 0);
     }
 
     /// A server failed with the prompts that are tried.
     pub(super) fn failed(&mut self) {
         self.failures += 1;
+    }
+
+    /// No server was reached: that says nothing of the prompts.
+    pub(super) fn not_reached(&mut self) {
+        self.unreached += 1;
+    }
+
+    /// The pause before the next try. Servers that are not there are given time to come back.
+    pub(super) fn pause(&self, retry: &RetrySettings, jitter: f64) -> Duration {
+        let jitter = if self.unreached > 0 { jitter.mul_add(0.5, 0.5) } else { jitter };
+        retry.pause_before(self.tries(), jitter)
+    }
+
+    /// Tries that failed since a server took the prompts.
+    pub(super) fn tries(&self) -> u32 {
+        self.failures.saturating_add(self.unreached)
     }
 
     /// A slot is asked for.
@@ -321,7 +340,11 @@ impl Machine {
         }
         let ending = if self.upstream.hangups > 1 { Ending::PromptRejected } else { ending };
         self.upstream.failure = Some(ending);
-        self.upstream.failed();
+        if end == Some(UpstreamEnd::ConnectFailed) && self.is_stage_waiting() {
+            self.upstream.not_reached();
+        } else {
+            self.upstream.failed();
+        }
         // A third server would only suffer from the same prompts.
         let spent = self.upstream.failures >= self.limits.attempts || self.upstream.hangups > 1;
         match (self.phase, spent) {

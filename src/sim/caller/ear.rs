@@ -16,7 +16,7 @@ use crate::protocol::ending::Ending;
 use crate::protocol::native::{EndReport, ErrorEvent, ResumeTerms, ServerEvent, TranscriptDelta};
 
 use super::error::CallerError;
-use super::report::{CallEvent, CallReport};
+use super::report::{CallEvent, CallReport, Gap};
 use super::settings::{Audio, Hearing, SAMPLE_RATE_HZ, Wire};
 use super::transcript::PieceJoiner;
 
@@ -28,6 +28,12 @@ const MAX_TRANSCRIPT_BYTES: usize = 1024 * 1024;
 
 /// Pieces of the transcript that can be said again, at most.
 const MAX_POSITIONS: usize = 1024;
+
+/// Shorter ones are the network's and the system's.
+const MIN_GAP: Duration = Duration::from_millis(40);
+
+/// Gaps that are kept, at most.
+const MAX_GAPS: usize = 1024;
 
 /// What a message meant for the course of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +58,8 @@ pub(super) struct Ear {
     dialled: Instant,
     ready: Option<Instant>,
     received: Duration,
+    /// Until when there is something to play.
+    plays_until: Option<Instant>,
     /// Where in the transcript the last pieces begin, and their positions in the audio, in milliseconds.
     positions: VecDeque<(u64, usize)>,
     events: Option<mpsc::Sender<CallEvent>>,
@@ -100,6 +108,7 @@ impl Ear {
             dialled,
             ready: None,
             received: Duration::ZERO,
+            plays_until: None,
             positions: VecDeque::new(),
             events,
             report: CallReport::default(),
@@ -282,6 +291,7 @@ impl Ear {
             return;
         }
         self.received += duration;
+        self.note_gap(duration, now);
         self.report.received_seconds = self.received.as_secs_f64();
         if self.report.first_audio_ms.is_none() {
             self.report.first_audio_ms = Some(milliseconds(now - self.ready.unwrap_or(self.dialled)));
@@ -291,6 +301,15 @@ impl Ear {
             let room = MAX_RECORDED_SAMPLES.saturating_sub(self.report.audio.len());
             self.report.audio.extend_from_slice(&samples[..samples.len().min(room)]);
         }
+    }
+
+    fn note_gap(&mut self, duration: Duration, now: Instant) {
+        let empty_at = self.plays_until.unwrap_or(now);
+        let lasts = now.saturating_duration_since(empty_at);
+        if lasts >= MIN_GAP && self.report.gaps.len() < MAX_GAPS {
+            self.report.gaps.push(Gap { from: empty_at - self.dialled, lasts });
+        }
+        self.plays_until = Some(empty_at.max(now) + duration);
     }
 
     /// What is said again from this position on is not kept twice.

@@ -19,7 +19,7 @@ pub use address::Address;
 pub use dial::{HttpAnswer, http_get};
 pub use error::CallerError;
 pub use line::call;
-pub use report::{CallError, CallEvent, CallReport};
+pub use report::{CallError, CallEvent, CallReport, Gap};
 pub use settings::{
     Audio, Behaviour, CallerSettings, Credential, HangUp, Hearing, NATIVE_PATH, Pace, SAMPLE_RATE_HZ, Wire,
 };

@@ -1,6 +1,7 @@
 //! What came of a call.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -41,6 +42,9 @@ pub struct CallReport {
     pub close_code: Option<u16>,
     /// What went wrong; absent when the call ended as the caller wished.
     pub error: Option<CallError>,
+    /// When the caller had nothing to play, if it plays at once what comes: times from 40 ms on, in order, at most 1,024.
+    #[serde(skip)]
+    pub gaps: Vec<Gap>,
     /// What the assistant said, as 24 kHz mono samples.
     #[serde(skip)]
     pub audio: Vec<f32>,
@@ -65,6 +69,7 @@ impl fmt::Debug for CallReport {
             .field("received_seconds", &self.received_seconds)
             .field("resumes", &self.resumes)
             .field("lost_packets", &self.lost_packets)
+            .field("gaps", &self.gaps)
             .field("transcript_bytes", &self.transcript.len())
             .field("turns", &self.turns)
             .field("ending", &self.ending)
@@ -72,6 +77,15 @@ impl fmt::Debug for CallReport {
             .field("error", &self.error)
             .finish_non_exhaustive()
     }
+}
+
+/// A time in which the caller had nothing to play.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// From dialling to its beginning.
+    pub from: Duration,
+    /// How long it was.
+    pub lasts: Duration,
 }
 
 /// What went wrong with a call.

@@ -8,6 +8,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::converse::Mark;
@@ -17,7 +18,8 @@ use super::head::Upgrade;
 use super::input::AudioFault;
 use super::log::{CallEnd, CallLog, Entry, Phase};
 use super::model::Heard;
-use super::prompts::{PromptText, Query, SILENCE_STEPS, StartFault};
+use super::plight::Plight;
+use super::prompts::{PromptText, Query, SILENCE_STEPS, SharedPrompts, StartFault};
 use super::server::Server;
 use super::session::{Reply, Session};
 use super::socket::{Incoming, Socket};
@@ -52,6 +54,7 @@ pub async fn serve(server: &Server, transport: Transport, rest: BytesMut, upgrad
         steps: 0,
         frame: server.settings.step,
         handshake_at: None,
+        plight: server.plight.subscribe(),
     };
     let end = call.run(&asked).await;
     call.entry.end(end);
@@ -83,35 +86,42 @@ struct Call<'a> {
     frame: Duration,
     /// When `00` was sent.
     handshake_at: Option<Instant>,
+    plight: watch::Receiver<Plight>,
 }
 
 impl Call<'_> {
     async fn run(&mut self, asked: &Query) -> CallEnd {
         // Before the lock, and before it is known whether the request can be served: this is the leak.
-        if let Err(fault) = self.server.take_prompts(asked) {
-            return CallEnd::Start(fault);
-        }
+        let own = match self.server.take_prompts(asked) {
+            Ok(own) => own,
+            Err(fault) => return CallEnd::Start(fault),
+        };
         // Nothing is read while waiting: no pong, no close reply, and a caller who left is not noticed.
-        let _lock = self.server.lock.lock().await;
+        let _lock = self.server.lock.acquire().await;
         self.clock.catch_up();
         self.entry.note(|call| call.phase = Phase::Prompting);
-        match self.prompt().await {
+        match self.prompt(own.as_ref()).await {
             Err(end) => end,
-            Ok(()) => self.talk().await,
+            Ok(text) => self.talk(&text).await,
         }
     }
 
     /// Steps the prompts as they stand in the shared state: the voice of the first step, the text of the first text step.
-    async fn prompt(&mut self) -> Result<(), CallEnd> {
-        let prompts = self.server.prompts();
+    /// Gives the text.
+    async fn prompt(&mut self, own: Option<&SharedPrompts>) -> Result<PromptText, CallEnd> {
+        let prompts = own.cloned().unwrap_or_else(|| self.server.prompts());
         if let Some(voice) = prompts.voice() {
             self.entry.note(|call| call.voice_given = Some(voice.to_string()));
             self.step_silently(self.server.settings.voice_steps).await?;
-            let cached = self.server.prompts().voice().map(|voice| voice.to_string());
+            let cached = own.cloned().unwrap_or_else(|| self.server.prompts()).voice().map(|voice| voice.to_string());
             self.entry.note(|call| call.voice_cached = cached);
         }
         self.step_silently(SILENCE_STEPS).await?;
-        let text = self.server.prompts().text().ok_or(CallEnd::Start(StartFault::EmptyText))?;
+        let text = own
+            .cloned()
+            .unwrap_or_else(|| self.server.prompts())
+            .text()
+            .ok_or(CallEnd::Start(StartFault::EmptyText))?;
         self.entry.note(|call| call.prompt_given = Some(text.clone()));
         for _ in 0..text.tokens() {
             self.step().await?;
@@ -123,7 +133,8 @@ impl Call<'_> {
                 self.receive_early().await?;
             }
         }
-        self.look_for_disconnect().await
+        self.look_for_disconnect().await?;
+        Ok(text)
     }
 
     async fn step_silently(&mut self, steps: u32) -> Result<(), CallEnd> {
@@ -135,6 +146,13 @@ impl Call<'_> {
 
     async fn step(&mut self) -> Result<(), CallEnd> {
         self.look_for_disconnect().await?;
+        while self.is_hung() {
+            let mut plight = self.plight.clone();
+            tokio::select! {
+                _ = plight.wait_for(|plight| *plight != Plight::Hung) => self.clock.catch_up(),
+                outcome = self.receive_early() => outcome?,
+            }
+        }
         match self.fault {
             Some(fault @ Fault::FailPrompting { steps }) if self.steps >= steps => {
                 return Err(CallEnd::Injected(fault));
@@ -198,8 +216,8 @@ impl Call<'_> {
         end
     }
 
-    async fn talk(&mut self) -> CallEnd {
-        let mut session = match Session::new(&self.server.settings.answer, self.server.settings.step) {
+    async fn talk(&mut self, prompt: &PromptText) -> CallEnd {
+        let mut session = match Session::new(&self.server.settings.answer, self.server.settings.step, prompt) {
             Ok(session) => session,
             Err(fault) => return CallEnd::Audio(fault),
         };
@@ -217,7 +235,7 @@ impl Call<'_> {
         loop {
             let reading = session.input.waiting_bytes() < MAX_INPUT_BYTES;
             let due = self.clock.now();
-            let busy = session.is_busy() && !hung && self.socket.has_room();
+            let busy = session.is_busy() && !hung && !self.is_hung() && self.socket.has_room();
             tokio::select! {
                 biased;
                 () = until(fault_at.unwrap_or(due)), if fault_at.is_some() && !hung && !slow => match self.fault {
@@ -228,6 +246,7 @@ impl Call<'_> {
                     Some(fault) => return CallEnd::Injected(fault),
                     None => {}
                 },
+                _ = self.plight.changed() => self.clock.catch_up(),
                 incoming = self.socket.receive(reading) => {
                     if let Some(end) = self.hear(&incoming, &mut session) {
                         return end;
@@ -280,7 +299,7 @@ impl Call<'_> {
             }
         }
         while let Some(reply) = session.waiting.pop_front() {
-            if let Some(text) = reply.text {
+            if let Some(text) = &reply.text {
                 self.socket.queue(&[&[TEXT], text.as_bytes()]);
             }
             self.socket.queue(&[&[AUDIO], &reply.page]);
@@ -296,6 +315,11 @@ impl Call<'_> {
         self.socket.write_now();
         self.clock.skip(settings.round);
         Ok(())
+    }
+
+    /// Whether the model stands still because of the whole server.
+    fn is_hung(&self) -> bool {
+        *self.plight.borrow() == Plight::Hung
     }
 
     fn since_handshake(&self) -> Duration {

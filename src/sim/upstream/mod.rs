@@ -14,7 +14,9 @@ mod input;
 mod log;
 mod model;
 mod pages;
+mod plight;
 mod prompts;
+mod recital;
 mod server;
 mod session;
 mod settings;
@@ -27,6 +29,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -36,10 +39,12 @@ pub use fault::{Fault, FaultRule, Faults, When};
 pub use input::AudioFault;
 pub use log::{CallEnd, CallLog, Phase, WaitError};
 pub use model::SENTENCE;
+pub use plight::Plight;
 pub use prompts::{PromptText, SILENCE_STEPS, StartFault};
 pub use settings::{Answer, Manners, Settings, VOICE_FILES};
 
 use log::Log;
+use plight::unless_vanished;
 use server::Server;
 use transport::Certificate;
 
@@ -51,6 +56,13 @@ enum Stage {
     Serving,
     Terminating,
     Stopped,
+    Killed,
+}
+
+impl Stage {
+    fn is_over(self) -> bool {
+        matches!(self, Self::Stopped | Self::Killed)
+    }
 }
 
 /// A running simulated server. Dropping it stops it.
@@ -134,6 +146,11 @@ impl Simulator {
         self.server.set_faults(faults);
     }
 
+    /// What the whole server suffers from now on, its calls in progress included.
+    pub fn suffer(&self, plight: Plight) {
+        self.server.plight.send_replace(plight);
+    }
+
     /// As a SIGTERM: new connections are refused at once, and calls, waiting ones too, end with FIN when the grace is over.
     pub fn terminate(&self) {
         self.stage.send_if_modified(|stage| {
@@ -145,9 +162,14 @@ impl Simulator {
         });
     }
 
-    /// As a kill: the port is closed and every connection ends.
+    /// As an exit: the port is closed and every connection ends.
     pub fn stop(&self) {
-        self.stage.send_replace(Stage::Stopped);
+        self.stage.send_if_modified(|stage| !std::mem::replace(stage, Stage::Stopped).is_over());
+    }
+
+    /// As a crash: the port is closed and every connection is reset.
+    pub fn kill(&self) {
+        self.stage.send_replace(Stage::Killed);
     }
 
     /// Waits until the port is closed after [`terminate`](Self::terminate) or [`stop`](Self::stop).
@@ -187,17 +209,24 @@ async fn accept(listener: TcpListener, server: Arc<Server>, mut stage: watch::Re
 
 async fn serve(server: Arc<Server>, tcp: TcpStream, number: u64, mut stage: watch::Receiver<Stage>) {
     let grace = server.settings.termination_grace;
+    // Another handle of the same socket, for the reset.
+    let grip = SockRef::from(&tcp).try_clone();
     let end = async {
         // The other side of the watch is gone when the simulator is, and then the end has come, too.
         if stage.wait_for(|stage| *stage != Stage::Serving).await.is_ok_and(|stage| *stage == Stage::Terminating) {
             tokio::select! {
                 () = sleep(grace) => {}
-                _ = stage.wait_for(|stage| *stage == Stage::Stopped) => {}
+                _ = stage.wait_for(|stage| stage.is_over()) => {}
             }
+        }
+        if *stage.borrow() == Stage::Killed
+            && let Ok(grip) = &grip
+        {
+            let _ = grip.set_linger(Some(Duration::ZERO));
         }
     };
     tokio::select! {
-        () = server.serve(tcp, number) => {}
+        () = unless_vanished(server.serve(tcp, number), server.plight.subscribe()) => {}
         () = end => {}
     }
 }

@@ -1,5 +1,6 @@
 //! What stands in for the model: 80 ms of answer for 80 ms of sound, in lock-step (pure).
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use bytes::Bytes;
 
 use super::converse::{Converse, Mark, Said};
 use super::input::AudioFault;
+use super::recital::Recital;
 use super::settings::Answer;
 use crate::audio::opus::{CodecError, OpusDecoder, OpusEncoder};
 use crate::audio::packet::OpusPacket;
@@ -40,7 +42,7 @@ fn silent_packet() -> Vec<u8> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame {
     /// The words of the frame, if it has any.
-    pub text: Option<&'static str>,
+    pub text: Option<Cow<'static, str>>,
     /// 80 ms of sound as one Opus packet.
     pub packet: Vec<u8>,
     /// What happened in it.
@@ -64,7 +66,7 @@ pub struct Model {
 enum Voice {
     Echo(Box<Echo>),
     Converse(Box<Listener>),
-    Silence { waiting_samples: usize, packet: Vec<u8> },
+    Silent { waiting_samples: usize, packet: Vec<u8>, recital: Option<Recital> },
 }
 
 struct Echo {
@@ -84,15 +86,18 @@ struct Listener {
 }
 
 impl Model {
-    /// A model that knows nothing yet and takes `step` for a frame.
-    pub fn new(answer: &Answer, step: Duration) -> Result<Self, CodecError> {
+    /// A model that has read this text prompt and takes `step` for a frame.
+    pub fn new(answer: &Answer, step: Duration, prompt: &str) -> Result<Self, CodecError> {
         let voice = match answer {
             Answer::Converse(manners) => Voice::Converse(Box::new(Listener {
                 decoder: OpusDecoder::new()?,
                 waiting: VecDeque::new(),
                 converse: Converse::new(*manners, step)?,
             })),
-            Answer::Silence => Voice::Silence { waiting_samples: 0, packet: silent_packet() },
+            Answer::Silence => Voice::Silent { waiting_samples: 0, packet: silent_packet(), recital: None },
+            Answer::Recite => {
+                Voice::Silent { waiting_samples: 0, packet: silent_packet(), recital: Some(Recital::new(prompt)) }
+            }
             Answer::Echo { delay } => {
                 let frames = usize::try_from(delay.as_millis().div_ceil(FRAME_MS)).unwrap_or(usize::MAX);
                 // An hour of delay is more than any call needs and bounds the memory.
@@ -110,7 +115,7 @@ impl Model {
             match &mut self.voice {
                 Voice::Echo(echo) => echo.waiting.extend(std::iter::repeat_n(0.0, EMPTY_PACKET_SAMPLES)),
                 Voice::Converse(listener) => listener.waiting.extend(std::iter::repeat_n(0.0, EMPTY_PACKET_SAMPLES)),
-                Voice::Silence { waiting_samples, .. } => *waiting_samples += EMPTY_PACKET_SAMPLES,
+                Voice::Silent { waiting_samples, .. } => *waiting_samples += EMPTY_PACKET_SAMPLES,
             }
             return Ok(Heard::Empty);
         }
@@ -124,7 +129,7 @@ impl Model {
                 let samples = listener.decoder.decode(&packet).map_err(|_| AudioFault::BadPacket)?;
                 listener.waiting.extend(samples);
             }
-            Voice::Silence { waiting_samples, .. } => *waiting_samples += packet.samples() as usize / 2,
+            Voice::Silent { waiting_samples, .. } => *waiting_samples += packet.samples() as usize / 2,
         }
         Ok(Heard::Sound)
     }
@@ -134,7 +139,7 @@ impl Model {
         let samples = match &self.voice {
             Voice::Echo(echo) => echo.waiting.len(),
             Voice::Converse(listener) => listener.waiting.len(),
-            Voice::Silence { waiting_samples, .. } => *waiting_samples,
+            Voice::Silent { waiting_samples, .. } => *waiting_samples,
         };
         samples >= FRAME_SAMPLES
     }
@@ -144,9 +149,10 @@ impl Model {
         match &mut self.voice {
             Voice::Echo(echo) => echo.step(),
             Voice::Converse(listener) => listener.step(),
-            Voice::Silence { waiting_samples, packet } => {
+            Voice::Silent { waiting_samples, packet, recital } => {
                 *waiting_samples = waiting_samples.saturating_sub(FRAME_SAMPLES);
-                Ok(Frame { text: None, packet: packet.clone(), marks: Vec::new() })
+                let text = recital.as_mut().map(|recital| recital.next().into());
+                Ok(Frame { text, packet: packet.clone(), marks: Vec::new() })
             }
         }
     }
@@ -161,7 +167,7 @@ impl Echo {
         let text = (power > SPEECH_POWER).then(|| {
             let piece = SENTENCE[self.piece % SENTENCE.len()];
             self.piece += 1;
-            piece
+            piece.into()
         });
         let packet = self.encoder.encode(&said).map_err(|_| AudioFault::BadPacket)?;
         Ok(Frame { text, packet: packet.bytes().to_vec(), marks: Vec::new() })
@@ -172,7 +178,7 @@ impl Listener {
     fn step(&mut self) -> Result<Frame, AudioFault> {
         let heard: Vec<f32> = self.waiting.drain(..FRAME_SAMPLES.min(self.waiting.len())).collect();
         let Said { text, packet, marks } = self.converse.step(&heard).map_err(|_| AudioFault::BadPacket)?;
-        Ok(Frame { text, packet, marks })
+        Ok(Frame { text: text.map(Cow::Borrowed), packet, marks })
     }
 }
 
@@ -183,7 +189,7 @@ mod tests {
     use super::*;
 
     fn echo(delay_ms: u64) -> Model {
-        Model::new(&Answer::Echo { delay: Duration::from_millis(delay_ms) }, Duration::ZERO).unwrap()
+        Model::new(&Answer::Echo { delay: Duration::from_millis(delay_ms) }, Duration::ZERO, "").unwrap()
     }
 
     fn tone(frames: usize) -> Vec<Bytes> {
@@ -208,7 +214,7 @@ mod tests {
     fn a_voice_comes_back_after_the_delay_with_words_beside_it() {
         let silence = OpusPacket::silence_80ms().bytes().clone();
         let frames = say(&mut echo(240), tone(10).into_iter().chain(vec![silence; 8]));
-        let words: Vec<_> = frames.iter().map(|frame| frame.text).collect();
+        let words: Vec<_> = frames.iter().map(|frame| frame.text.as_deref()).collect();
         assert_eq!(words[..3], [None; 3]);
         assert_eq!(words[3..13], SENTENCE.map(Some)[..10]);
         assert_eq!(words[16..], [None; 2]);
@@ -222,15 +228,24 @@ mod tests {
     fn every_duration_is_cut_again_into_frames() {
         for (packet, packets, frames) in [(vec![0xf8], 10, 2), (vec![0xfb, 0x04], 5, 5), (vec![0xfb, 0x06], 2, 3)] {
             for answer in [Answer::Silence, Answer::Echo { delay: Duration::ZERO }] {
-                let mut model = Model::new(&answer, Duration::ZERO).unwrap();
+                let mut model = Model::new(&answer, Duration::ZERO, "").unwrap();
                 assert_eq!(say(&mut model, vec![Bytes::from(packet.clone()); packets]).len(), frames);
             }
         }
     }
 
     #[test]
+    fn a_reciter_says_whose_prompt_it_has_and_counts() {
+        let prompt = "<system> You are Ada. You like tea. <system>";
+        let mut model = Model::new(&Answer::Recite, Duration::ZERO, prompt).unwrap();
+        let silence = OpusPacket::silence_80ms().bytes().clone();
+        let words: String = say(&mut model, vec![silence; 14]).into_iter().filter_map(|frame| frame.text).collect();
+        assert_eq!(words, " This is line 1 of You are Ada. This is line 2 of You");
+    }
+
+    #[test]
     fn an_empty_packet_is_ten_seconds() {
-        let mut model = Model::new(&Answer::Silence, Duration::ZERO).unwrap();
+        let mut model = Model::new(&Answer::Silence, Duration::ZERO, "").unwrap();
         assert_eq!(model.hear(Bytes::new()), Ok(Heard::Empty));
         assert_eq!(say(&mut model, []).len(), 0);
         assert_eq!(say(&mut model, [Bytes::from_static(&[0xf8])]).len(), 125);
@@ -239,7 +254,7 @@ mod tests {
     #[test]
     fn a_packet_that_is_none_is_refused() {
         for answer in [Answer::Silence, Answer::Echo { delay: Duration::ZERO }] {
-            let mut model = Model::new(&answer, Duration::ZERO).unwrap();
+            let mut model = Model::new(&answer, Duration::ZERO, "").unwrap();
             assert_eq!(model.hear(Bytes::from_static(&[0x6b])), Err(AudioFault::BadPacket));
         }
     }

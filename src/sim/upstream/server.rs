@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -16,6 +16,7 @@ use super::event_loop::EventLoop;
 use super::fault::{Fault, Faults};
 use super::head::{self, Head, Reply};
 use super::log::Log;
+use super::plight::Plight;
 use super::prompts::{Query, SharedPrompts, StartFault};
 use super::settings::Settings;
 use super::transport::{Transport, reset_on_drop};
@@ -32,8 +33,10 @@ pub struct Server {
     pub settings: Settings,
     /// The one thread.
     pub event_loop: EventLoop,
-    /// The one model's lock, which is fair: first come, first served.
-    pub lock: tokio::sync::Mutex<()>,
+    /// The one model's lock, which is fair: first come, first served. Of a server for several calls, one for each.
+    pub lock: Semaphore,
+    /// What the whole server suffers.
+    pub plight: watch::Sender<Plight>,
     /// What was seen.
     pub log: Arc<Log>,
     /// Whether the port is open.
@@ -48,7 +51,8 @@ impl Server {
     pub fn new(settings: Settings, tls: Option<TlsAcceptor>) -> Self {
         Self {
             event_loop: EventLoop::new(),
-            lock: tokio::sync::Mutex::new(()),
+            lock: Semaphore::new(settings.calls_at_once),
+            plight: watch::Sender::default(),
             log: Arc::new(Log::new(settings.log_calls)),
             listening: watch::Sender::new(true),
             prompts: Mutex::default(),
@@ -63,9 +67,14 @@ impl Server {
         self.prompts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Overwrites the prompts with those of a request, as far as it can be served.
-    pub fn take_prompts(&self, asked: &Query) -> Result<(), StartFault> {
-        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).accept(asked, &self.settings)
+    /// Overwrites the prompts with those of a request, as far as it can be served. A server for several calls gives them
+    /// to the call instead.
+    pub fn take_prompts(&self, asked: &Query) -> Result<Option<SharedPrompts>, StartFault> {
+        if self.settings.calls_at_once > 1 {
+            let mut own = SharedPrompts::default();
+            return own.accept(asked, &self.settings).map(|()| Some(own));
+        }
+        self.prompts.lock().unwrap_or_else(PoisonError::into_inner).accept(asked, &self.settings).map(|()| None)
     }
 
     /// What goes wrong with the call of this number.

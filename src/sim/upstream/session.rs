@@ -1,7 +1,7 @@
 //! What belongs to one conversation and is made anew for each: a reader, a model and a writer (pure).
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
-
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use super::converse::Mark;
 use super::input::{AudioFault, PacketInput};
 use super::model::{Frame, Model};
 use super::pages::{FRAME_SAMPLES, PageWriter};
+use super::prompts::PromptText;
 use super::settings::Answer;
 use super::truth::Truth;
 use crate::audio::packet::OpusPacket;
@@ -20,7 +21,7 @@ const MAX_WAITING_PAGES: usize = 256;
 /// A page that waits to be sent.
 pub struct Reply {
     /// The words of its frame.
-    pub text: Option<&'static str>,
+    pub text: Option<Cow<'static, str>>,
     /// The page.
     pub page: Vec<u8>,
     /// What happened in its frame.
@@ -51,8 +52,8 @@ pub struct Session {
 
 impl Session {
     /// A conversation at its start, with the header pages waiting.
-    pub fn new(answer: &Answer, step: Duration) -> Result<Self, AudioFault> {
-        let model = Model::new(answer, step).map_err(|_| AudioFault::BadPacket)?;
+    pub fn new(answer: &Answer, step: Duration, prompt: &PromptText) -> Result<Self, AudioFault> {
+        let model = Model::new(answer, step, prompt.expose()).map_err(|_| AudioFault::BadPacket)?;
         let mut pages = PageWriter::new();
         let header = |page| Reply { text: None, page, marks: Vec::new(), start: 0, samples: 0 };
         let waiting = pages.headers().map(header).into();

@@ -26,6 +26,9 @@ pub enum Answer {
     Converse(Manners),
     /// The same silent packet for every frame and no words; no codec is run, so one core serves hundreds of calls.
     Silence,
+    /// The same silent packet, and words: numbered sentences with the first sentence of the text prompt in each, a piece
+    /// for every frame. No codec is run.
+    Recite,
 }
 
 /// How a model that converses behaves. Delays are what a listener hears, if the server is in real time.
@@ -69,6 +72,8 @@ pub struct Settings {
     pub round: Duration,
     /// What the model answers.
     pub answer: Answer,
+    /// Calls at once. The real server takes one; with more, each has prompts of its own.
+    pub calls_at_once: usize,
     /// For how long the whole server stands still over one empty Opus packet, before its 125 pages come.
     pub empty_packet_block: Duration,
     /// How long the server waits for the reply to its own close frame; the lock is held meanwhile.
@@ -98,6 +103,7 @@ impl Default for Settings {
             poll: Duration::from_millis(11),
             round: Duration::from_micros(1150),
             answer: Answer::Echo { delay: Duration::from_millis(1500) },
+            calls_at_once: 1,
             empty_packet_block: Duration::from_millis(10_200),
             close_timeout: Duration::from_secs(10),
             termination_grace: Duration::from_secs(122),
