@@ -1,5 +1,7 @@
 //! The one place that knows everything: it plugs configuration, pool, sessions and doors together, and stops them.
 
+mod counter;
+
 use std::{
     net::{SocketAddr, TcpListener},
     num::NonZeroU32,
@@ -17,6 +19,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use self::counter::Counter;
 use crate::{
     auth::{KeyError, SigningKey, TicketBox, Tokens},
     config::Settings,
@@ -26,11 +29,10 @@ use crate::{
     },
     metrics::Metrics,
     pool::{
-        actor::{Configure, PROBE_EVERY, PoolActor, PoolObserver, Ports, Prober, Rehearser, Stop},
-        breaker::{BreakerSettings, Trust},
+        actor::{Configure, PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
         discovery::Configured,
-        endpoint::{Endpoint, Upstream},
-        lease::{Lease, Return},
+        endpoint::Endpoint,
+        lease::Lease,
         ledger::LeaseLedger,
         roster::{Policy, Probed, RosterSettings, SlotSnapshot, SlotState},
     },
@@ -108,16 +110,13 @@ pub struct Rehearsal {
     pub policy: Policy,
     /// Worker threads; 0 takes one a core.
     pub workers: usize,
-    /// How soon and for how long a model server that fails is left alone.
-    pub breaker: BreakerSettings,
     /// Between two rounds of probes.
     pub probe_every: Duration,
 }
 
 impl Default for Rehearsal {
     fn default() -> Self {
-        let breaker = BreakerSettings::default();
-        Self { policy: Policy::default(), workers: 0, breaker, probe_every: PROBE_EVERY }
+        Self { policy: Policy::default(), workers: 0, probe_every: PROBE_EVERY }
     }
 }
 
@@ -148,13 +147,15 @@ impl Gateway {
         let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
         let roster = RosterSettings {
             policy: Policy { realtime: settings.upstreams.realtime, ..rehearsal.policy },
+            queue_limit: settings.queue.limit,
             longest: settings.session.limits.max_duration,
-            breaker: rehearsal.breaker,
+            breaker: settings.queue.breaker,
+            retry: settings.queue.retry,
             seed: rand::random(),
             ..RosterSettings::default()
         };
         let ports = Ports {
-            observer: Box::new(Observer(Arc::clone(&metrics))),
+            observer: Box::new(Counter::new(Arc::clone(&metrics), roster.queue_limit)),
             rehearser: Some(Box::new(Rehearsals {
                 connector: connector.clone(),
                 patience: settings.upstreams.handshake_base + settings.upstreams.handshake_step * REHEARSAL_STEPS,
@@ -163,10 +164,7 @@ impl Gateway {
             ledger,
         };
         let pool = PoolActor::new(settings.upstreams.servers().collect(), roster, ports).start();
-        let seats = SeatLimits {
-            total: settings.session.max_sessions as usize,
-            per_user: settings.session.max_sessions_per_user as usize,
-        };
+        let seats = SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota };
         let doors = web::Data::new(Doors {
             tokens,
             tickets: TicketBox::new(settings.auth.tickets),
@@ -354,38 +352,4 @@ fn keep_up(doors: web::Data<Doors>) {
             doors.throttle.upkeep();
         }
     });
-}
-
-/// Counts what the pool tells.
-struct Observer(Arc<Metrics>);
-
-impl PoolObserver for Observer {
-    fn slots(&self, slots: &[SlotSnapshot]) {
-        let count = |wanted: fn(&SlotState) -> bool| slots.iter().filter(|slot| wanted(&slot.state)).count();
-        self.0.slots("free", count(|state| *state == SlotState::Free));
-        self.0.slots("leased", count(|state| *state == SlotState::Leased));
-        self.0.slots("quarantined", count(|state| matches!(state, SlotState::Quarantined(_))));
-        for slot in slots {
-            self.0.upstream_slow(slot.upstream.clone(), slot.slow);
-        }
-    }
-
-    fn trust(&self, upstream: &str, trust: Trust) {
-        self.0.upstream_trust(upstream.to_owned(), trust.level());
-    }
-
-    fn joined(&self, upstream: &Upstream) {
-        self.0.upstream(&upstream.endpoint.name);
-    }
-
-    fn gone(&self, upstream: &str) {
-        self.0.upstream_slow(upstream.to_owned(), false);
-        self.0.upstream_trust(upstream.to_owned(), Trust::Closed.level());
-    }
-
-    fn returned(&self, what: Return) {
-        if let Return::Quarantined(reason) = what {
-            self.0.quarantined(reason.code());
-        }
-    }
 }

@@ -2,11 +2,13 @@
 //!
 //! The recorder belongs to one gateway and is not installed globally, so that several can live in one process.
 
+mod queue;
 mod relay;
 mod resumes;
 mod turns;
 mod upstreams;
 
+pub use queue::QueueWait;
 pub use resumes::DetachedMetrics;
 pub use turns::{Talk, TurnMetrics};
 
@@ -45,7 +47,6 @@ pub struct Series {
 }
 
 const SETUP: Buckets = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
-const HANDSHAKE: Buckets = &[0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0];
 const FIRST_AUDIO: Buckets = &[0.08, 0.16, 0.24, 0.32, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 40.0];
 const LAG: Buckets = &[0.08, 0.16, 0.24, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6];
 // Edges on the model's window of 240 s and on the 360 s of its relatives.
@@ -91,26 +92,6 @@ const AUTH: Series = series(
     &["result", "reason"],
     "Credentials that were looked at: ok or refused, and why.",
 );
-const SLOTS: Series =
-    series("tandem_upstream_slots", Kind::Gauge, &["state"], "Slots of all model servers by state; sums to capacity.");
-const ATTEMPTS: Series = series(
-    "tandem_upstream_attempts_total",
-    Kind::Counter,
-    &["upstream", "result"],
-    "Attempts to get a model server ready, and what came of them.",
-);
-const UPSTREAM_HANDSHAKE: Series = series(
-    "tandem_upstream_handshake_seconds",
-    Kind::Histogram(HANDSHAKE),
-    &[],
-    "From the connect to a model server until it has read its prompts.",
-);
-const QUARANTINED: Series = series(
-    "tandem_lease_quarantined_total",
-    Kind::Counter,
-    &["reason"],
-    "Slots taken out of use because their server did not acknowledge an end.",
-);
 const FRAMES: Series =
     series("tandem_frames_total", Kind::Counter, &["direction"], "Opus packets passed on, up to models or down.");
 const FRAMES_SYNTHETIC: Series = series(
@@ -127,24 +108,6 @@ const AUDIO_LAG: Series = series(
     &[],
     "How far models are behind their callers: audio that is not answered, looked at once a second in every call.",
 );
-const REALTIME_FACTOR: Series = series(
-    "tandem_realtime_factor",
-    Kind::Gauge,
-    &["upstream"],
-    "Seconds of audio for each second of time, over the last seconds of the last call; 1 is real time.",
-);
-const UPSTREAM_SLOW: Series = series(
-    "tandem_upstream_slow",
-    Kind::Gauge,
-    &["upstream"],
-    "1 while a model server counts as slower than real time, until a call finds that it keeps up.",
-);
-const SLOW_FOUND: Series = series(
-    "tandem_slow_found_total",
-    Kind::Counter,
-    &["upstream"],
-    "How often a call found its model server slower than real time.",
-);
 const DRAINING: Series = series("tandem_draining", Kind::Gauge, &[], "1 while the process refuses new calls to end.");
 const BUILD_INFO: Series =
     series("tandem_build_info", Kind::Gauge, &["version"], "Always 1; its label says what runs.");
@@ -159,10 +122,10 @@ pub const TABLE: &[Series] = &[
     FIRST_SOUND,
     ADMISSION,
     AUTH,
-    SLOTS,
-    ATTEMPTS,
-    UPSTREAM_HANDSHAKE,
-    QUARANTINED,
+    upstreams::SLOTS,
+    upstreams::ATTEMPTS,
+    upstreams::UPSTREAM_HANDSHAKE,
+    upstreams::QUARANTINED,
     FRAMES,
     FRAMES_SYNTHETIC,
     FRAMES_DROPPED,
@@ -170,13 +133,24 @@ pub const TABLE: &[Series] = &[
     relay::RECOVERY_GAP,
     relay::ROTATIONS,
     relay::ROTATION_GAP,
+    queue::DEPTH,
+    queue::LIMIT,
+    queue::WAITS,
+    queue::ETA_ERROR,
+    queue::ETA_KEPT,
+    queue::RETRIES,
+    queue::LEASE_CONFLICTS,
+    upstreams::UPSTREAMS,
+    upstreams::UPSTREAM_CHANGES,
+    upstreams::CIRCUIT_STATE,
+    upstreams::CIRCUIT_CHANGES,
+    upstreams::REHEARSALS,
     resumes::RESUMES,
     resumes::DETACHED,
     AUDIO_LAG,
-    REALTIME_FACTOR,
-    upstreams::BREAKER,
-    UPSTREAM_SLOW,
-    SLOW_FOUND,
+    upstreams::REALTIME_FACTOR,
+    upstreams::UPSTREAM_SLOW,
+    upstreams::SLOW_FOUND,
     turns::RESPONSE_LATENCY,
     turns::TURNS,
     turns::TAKE_OVERS,
@@ -255,9 +229,8 @@ impl Metrics {
         }
         self.begin_relay();
         self.begin_resumes();
-        for state in ["free", "leased", "quarantined"] {
-            self.slots(state, 0);
-        }
+        self.begin_queue();
+        self.begin_upstreams();
     }
 
     /// The exposition text, format 0.0.4.
@@ -303,7 +276,7 @@ impl Metrics {
             duration: self.histogram(&SESSION_DURATION, &protocol),
             setup: self.histogram(&SESSION_SETUP, &protocol),
             first_audio: self.histogram(&FIRST_SOUND, &protocol),
-            handshake: self.histogram(&UPSTREAM_HANDSHAKE, &[]),
+            handshake: self.histogram(&upstreams::UPSTREAM_HANDSHAKE, &[]),
             lag: self.histogram(&AUDIO_LAG, &[]),
             turns: TurnMetrics::new(self),
         }

@@ -14,7 +14,11 @@ use tandem::{
     },
     auth::{TicketLimits, ticket::TICKET_CHARS, token::MAX_TOKEN_BYTES},
     config,
-    http::{problem::Problem, tickets::MAX_BODY_BYTES},
+    http::{
+        problem::{Problem, ReachedLimit, Refusal},
+        tickets::MAX_BODY_BYTES,
+    },
+    pool::quota::LEAST,
     protocol::{
         ending::Ending,
         moshi::{Voice, prompt_budget_bytes},
@@ -139,7 +143,11 @@ fn every_example_of_a_body_is_json_and_a_refusal_is_a_real_one() {
     for line in examples(&client_page(), "json problem") {
         let body: Value = serde_json::from_str(&line).unwrap();
         let problem = Problem::ALL.iter().find(|problem| body["code"] == problem.code()).expect("no such problem");
-        let answer = actix_web::ResponseError::error_response(problem).into_body();
+        let seconds = |name: &str| body[name].as_u64().map(Duration::from_secs);
+        let limit = body["limit"].as_u64().map(|value| ReachedLimit { value, window: seconds("window_seconds") });
+        let later = seconds("retry_after_seconds");
+        let refusal = later.map_or_else(|| Refusal::from(*problem), |later| problem.retry_after(later));
+        let answer = actix_web::ResponseError::error_response(&Refusal { limit, ..refusal }).into_body();
         let bytes = actix_web::body::MessageBody::try_into_bytes(answer).unwrap();
         assert_eq!(body, serde_json::from_slice::<Value>(&bytes).unwrap());
     }
@@ -190,6 +198,7 @@ fn the_limits_of_the_page_are_those_of_the_code() {
         format!("nothing comes for {} s, pongs included", seconds(session.limits.lost_after)),
         format!("No speech of the caller for {} s", seconds(session.limits.idle_timeout)),
         format!("only after {} s in which nothing", seconds(session.limits.idle_timeout / 4)),
+        format!("A wait for busy servers ends after {} s", seconds(session.limits.queue_timeout)),
         format!("with pauses under {} ms", BRIDGE.as_millis()),
         format!("it speaks for {} s, or more than {TAKE_OVER_WORDS} words", seconds(TAKE_OVER)),
         format!("take over within {} s", seconds(ANSWER_WITHIN)),
@@ -202,7 +211,9 @@ fn the_limits_of_the_page_are_those_of_the_code() {
         format!("takes nothing for {} s while messages wait", seconds(session.limits.too_slow_after)),
         format!("gave no sound for {} s", seconds(Limits::default().stall_after)),
         format!("64 KiB ({} bytes)", number(MAX_MESSAGE_BYTES as u64)),
-        format!("{} calls at a time", session.max_sessions_per_user),
+        format!("but for the {} calls of a user", settings.quota.user_calls),
+        format!("With less than {} s left no call begins", seconds(LEAST)),
+        format!("{} calls at a time", settings.quota.user_calls),
         format!("and {} attempts a minute", session.attempts_per_minute_per_user),
     ] {
         assert!(page.contains(&sentence), "client.md does not say: {sentence}");

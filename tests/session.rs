@@ -180,6 +180,23 @@ fn the_longest_call_is_warned_of_and_cut() {
 }
 
 #[test]
+fn what_is_left_of_a_quota_runs_while_the_model_listens_and_its_end_is_told_in_time() {
+    let minute = Duration::from_secs(60);
+    let limits = Limits { idle_timeout: minute * 60, ..alone() };
+    let mut call = Call::allowed(Some(minute * 5), limits.clone(), false, None);
+    call.stay(minute * 2);
+    call = call.answered();
+    call.stay(minute * 4 + minute / 2 - Duration::from_secs(1)).refuse("expiring");
+    call.stay(Duration::from_secs(1)).expect("expiring Quota 30000");
+    call.stay(minute / 2 - Duration::from_secs(1)).refuse("expiring").refuse("ended");
+    call.stay(Duration::from_secs(1)).expect("ended quota_spent").expect("CloseUpstream");
+    let mut short = Call::allowed(Some(Duration::from_secs(8)), limits.clone(), false, None).answered();
+    short.stay(Duration::from_secs(4)).expect("expiring Quota 4000");
+    let mut unlimited = Call::allowed(None, limits, false, None).answered();
+    unlimited.stay(minute * 30).refuse("expiring Quota").expect("ended max_duration");
+}
+
+#[test]
 fn a_caller_who_gives_no_sign_of_life_is_lost_after_fifteen_seconds() {
     let mut call = Call::talking();
     call.advance(Duration::from_secs(5)).expect("ping").advance(Duration::from_millis(9_999)).refuse("ended");
@@ -395,8 +412,13 @@ impl Call {
         Call::of(limits, sampled, None)
     }
 
-    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
     fn of(limits: Limits, sampled: bool, resume: Option<ResumeTerms>) -> Call {
+        Call::allowed(None, limits, sampled, resume)
+    }
+
+    /// A call whose quota leaves it so much time, or all.
+    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+    fn allowed(allowance: Option<Duration>, limits: Limits, sampled: bool, resume: Option<ResumeTerms>) -> Call {
         let terms = Terms {
             session_id: "s".into(),
             audio: AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 },
@@ -404,6 +426,7 @@ impl Call {
             jitter: 0.0,
             player_lead: None,
             resume,
+            allowance,
             sampled,
         };
         let now = Instant::now();

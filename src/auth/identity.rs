@@ -61,11 +61,45 @@ fn is_printable(c: char) -> bool {
         && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// Whose user somebody is, as a hash: tenants are told apart, and never named. Without a name it is the default tenant.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TenantId([u8; 32]);
+
+impl TenantId {
+    /// Takes 1 to [`MAX_USER_ID_BYTES`] bytes of printable text.
+    pub fn new(name: &str) -> Result<TenantId, UserIdError> {
+        UserId::new(name).map(|name| Self::of(name.expose()))
+    }
+
+    fn of(name: &str) -> TenantId {
+        TenantId(Sha256::new().chain_update(b"tandem tenant\0").chain_update(name.as_bytes()).finalize().into())
+    }
+
+    /// What tenants are told apart by.
+    pub const fn hash(&self) -> [u8; 32] {
+        self.0
+    }
+}
+
+impl Default for TenantId {
+    fn default() -> Self {
+        Self::of("")
+    }
+}
+
+impl fmt::Debug for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TenantId(..)")
+    }
+}
+
 /// What a verified token says about its bearer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Who is calling.
     pub user: UserId,
+    /// Whose user that is.
+    pub tenant: TenantId,
     /// When the permission runs out, in seconds since 1970-01-01 UTC, leeway not included.
     pub expires_at_unix_s: u64,
     /// What the bearer may do, as the token lists it.
@@ -91,14 +125,28 @@ mod tests {
     #[test]
     fn logs_see_the_same_pseudonym_every_time_and_never_the_id() {
         let user = UserId::new("ada@example.org").unwrap();
-        let identity = Identity { user: user.clone(), expires_at_unix_s: 1, scopes: vec![] };
+        let identity = Identity {
+            user: user.clone(),
+            tenant: TenantId::new("acme").unwrap(),
+            expires_at_unix_s: 1,
+            scopes: vec![],
+        };
         assert_eq!(format!("{user}"), format!("{user:?}"));
         assert_eq!(user.pseudonym(), UserId::new("ada@example.org").unwrap().pseudonym());
         assert_ne!(user.pseudonym(), UserId::new("bob@example.org").unwrap().pseudonym());
         assert_eq!(user.pseudonym().len(), 14);
         assert_ne!(user.hash(), UserId::new("bob@example.org").unwrap().hash());
         assert_eq!(user.pseudonym()[2..4], format!("{:02x}", user.hash()[0]), "a part of the whole hash");
-        assert!(!format!("{identity:?}").contains("ada"));
+        assert!(!format!("{identity:?}").contains("ada") && !format!("{identity:?}").contains("acme"));
+    }
+
+    #[test]
+    fn tenants_are_told_apart_and_those_without_a_name_are_one() {
+        let [acme, other] = ["acme", "other"].map(|name| TenantId::new(name).unwrap());
+        assert_eq!(acme, TenantId::new("acme").unwrap());
+        assert!(acme != other && acme != TenantId::default());
+        assert_eq!(TenantId::new("").err(), Some(UserIdError));
+        assert_ne!(acme.hash(), UserId::new("acme").unwrap().hash(), "a tenant is no user of the same name");
     }
 
     proptest! {

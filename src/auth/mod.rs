@@ -7,7 +7,7 @@ pub mod keys;
 pub mod ticket;
 pub mod token;
 
-pub use identity::{Identity, UserId, UserIdError};
+pub use identity::{Identity, TenantId, UserId, UserIdError};
 pub use keys::{KeyError, MIN_SECRET_BYTES, SigningKey, new_secret};
 pub use ticket::{Redeemed, TicketBox, TicketError, TicketLimits, TicketRefused};
 pub use token::{TokenError, TokenRules, Tokens};

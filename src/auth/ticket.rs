@@ -164,7 +164,7 @@ mod tests {
     use proptest::prelude::*;
     use secrecy::ExposeSecret;
 
-    use super::super::identity::UserId;
+    use super::super::identity::{TenantId, UserId};
     use super::*;
 
     const TTL: Duration = Duration::from_secs(60);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn of(user: &str) -> Identity {
-        Identity { user: UserId::new(user).unwrap(), expires_at_unix_s: 9, scopes: vec![] }
+        Identity { user: UserId::new(user).unwrap(), tenant: TenantId::default(), expires_at_unix_s: 9, scopes: vec![] }
     }
 
     fn tickets(max_total: usize, max_per_user: usize) -> TicketBox<&'static str> {

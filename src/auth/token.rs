@@ -11,9 +11,9 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, Header, Validation};
 use secrecy::SecretString;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::identity::{Identity, UserId};
+use super::identity::{Identity, TenantId, UserId};
 use super::keys::{KeyError, SigningKey};
 
 /// The longest token that is read, in bytes; HTTP servers refuse longer headers anyway.
@@ -30,11 +30,19 @@ pub struct TokenRules {
     pub leeway: Duration,
     /// The scope without which a valid token is still forbidden, if any.
     pub required_scope: Option<String>,
+    /// The claim that names the user's tenant, if there are tenants. Users without it are of one default tenant.
+    pub tenant_claim: Option<String>,
 }
 
 impl Default for TokenRules {
     fn default() -> Self {
-        TokenRules { issuer: None, audience: None, leeway: Duration::from_secs(30), required_scope: None }
+        TokenRules {
+            issuer: None,
+            audience: None,
+            leeway: Duration::from_secs(30),
+            required_scope: None,
+            tenant_claim: Some("tenant".to_owned()),
+        }
     }
 }
 
@@ -152,10 +160,11 @@ impl Tokens {
         let expires_at_unix_s = self.check_times(&claims, now_unix_s)?;
         self.check_origin(&claims)?;
         let user = claims.user()?;
+        let tenant = self.rules.tenant_claim.as_ref().map_or(Ok(TenantId::default()), |name| claims.tenant(name))?;
         let scopes = claims.scopes();
         match &self.rules.required_scope {
             Some(required) if !scopes.contains(required) => Err(TokenError::Forbidden),
-            _ => Ok(Identity { user, expires_at_unix_s, scopes }),
+            _ => Ok(Identity { user, tenant, expires_at_unix_s, scopes }),
         }
     }
 
@@ -228,6 +237,8 @@ struct Claims {
     id: Option<Value>,
     scope: Option<Value>,
     scopes: Option<Value>,
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 impl Claims {
@@ -239,6 +250,22 @@ impl Claims {
             _ => return Err(TokenError::NoUser),
         };
         UserId::new(id).map_err(|_| TokenError::NoUser)
+    }
+
+    /// The tenant that the claim of this name says: a wrong one is no reason to count as somebody else's.
+    fn tenant(&self, claim: &str) -> Result<TenantId, TokenError> {
+        let said = match claim {
+            "iss" => self.iss.as_ref(),
+            "aud" => self.aud.as_ref(),
+            _ => self.others.get(claim),
+        };
+        let name = match said {
+            None | Some(Value::Null) => return Ok(TenantId::default()),
+            Some(Value::String(name)) => TenantId::new(name),
+            Some(Value::Number(name)) if !name.is_f64() => TenantId::new(&name.to_string()),
+            Some(_) => return Err(TokenError::Malformed),
+        };
+        name.map_err(|_| TokenError::Malformed)
     }
 
     fn scopes(&self) -> Vec<String> {
@@ -359,6 +386,34 @@ mod tests {
     }
 
     #[test]
+    fn the_tenant_is_what_the_configured_claim_says_and_one_for_all_without_it() {
+        let tenant = |rules: &TokenRules, more: Value| {
+            let mut claims = json!({"exp": NOW + 60, "sub": "s", "iss": "acme", "aud": ["a"]});
+            claims.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            tokens(rules.clone()).verify(&sign(claims), NOW).map(|identity| identity.tenant)
+        };
+        let named = |name: &str| Ok(TenantId::new(name).unwrap());
+        let by = |claim: &str| TokenRules { tenant_claim: Some(claim.into()), ..TokenRules::default() };
+        let usual = TokenRules::default();
+        for (rules, more, expected) in [
+            (&usual, json!({"tenant": "acme"}), named("acme")),
+            (&usual, json!({"tenant": 7}), named("7")),
+            (&usual, json!({}), Ok(TenantId::default())),
+            (&usual, json!({"tenant": null}), Ok(TenantId::default())),
+            (&usual, json!({"tenant": ""}), Err(TokenError::Malformed)),
+            (&usual, json!({"tenant": 1.5}), Err(TokenError::Malformed)),
+            (&usual, json!({"tenant": ["acme"]}), Err(TokenError::Malformed)),
+            (&usual, json!({"tenant": "x".repeat(129)}), Err(TokenError::Malformed)),
+            (&by("org"), json!({"org": "acme", "tenant": "other"}), named("acme")),
+            (&by("iss"), json!({"tenant": "other"}), named("acme")),
+            (&by("aud"), json!({}), Err(TokenError::Malformed)),
+            (&TokenRules { tenant_claim: None, ..usual.clone() }, json!({"tenant": ["a"]}), Ok(TenantId::default())),
+        ] {
+            assert_eq!(tenant(rules, more.clone()), expected, "{more}");
+        }
+    }
+
+    #[test]
     fn times_are_held_against_the_given_now_with_leeway() {
         let table = [
             (json!({"sub": "s"}), Err(TokenError::NoExpiry)),
@@ -466,7 +521,15 @@ mod tests {
         let ada = UserId::new("ada").unwrap();
         let token = tokens.mint(&ada, Duration::from_secs(60), NOW).unwrap();
         let identity = tokens.verify(token.expose_secret(), NOW + 89).unwrap();
-        assert_eq!(identity, Identity { user: ada, expires_at_unix_s: NOW + 60, scopes: vec!["voice".into()] });
+        assert_eq!(
+            identity,
+            Identity {
+                user: ada,
+                tenant: TenantId::default(),
+                expires_at_unix_s: NOW + 60,
+                scopes: vec!["voice".into()]
+            }
+        );
         assert_eq!(tokens.verify(token.expose_secret(), NOW + 90), Err(TokenError::Expired));
         assert!(!format!("{tokens:?}").contains(SECRET));
     }

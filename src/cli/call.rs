@@ -243,6 +243,7 @@ fn line(event: &CallEvent) -> Option<String> {
             let why = match reason {
                 ExpiryReason::Idle => "nothing is heard from you",
                 ExpiryReason::MaxDuration => "the call is long",
+                ExpiryReason::Quota => "the time that you may talk is used up",
                 ExpiryReason::Drain | ExpiryReason::Persona => "the service is restarting",
             };
             format!("the call ends in {} s: {why}", in_ms.div_ceil(1000))

@@ -9,16 +9,19 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::authority::Authority;
 use super::flaw::{Flaw, quoted};
 use super::raw::{
-    Answers, Enabled, Raw, RawAuth, RawDoors, RawPersona, RawRotation, RawSession, RawSimulator, RawState,
-    RawUpstreams, Where,
+    Answers, Enabled, Raw, RawAuth, RawBreaker, RawDoors, RawPersona, RawQueue, RawQuota, RawRetry, RawRotation,
+    RawSession, RawSimulator, RawState, RawUpstreams, Where,
 };
 use super::settings::{
     AuthSettings, DoorSettings, DrainSettings, ListenSettings, LoggingSettings, MetricsSettings, Mode, PersonaSettings,
-    SessionSettings, Settings, SimulatorSettings, StateSettings, TurnSettings, UpstreamSettings,
+    QueueSettings, SessionSettings, Settings, SimulatorSettings, StateSettings, TurnSettings, UpstreamSettings,
 };
 use super::upstream_url::UpstreamUrl;
 use crate::auth::keys::{KeyError, check_strength};
 use crate::auth::{TicketLimits, TokenRules};
+use crate::pool::breaker::BreakerSettings;
+use crate::pool::quota::QuotaSettings;
+use crate::pool::retry::RetrySettings;
 use crate::pool::trust::Trust;
 use crate::protocol::moshi::Voice;
 use crate::session::machine::{Limits, Rotation};
@@ -43,7 +46,8 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
     let persona = judge.persona(&raw.persona);
     let upstreams = judge.upstreams(raw.upstreams);
     let simulator = judge.simulator(&raw.simulator, &upstreams);
-    let session = judge.session(&raw.session, &raw.rotation);
+    let queue = judge.queue(&raw.queue, &raw.retry, &raw.breaker);
+    let session = judge.session(&raw.session, &raw.rotation, &raw.queue, queue.retry);
     let mongodb_uri = set(raw.store.mongodb_uri).map(SecretString::from);
     if mongodb_uri.is_some() {
         judge.warnings.push("store.mongodb_uri (MONGODB_URI) is set, but nothing uses it yet.".to_owned());
@@ -59,6 +63,8 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
         persona,
         upstreams,
         session,
+        queue,
+        quota: quota(&raw.quota, &raw.session),
         turns: TurnSettings { share: raw.turns.share },
         drain: DrainSettings { deadline: Duration::from_secs(raw.drain.deadline_seconds) },
         logging: LoggingSettings { format: raw.logging.format, level: raw.logging.level },
@@ -80,6 +86,17 @@ fn state(raw: RawState) -> StateSettings {
         path => Some(path.into()),
     };
     StateSettings { dir, ledger }
+}
+
+fn quota(raw: &RawQuota, session: &RawSession) -> QuotaSettings {
+    QuotaSettings {
+        user_calls: session.max_sessions_per_user as usize,
+        tenant_calls: raw.tenant_calls as usize,
+        user_time: Duration::from_secs(raw.user_seconds),
+        tenant_time: Duration::from_secs(raw.tenant_seconds),
+        window: Duration::from_secs(raw.window_seconds),
+        longest: Duration::from_secs(session.max_duration_seconds),
+    }
 }
 
 /// Empty means not set.
@@ -124,6 +141,7 @@ impl Judge {
                 audience: set(raw.audience),
                 leeway: Duration::from_secs(raw.leeway_seconds),
                 required_scope: set(raw.required_scope),
+                tenant_claim: set(raw.tenant_claim),
             },
             tickets: TicketLimits { ttl: Duration::from_secs(raw.ticket_ttl_seconds), ..TicketLimits::default() },
         }
@@ -266,7 +284,39 @@ impl Judge {
         }
     }
 
-    fn session(&mut self, raw: &RawSession, rotation: &RawRotation) -> SessionSettings {
+    fn queue(&mut self, queue: &RawQueue, retry: &RawRetry, breaker: &RawBreaker) -> QueueSettings {
+        if retry.longest_pause_ms < retry.pause_ms {
+            let expected = format!("at least {}, the pause_ms", retry.pause_ms);
+            self.value("retry.longest_pause_ms", retry.longest_pause_ms.to_string(), expected);
+        }
+        if breaker.longest_pause_ms < breaker.pause_ms {
+            let expected = format!("at least {}, the pause_ms", breaker.pause_ms);
+            self.value("breaker.longest_pause_ms", breaker.longest_pause_ms.to_string(), expected);
+        }
+        QueueSettings {
+            limit: queue.limit as usize,
+            retry: RetrySettings {
+                share: retry.share,
+                floor: retry.floor,
+                pause: Duration::from_millis(retry.pause_ms),
+                longest_pause: Duration::from_millis(retry.longest_pause_ms),
+                ..RetrySettings::default()
+            },
+            breaker: BreakerSettings {
+                failures: breaker.failures,
+                pause: Duration::from_millis(breaker.pause_ms),
+                longest_pause: Duration::from_millis(breaker.longest_pause_ms),
+            },
+        }
+    }
+
+    fn session(
+        &mut self,
+        raw: &RawSession,
+        rotation: &RawRotation,
+        queue: &RawQueue,
+        retry: RetrySettings,
+    ) -> SessionSettings {
         let shortest = raw.max_duration_seconds.min(raw.idle_timeout_seconds);
         if raw.warning_seconds >= shortest {
             let expected =
@@ -293,12 +343,13 @@ impl Judge {
             too_slow_after: Duration::from_millis(raw.too_slow_after_ms),
             client_queue: Duration::from_millis(raw.client_queue_ms),
             upstream_queue: Duration::from_millis(raw.upstream_queue_ms),
+            queue_timeout: Duration::from_secs(queue.timeout_seconds),
+            retry,
             ..Limits::default()
         };
         SessionSettings {
             limits,
             max_sessions: raw.max_sessions,
-            max_sessions_per_user: raw.max_sessions_per_user,
             attempts_per_minute_per_user: raw.attempts_per_minute_per_user,
         }
     }

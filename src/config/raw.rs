@@ -27,6 +27,10 @@ raw! {
         upstreams: RawUpstreams,
         session: RawSession,
         rotation: RawRotation,
+        queue: RawQueue,
+        retry: RawRetry,
+        breaker: RawBreaker,
+        quota: RawQuota,
         turns: RawTurns,
         drain: RawDrain,
         logging: RawLogging,
@@ -43,6 +47,7 @@ raw! {
         leeway_seconds: u64,
         required_scope: String,
         ticket_ttl_seconds: u64,
+        tenant_claim: String,
     }
     RawDoors { allowed_origins: Vec<String>, caller_prompts: Where, query_tokens: Where }
     RawPersona { voice: String, prompt: String }
@@ -74,6 +79,10 @@ raw! {
         attempts_per_minute_per_user: u32,
     }
     RawRotation { window_steps: u32, without_slot: WithoutSlot }
+    RawQueue { limit: u32, timeout_seconds: u64 }
+    RawRetry { share: f64, floor: u32, pause_ms: u64, longest_pause_ms: u64 }
+    RawBreaker { failures: u32, pause_ms: u64, longest_pause_ms: u64 }
+    RawQuota { tenant_calls: u32, user_seconds: u64, tenant_seconds: u64, window_seconds: u64 }
     RawTurns { share: f64 }
     RawDrain { deadline_seconds: u64 }
     RawLogging { format: LogFormat, level: LogLevel }

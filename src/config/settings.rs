@@ -10,9 +10,12 @@ use serde::Deserialize;
 
 use super::upstream_url::UpstreamUrl;
 use crate::auth::{TicketLimits, TokenRules};
+use crate::pool::breaker::BreakerSettings;
 use crate::pool::discovery::Seed;
 use crate::pool::endpoint::{Endpoint, Upstream};
 use crate::pool::pace::Realtime;
+use crate::pool::quota::QuotaSettings;
+use crate::pool::retry::RetrySettings;
 use crate::pool::trust::Trust;
 use crate::protocol::moshi::Voice;
 use crate::session::machine::Limits;
@@ -44,6 +47,10 @@ pub struct Settings {
     pub upstreams: UpstreamSettings,
     /// The limits of calls.
     pub session: SessionSettings,
+    /// How calls wait for model servers, try again, and keep away from servers that fail.
+    pub queue: QueueSettings,
+    /// How much a user and a tenant may call.
+    pub quota: QuotaSettings,
     /// In which calls it is measured who speaks when.
     pub turns: TurnSettings,
     /// How Tandem stops.
@@ -189,10 +196,20 @@ pub struct SessionSettings {
     pub limits: Limits,
     /// Calls of this process at the same time.
     pub max_sessions: u32,
-    /// Calls of one user at the same time.
-    pub max_sessions_per_user: u32,
     /// Calls that one user may try in a minute.
     pub attempts_per_minute_per_user: u32,
+}
+
+/// How calls wait for model servers, try again, and keep away from servers that fail. How long one may wait and how it
+/// pauses before another try are among the limits of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueSettings {
+    /// New calls that may wait at the same time.
+    pub limit: usize,
+    /// How much may be tried again.
+    pub retry: RetrySettings,
+    /// When a server that fails is left alone, and for how long.
+    pub breaker: BreakerSettings,
 }
 
 /// In which calls it is measured who speaks when.

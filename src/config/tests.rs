@@ -65,6 +65,48 @@ fn a_share_is_a_number_from_0_to_1() {
 }
 
 #[test]
+fn the_queue_the_budget_of_retries_and_the_breaker_are_those_of_the_pool_unless_they_are_set() {
+    let pool = crate::pool::roster::RosterSettings::default();
+    let queue = with([]).unwrap().queue;
+    assert_eq!((queue.limit, queue.retry, queue.breaker), (pool.queue_limit, pool.retry, pool.breaker));
+    let text = "[queue]\nlimit = 0\ntimeout_seconds = 7\n[retry]\nshare = 1\nfloor = 0\npause_ms = 9\n[breaker]\n\
+                failures = 1\npause_ms = 200\nlongest_pause_ms = 200\n";
+    let settings = load(Some(&file(text)), &environment([])).unwrap();
+    let (queue, limits) = (settings.queue, settings.session.limits);
+    assert_eq!((queue.limit, limits.queue_timeout), (0, Duration::from_secs(7)));
+    assert_eq!((queue.retry.share, queue.retry.floor, limits.retry), (1.0, 0, queue.retry));
+    assert_eq!(limits.retry.pause, Duration::from_millis(9));
+    assert_eq!((queue.breaker.failures, queue.breaker.longest_pause), (1, Duration::from_millis(200)));
+    for (variable, value, told) in [
+        ("TANDEM__RETRY__LONGEST_PAUSE_MS", "249", "retry.longest_pause_ms"),
+        ("TANDEM__BREAKER__PAUSE_MS", "120001", "breaker.longest_pause_ms"),
+    ] {
+        let flaws = flaws(with([(variable, value)]));
+        assert!(flaws.len() == 1 && flaws[0].starts_with(told) && flaws[0].contains("at least"), "{flaws:?}");
+    }
+}
+
+#[test]
+fn quotas_are_off_until_they_are_set_but_for_the_calls_of_a_user() {
+    let quota = with([]).unwrap().quota;
+    assert_eq!((quota.user_calls, quota.tenant_calls), (2, 0));
+    assert_eq!((quota.user_time, quota.tenant_time), (Duration::ZERO, Duration::ZERO));
+    let variables = [
+        ("TANDEM__QUOTA__TENANT_CALLS", "40"),
+        ("TANDEM__QUOTA__USER_SECONDS", "3600"),
+        ("TANDEM__QUOTA__TENANT_SECONDS", "7200"),
+        ("TANDEM__QUOTA__WINDOW_SECONDS", "60"),
+        ("TANDEM__SESSION__MAX_DURATION_SECONDS", "600"),
+        ("TANDEM__AUTH__TENANT_CLAIM", "org"),
+    ];
+    let settings = with(variables).unwrap();
+    assert_eq!(settings.quota.tenant_calls, 40);
+    assert_eq!([settings.quota.user_time, settings.quota.tenant_time].map(|time| time.as_secs()), [3_600, 7_200]);
+    assert_eq!([settings.quota.window, settings.quota.longest].map(|time| time.as_secs()), [60, 600]);
+    assert_eq!(settings.auth.rules.tenant_claim.as_deref(), Some("org"));
+}
+
+#[test]
 fn a_simulated_server_answers_in_its_own_voice_if_it_is_told_to() {
     assert_eq!(with([]).unwrap().simulator.answers_after, None);
     let own = with([("TANDEM__SIMULATOR__ANSWER", "converse"), ("TANDEM__SIMULATOR__ANSWER_DELAY_MS", "240")]).unwrap();
@@ -77,7 +119,7 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     let file = file("[session]\nmax_sessions = 7\nmax_sessions_per_user = 3\n[listen]\nport = 1\n");
     let variables = [("TANDEM__SESSION__MAX_SESSIONS", "9"), ("PORT", "2"), ("TANDEM__DRAIN__DEADLINE_SECONDS", "")];
     let settings = load(Some(&file), &environment(variables)).unwrap();
-    assert_eq!((settings.session.max_sessions, settings.session.max_sessions_per_user), (9, 3));
+    assert_eq!((settings.session.max_sessions, settings.quota.user_calls), (9, 3));
     assert_eq!((settings.listen.port, settings.session.attempts_per_minute_per_user), (2, 30));
     assert_eq!(line(&settings, "session.max_sessions"), ("9", "TANDEM__SESSION__MAX_SESSIONS"));
     assert_eq!(line(&settings, "session.max_sessions_per_user"), ("3", "tandem.toml"));

@@ -1,17 +1,19 @@
 //! From a request to a call's seat, slot and terms: everything that may refuse, before the upgrade.
 
+use std::time::Duration;
+
 use actix_web::{HttpMessage, HttpRequest, http::header};
 
 use super::{
     doors::{Doors, Wishes},
     identity,
-    problem::{Problem, Refusal},
+    problem::{Problem, ReachedLimit, Refusal},
     query::{CallQuery, Door},
 };
 use crate::session::{
     leg::dialect::Dialect,
     script::Script,
-    switchboard::{NoSeat, Seat},
+    switchboard::{Exceeded, Limit, NoSeat, Payer, Seat},
 };
 
 /// A caller who may talk.
@@ -38,7 +40,8 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
         _ => wishes(doors, query, door)?,
     };
     let script = script(doors, wishes)?;
-    let seat = doors.switchboard.admit(user, waits(request, query)).await?;
+    let payer = Payer { user, tenant: identity.tenant.hash() };
+    let seat = doors.switchboard.admit(payer, waits(request, query)).await?;
     Ok(Admitted { dialect, seat, script, pseudonym: identity.user.pseudonym() })
 }
 
@@ -78,18 +81,28 @@ pub fn script(doors: &Doors, wishes: Wishes) -> Result<Script, Problem> {
     Script::new(voice, prompt).map_err(|_| Problem::BadPrompt)
 }
 
+impl From<Exceeded> for Refusal {
+    fn from(exceeded: Exceeded) -> Self {
+        let problem = match exceeded.limit {
+            Limit::UserCalls => Problem::TooManyCalls,
+            Limit::TenantCalls => Problem::TooManyTenantCalls,
+            Limit::UserTime => Problem::QuotaSpent,
+            Limit::TenantTime => Problem::TenantQuotaSpent,
+        };
+        let refusal = exceeded.later.map_or_else(|| problem.into(), |later| problem.retry_after(later));
+        Refusal { limit: Some(ReachedLimit { value: exceeded.value, window: exceeded.window }), ..refusal }
+    }
+}
+
 impl From<NoSeat> for Refusal {
     fn from(no_seat: NoSeat) -> Self {
         match no_seat {
             // A record that is locked or whose disk is full is usable again without us.
             NoSeat::Full | NoSeat::NoLedger => Problem::NoCapacity.into(),
             NoSeat::NoSlot(later) => {
-                let seconds = later.as_secs_f64().ceil().clamp(1.0, 3_600.0);
-                #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-                let retry_after_seconds = Some(seconds as u64);
-                Refusal { problem: Problem::NoCapacity, retry_after_seconds }
+                Problem::NoCapacity.retry_after(later.clamp(Duration::from_secs(1), Duration::from_secs(3_600)))
             }
-            NoSeat::UserBusy => Problem::TooManyCalls.into(),
+            NoSeat::Quota(exceeded) => exceeded.into(),
             NoSeat::Draining => Problem::Draining.into(),
             NoSeat::PoolLost => Problem::Internal.into(),
         }

@@ -132,6 +132,12 @@ problems! {
     ResumeWrongFormat => row("resume_wrong_format", 409, "The call has another audio format; come back with the one that it began with."),
     /// The user has as many calls as one may have.
     TooManyCalls => row("too_many_calls", 429, "You have as many calls as you may have; hang up one and call again."),
+    /// The user's tenant has as many calls as it may have.
+    TooManyTenantCalls => row("too_many_tenant_calls", 429, "Your organisation has as many calls as it may have; call again in a little while.").retry_after(15),
+    /// The user has talked for as long as it may.
+    QuotaSpent => as_ending(Ending::QuotaSpent, 429).retry_after(60),
+    /// The users of a tenant have talked for as long as they may, taken together.
+    TenantQuotaSpent => row("tenant_quota_spent", 429, "The time that your organisation may talk is used up; call again later.").retry_after(60),
     /// The user tries too often.
     TooManyAttempts => row("too_many_attempts", 429, "You tried too often; wait a little and call again.").retry_after(5),
     /// The user has too many unused tickets.
@@ -160,7 +166,7 @@ impl Problem {
     /// This problem, with a better idea of when to try again than the table's. Rounded up to whole seconds.
     pub const fn retry_after(self, wait: Duration) -> Refusal {
         let seconds = wait.as_secs().saturating_add((wait.subsec_nanos() > 0) as u64);
-        Refusal { problem: self, retry_after_seconds: Some(seconds) }
+        Refusal { problem: self, retry_after_seconds: Some(seconds), limit: None }
     }
 
     /// The same refusal as a message of our own wire, for clients that see nothing of a failed upgrade.
@@ -251,11 +257,31 @@ pub struct Refusal {
     pub problem: Problem,
     /// When another try makes sense, in seconds.
     pub retry_after_seconds: Option<u64>,
+    /// The limit that was reached, if that is what is wrong.
+    pub limit: Option<ReachedLimit>,
+}
+
+/// A limit of calls at a time, or of seconds within a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReachedLimit {
+    /// Calls, or seconds where there is a window.
+    pub value: u64,
+    /// The time within which it holds.
+    pub window: Option<Duration>,
+}
+
+impl fmt::Display for ReachedLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.window {
+            Some(window) => write!(f, "The limit is {} s in {} s.", self.value, window.as_secs()),
+            None => write!(f, "The limit is {} at a time.", self.value),
+        }
+    }
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Refusal {
-        Refusal { problem, retry_after_seconds: problem.row().retry_after_seconds }
+        Refusal { problem, retry_after_seconds: problem.row().retry_after_seconds, limit: None }
     }
 }
 
@@ -265,7 +291,7 @@ impl Refusal {
         let row = self.problem.row();
         ErrorEvent {
             code: row.code.to_owned(),
-            message: row.sentence.to_owned(),
+            message: self.to_string(),
             status: Some(row.status),
             retry_after_seconds: self.retry_after_seconds,
         }
@@ -274,7 +300,8 @@ impl Refusal {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.problem.fmt(f)
+        self.problem.fmt(f)?;
+        self.limit.map_or(Ok(()), |limit| write!(f, " {limit}"))
     }
 }
 
@@ -286,10 +313,14 @@ struct Body {
     r#type: &'static str,
     title: &'static str,
     status: u16,
-    detail: &'static str,
+    detail: String,
     code: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window_seconds: Option<u64>,
 }
 
 impl ResponseError for Refusal {
@@ -314,9 +345,11 @@ impl ResponseError for Refusal {
             r#type: "about:blank",
             title: status.canonical_reason().unwrap_or_default(),
             status: row.status,
-            detail: row.sentence,
+            detail: self.to_string(),
             code: row.code,
             retry_after_seconds: self.retry_after_seconds,
+            limit: self.limit.map(|limit| limit.value),
+            window_seconds: self.limit.and_then(|limit| limit.window).map(|window| window.as_secs()),
         };
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
         // Strings and numbers only: serialisation cannot fail.

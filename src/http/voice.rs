@@ -142,6 +142,7 @@ fn start(doors: &Doors, admitted: Admitted, line: Line) {
             jitter: rand::random(),
             player_lead: dialect.player_lead(),
             resume: None,
+            allowance: seat.allowance(),
             // A share of 1 takes every call: the random number is below 1.
             sampled: rand::random::<f64>() < doors.turn_share,
         },

@@ -194,6 +194,11 @@ impl Breaker {
         }
     }
 
+    /// Whether the last call there that was judged went well, as far as anybody knows.
+    pub fn is_proven(&self) -> bool {
+        self.state == State::Closed { failures: 0 } && self.losses == 0
+    }
+
     /// When it last heard of a failure.
     pub fn failed_at(&self) -> Option<Instant> {
         self.failed_at
@@ -226,7 +231,9 @@ mod tests {
         for _ in 0..2 {
             breaker.failed(now, 0.0);
             breaker.failed(now, 0.0);
+            assert!(!breaker.is_proven(), "it may be tried, but not counted on");
             breaker.succeeded();
+            assert!(breaker.is_proven());
         }
         assert_eq!(breaker.trust(now), Trust::Closed);
         let (breaker, now) = opened();

@@ -1,6 +1,6 @@
 //! The pool: which model servers exist, who holds them, and who may have one.
 //!
-//! The [`roster`] decides (pure, with [`breaker`], [`discovery`], [`pace`] and [`retry`]), the [`actor`] does, a [`lease::Lease`] is the right to one slot.
+//! The [`roster`] decides (pure, with [`breaker`], [`discovery`], [`pace`], [`quota`] and [`retry`]), the [`actor`] does, a [`lease::Lease`] is the right to one slot.
 
 pub mod actor;
 pub mod breaker;
@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod lease;
 pub mod ledger;
 pub mod pace;
+pub mod quota;
 pub mod retry;
 pub mod roster;
 pub mod trust;

@@ -1,6 +1,12 @@
 //! One request for a slot, from the asking side: where it stands, and how it comes out.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::sync::{oneshot, watch};
 
@@ -22,7 +28,18 @@ pub enum Outcome {
 pub struct Wait {
     outcome: oneshot::Receiver<Outcome>,
     place: watch::Receiver<Option<Place>>,
-    _leave: Leave,
+    leave: Leave,
+}
+
+/// Says of a [`Wait`] that is elsewhere why it will be dropped.
+#[derive(Clone, Debug)]
+pub struct Patience(Arc<AtomicBool>);
+
+impl Patience {
+    /// It waited for as long as it may.
+    pub fn exhausted(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl std::fmt::Debug for Wait {
@@ -32,12 +49,15 @@ impl std::fmt::Debug for Wait {
 }
 
 /// Tells the pool when it is dropped.
-pub(super) struct Leave(pub(super) Option<Box<dyn FnOnce() + Send>>);
+struct Leave {
+    tell: Option<Box<dyn FnOnce(bool) + Send>>,
+    exhausted: Arc<AtomicBool>,
+}
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        if let Some(leave) = self.0.take() {
-            leave();
+        if let Some(tell) = self.tell.take() {
+            tell(self.exhausted.load(Ordering::Relaxed));
         }
     }
 }
@@ -50,12 +70,12 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Both ends; `leave` is called when the asking one is dropped.
-    pub(super) fn new(leave: impl FnOnce() + Send + 'static) -> (Self, Wait) {
+    /// Both ends; `leave` is called when the asking one is dropped, with whether its patience was at its end.
+    pub(super) fn new(leave: impl FnOnce(bool) + Send + 'static) -> (Self, Wait) {
         let (outcome, outcome_rx) = oneshot::channel();
         let (place, place_rx) = watch::channel(None);
-        let leave = Leave(Some(Box::new(leave)));
-        (Self { outcome, place }, Wait { outcome: outcome_rx, place: place_rx, _leave: leave })
+        let leave = Leave { tell: Some(Box::new(leave)), exhausted: Arc::default() };
+        (Self { outcome, place }, Wait { outcome: outcome_rx, place: place_rx, leave })
     }
 
     /// Says where it stands.
@@ -79,6 +99,11 @@ pub enum News {
 }
 
 impl Wait {
+    /// A way to say why it ends, while it is waited on.
+    pub fn patience(&self) -> Patience {
+        Patience(Arc::clone(&self.leave.exhausted))
+    }
+
     /// The next news. To be called until the outcome came. Cancel-safe.
     pub async fn news(&mut self) -> News {
         tokio::select! {

@@ -30,6 +30,8 @@ pub enum Ending {
     IdleTimeout,
     /// The call reached its longest permitted duration.
     MaxDuration,
+    /// The time that the caller may talk, within a day for instance, is used up.
+    QuotaSpent,
     /// The model's window is over and it could not be rotated.
     WindowEnded,
     /// The caller sent what the protocol does not allow.
@@ -67,7 +69,7 @@ const fn row(code: &'static str, close_code: u16, sentence: &'static str) -> End
 
 impl Ending {
     /// Every ending, in the order of the table.
-    pub const ALL: [Ending; 21] = [
+    pub const ALL: [Ending; 22] = [
         Ending::ClientLeft,
         Ending::ClientLost,
         Ending::UpstreamLost,
@@ -80,6 +82,7 @@ impl Ending {
         Ending::ContextUnavailable,
         Ending::IdleTimeout,
         Ending::MaxDuration,
+        Ending::QuotaSpent,
         Ending::WindowEnded,
         Ending::BadInput,
         Ending::TooSlow,
@@ -114,6 +117,7 @@ impl Ending {
             }
             Ending::IdleTimeout => row("idle_timeout", 4466, "Nothing was heard from you for too long; call again."),
             Ending::MaxDuration => row("max_duration", 4467, "The call reached its longest duration; call again."),
+            Ending::QuotaSpent => row("quota_spent", 4473, "The time that you may talk is used up; call again later."),
             Ending::WindowEnded => row("window_ended", 4468, "The voice model's memory is full; call again."),
             Ending::BadInput => row("bad_input", 4400, "The call was ended because of input that is not allowed."),
             Ending::TooSlow => row("too_slow", 4469, "Your connection is too slow for the call; try a better network."),

@@ -287,6 +287,8 @@ pub enum ExpiryReason {
     MaxDuration,
     /// Tandem is shutting down.
     Drain,
+    /// The time that the caller may talk is used up.
+    Quota,
     /// The model forgets its persona; the call itself goes on, and `session.rotated` takes it back.
     Persona,
 }

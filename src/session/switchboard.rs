@@ -2,14 +2,14 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use actix::{Addr, Message, Recipient};
-use dashmap::{DashMap, Entry};
+use dashmap::DashMap;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout, timeout_at},
@@ -20,6 +20,7 @@ use crate::{
     pool::{
         actor::{Acquire, PoolActor, Slots},
         lease::Lease,
+        quota::{Booking, QuotaSettings, Quotas},
         roster::{Ask, NoSlot, Offer, Place, SlotSnapshot},
         wait::{News, Outcome, Wait},
     },
@@ -31,7 +32,10 @@ use crate::{
     },
 };
 
-pub use crate::pool::roster::UserHash;
+pub use crate::pool::{
+    quota::{Exceeded, Limit, Payer},
+    roster::UserHash,
+};
 
 /// The pool answers from memory: an answer that takes longer will not come.
 const POOL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -86,8 +90,8 @@ struct Resumable {
 pub struct SeatLimits {
     /// In this process.
     pub total: usize,
-    /// Of one user.
-    pub per_user: usize,
+    /// Of one user and of one tenant, and for how long. Of this process too: others do not know of them.
+    pub quota: QuotaSettings,
 }
 
 /// Why there is no seat.
@@ -96,9 +100,9 @@ pub enum NoSeat {
     /// The process holds as many calls as it may.
     #[error("the gateway is full")]
     Full,
-    /// The user is in as many calls as one may be.
-    #[error("the user is in as many calls as one may be")]
-    UserBusy,
+    /// The user or its tenant is in as many calls as it may be, or has used up its time.
+    #[error("a limit of the user or its tenant is reached")]
+    Quota(Exceeded),
     /// Tandem shuts down.
     #[error("the gateway is shutting down")]
     Draining,
@@ -119,7 +123,7 @@ pub struct Switchboard {
     limits: SeatLimits,
     pool: Addr<PoolActor>,
     taken: AtomicUsize,
-    per_user: DashMap<UserHash, usize>,
+    quotas: Mutex<Quotas>,
     reach: DashMap<Uuid, Recipient<Control>>,
     resumable: ResumeBox<Resumable>,
     drain_by: OnceLock<Instant>,
@@ -133,7 +137,7 @@ impl Switchboard {
             limits,
             pool,
             taken: AtomicUsize::new(0),
-            per_user: DashMap::new(),
+            quotas: Mutex::new(Quotas::new(limits.quota, Instant::now().into_std())),
             reach: DashMap::new(),
             resumable: ResumeBox::default(),
             drain_by: OnceLock::new(),
@@ -141,10 +145,10 @@ impl Switchboard {
         })
     }
 
-    /// Admits one call of `user`: a seat, and a slot or a place in the queue. The seat's drop gives all back.
-    pub async fn admit(self: &Arc<Self>, user: UserHash, waits: bool) -> Result<Seat, NoSeat> {
-        let mut seat = self.take_seat(user)?;
-        let ask = Ask { waits, ..Ask::new(user) };
+    /// Admits one call of `payer`: a seat, and a slot or a place in the queue. The seat's drop gives all back.
+    pub async fn admit(self: &Arc<Self>, payer: Payer, waits: bool) -> Result<Seat, NoSeat> {
+        let mut seat = self.take_seat(payer)?;
+        let ask = Ask { waits, ..Ask::new(payer.user) };
         let admission = async {
             let mut wait = seat.ask(ask).await.ok_or(NoSeat::PoolLost)?;
             match wait.news().await {
@@ -184,19 +188,27 @@ impl Switchboard {
         timeout(POOL_TIMEOUT, self.pool.send(Slots)).await.ok()?.ok()
     }
 
-    /// Takes a seat for one call of `user`. The seat's drop gives it back.
-    fn take_seat(self: &Arc<Self>, user: UserHash) -> Result<Seat, NoSeat> {
+    /// Takes a seat for one call of `payer`. The seat's drop gives it back.
+    fn take_seat(self: &Arc<Self>, payer: Payer) -> Result<Seat, NoSeat> {
         let under = |taken: usize| (taken < self.limits.total).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, under).is_err() {
             return Err(NoSeat::Full);
         }
-        if !self.count_user(user) {
+        let booking = self.quotas().begin(payer, Instant::now().into_std()).map_err(|exceeded| {
             self.taken.fetch_sub(1, Ordering::SeqCst);
-            return Err(NoSeat::UserBusy);
-        }
+            self.left.notify_waiters();
+            NoSeat::Quota(exceeded)
+        })?;
         // From here on the drop of the seat undoes everything.
-        let seat =
-            Seat { board: Arc::clone(self), id: Uuid::new_v4(), user, admission: None, offers: Offers::default() };
+        let seat = Seat {
+            board: Arc::clone(self),
+            id: Uuid::new_v4(),
+            user: payer.user,
+            booking: Some(booking),
+            listened_since: None,
+            admission: None,
+            offers: Offers::default(),
+        };
         // Checked last: a drain that begins later finds the seat taken and waits for it.
         if self.is_draining() {
             return Err(NoSeat::Draining);
@@ -204,12 +216,9 @@ impl Switchboard {
         Ok(seat)
     }
 
-    /// Counts one more call of `user`, unless that is one too many.
-    fn count_user(&self, user: UserHash) -> bool {
-        let mut mine = self.per_user.entry(user).or_insert(0);
-        let free = *mine < self.limits.per_user;
-        *mine += usize::from(free);
-        free
+    /// One lock for all accounts: calls begin rarely, and a user's two limits and a tenant's two go together.
+    fn quotas(&self) -> MutexGuard<'_, Quotas> {
+        self.quotas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls in progress.
@@ -268,6 +277,10 @@ pub struct Seat {
     board: Arc<Switchboard>,
     id: Uuid,
     user: UserHash,
+    /// What the call has booked of its payer's quota, until it is given back.
+    booking: Option<Booking>,
+    /// Since when the model listens, which is what a quota counts.
+    listened_since: Option<Instant>,
     admission: Option<Admission>,
     /// The tokens with which the caller may come back.
     offers: Offers,
@@ -288,6 +301,16 @@ impl Seat {
     /// Whose call it is.
     pub fn user(&self) -> UserHash {
         self.user
+    }
+
+    /// How long the call may talk, if a quota leaves it less than the longest call.
+    pub fn allowance(&self) -> Option<Duration> {
+        self.booking.as_ref().and_then(Booking::allowance)
+    }
+
+    /// The model listens: from now on the call uses up what it has booked.
+    pub fn listened_to(&mut self) {
+        self.listened_since.get_or_insert_with(Instant::now);
     }
 
     /// The session's id.
@@ -336,11 +359,9 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.offers.withdraw().for_each(|hash| self.board.resumable.forget(&hash));
         self.board.reach.remove(&self.id);
-        if let Entry::Occupied(mut mine) = self.board.per_user.entry(self.user) {
-            *mine.get_mut() -= 1;
-            if *mine.get() == 0 {
-                mine.remove();
-            }
+        if let Some(booking) = self.booking.take() {
+            let talked = self.listened_since.map_or(Duration::ZERO, |since| since.elapsed());
+            self.board.quotas().end(booking, talked, Instant::now().into_std());
         }
         self.board.taken.fetch_sub(1, Ordering::SeqCst);
         self.board.left.notify_waiters();
@@ -358,19 +379,32 @@ mod tests {
         roster::RosterSettings,
     };
 
-    const A: UserHash = [1; 32];
-    const B: UserHash = [2; 32];
-    const C: UserHash = [3; 32];
-    const D: UserHash = [4; 32];
+    const A: Payer = Payer { user: [1; 32], tenant: [0; 32] };
+    const B: Payer = Payer { user: [2; 32], ..A };
+    const C: Payer = Payer { user: [3; 32], ..A };
+    const D: Payer = Payer { user: [4; 32], ..A };
+
+    const OPEN: QuotaSettings = QuotaSettings {
+        user_calls: 10,
+        tenant_calls: 0,
+        user_time: Duration::ZERO,
+        tenant_time: Duration::ZERO,
+        window: Duration::from_secs(86_400),
+        longest: Duration::from_secs(1_800),
+    };
 
     fn board(total: usize, per_user: usize) -> Arc<Switchboard> {
+        board_with(total, QuotaSettings { user_calls: per_user, ..OPEN })
+    }
+
+    fn board_with(total: usize, quota: QuotaSettings) -> Arc<Switchboard> {
         struct Nobody;
         impl PoolObserver for Nobody {}
         let endpoint = Endpoint::plain("1", "h", 1);
         let upstream = Upstream { endpoint, capacity: 1, labels: Labels::default() };
         let ports = Ports { observer: Box::new(Nobody), rehearser: None, prober: None, ledger: None };
         let pool = PoolActor::new(vec![upstream], RosterSettings::default(), ports).start();
-        Switchboard::new(SeatLimits { total, per_user }, pool)
+        Switchboard::new(SeatLimits { total, quota }, pool)
     }
 
     #[actix::test]
@@ -387,13 +421,13 @@ mod tests {
     async fn seats_are_bounded_and_come_back() {
         let board = board(3, 2);
         let (a, b) = (board.take_seat(A).unwrap(), board.take_seat(A).unwrap());
-        assert_eq!(board.take_seat(A).err(), Some(NoSeat::UserBusy));
+        let busy = Exceeded { limit: Limit::UserCalls, value: 2, window: None, later: None };
+        assert_eq!(board.take_seat(A).err(), Some(NoSeat::Quota(busy)));
         assert_eq!(board.active(), 2, "a refused seat is given back");
         let c = board.take_seat(C).unwrap();
         assert_eq!(board.take_seat(D).err(), Some(NoSeat::Full));
         drop((a, b, c));
         assert_eq!(board.active(), 0);
-        assert!(board.per_user.is_empty(), "users are forgotten with their last call");
         assert!(board.take_seat(A).is_ok());
     }
 
@@ -405,6 +439,29 @@ mod tests {
             tries.into_iter().filter_map(|one| one.join().unwrap()).collect()
         });
         assert_eq!((held.len(), board.active()), (2, 2));
+    }
+
+    #[actix::test]
+    async fn a_race_for_the_rest_of_a_users_time_has_one_winner_and_it_comes_back_with_the_seat() {
+        let hour = Duration::from_secs(3_600);
+        let board = board_with(1000, QuotaSettings { user_calls: 100, user_time: OPEN.longest, ..OPEN });
+        let held: Vec<_> = std::thread::scope(|scope| {
+            let tries: Vec<_> = (0..16).map(|_| scope.spawn(|| board.take_seat(A).ok())).collect();
+            tries.into_iter().filter_map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!((held.len(), board.active()), (1, 1));
+        assert_eq!(held[0].allowance(), None, "it has all that a call can have");
+        tokio::time::pause();
+        tokio::time::advance(hour).await;
+        drop(held);
+        let mut seat = board.take_seat(A).unwrap();
+        assert_eq!(seat.allowance(), None, "a call to which no model ever listened costs nothing");
+        seat.listened_to();
+        tokio::time::advance(Duration::from_secs(600)).await;
+        seat.listened_to();
+        tokio::time::advance(Duration::from_secs(600)).await;
+        drop(seat);
+        assert_eq!(board.take_seat(A).unwrap().allowance(), Some(Duration::from_secs(600)));
     }
 
     #[actix::test]
@@ -462,23 +519,23 @@ mod tests {
         let token = seat.offer_resume(offer, busy.clone().recipient(), None).token;
         for _ in 0..2 {
             let (line, jack) = crate::session::leg::client::line();
-            assert_eq!(board.resume(&token, B, offer.format, line).await, Err(NoResume::Unknown));
+            assert_eq!(board.resume(&token, B.user, offer.format, line).await, Err(NoResume::Unknown));
             drop(jack);
             let (line, jack) = crate::session::leg::client::line();
-            assert_eq!(board.resume(&token, A, offer.format, line).await, Err(NoResume::NoAnswer));
+            assert_eq!(board.resume(&token, A.user, offer.format, line).await, Err(NoResume::NoAnswer));
             assert!(!busy.send(IsGone).await.unwrap());
             drop(jack);
             assert!(busy.send(IsGone).await.unwrap(), "so that the call refuses it when it gets to it");
         }
         // Users whose pseudonyms are the same are not the same.
         let mut like_a = A;
-        like_a[31] += 1;
+        like_a.user[31] += 1;
         let (line, _jack) = crate::session::leg::client::line();
-        assert_eq!(board.resume(&token, like_a, offer.format, line).await, Err(NoResume::Unknown));
+        assert_eq!(board.resume(&token, like_a.user, offer.format, line).await, Err(NoResume::Unknown));
         assert!(board.take_seat(like_a).is_ok());
         drop(seat);
         let (line, _jack) = crate::session::leg::client::line();
-        assert_eq!(board.resume(&token, A, offer.format, line).await, Err(NoResume::Unknown));
+        assert_eq!(board.resume(&token, A.user, offer.format, line).await, Err(NoResume::Unknown));
         assert!(board.resumable.is_empty());
     }
 }

@@ -6,7 +6,7 @@ use futures_util::{SinkExt, future::join_all};
 use secrecy::SecretString;
 use socket2::SockRef;
 use tandem::{
-    pool::roster::SlotState,
+    pool::roster::{SlotLabel, SlotState},
     protocol::ending::Ending,
     sim::{
         caller::{self, Audio, CallReport, HangUp, Wire},
@@ -59,7 +59,7 @@ pub fn attempts(house: &House) -> BTreeMap<String, u64> {
 
 /// What a breaker says: 0 closed, 1 half-open, 2 open.
 pub fn breaker(house: &House, server: usize) -> f64 {
-    house.metric(&format!("tandem_upstream_breaker{{upstream=\"{}\"}}", server + 1)).unwrap_or_default()
+    house.metric(&format!("tandem_upstream_circuit_state{{upstream=\"{}\"}}", server + 1)).unwrap_or_default()
 }
 
 fn tcp(socket: &Socket) -> &tokio::net::TcpStream {
@@ -122,10 +122,10 @@ async fn a_hundred_bad_calls_of_one_user_cost_no_server_its_trust() {
         let done = tokio::time::timeout(PATIENCE, misbehave(&house, n / 13)).await;
         assert!(done.is_ok(), "bad call {n} is not over");
         let slots = house.slots().await;
-        assert!(slots.iter().all(|slot| slot.label != "unhealthy"), "bad call {n} is held against a server");
+        assert!(slots.iter().all(|slot| slot.label != SlotLabel::Unhealthy), "bad call {n} is held against a server");
     }
     let slots = house.settle().await;
-    assert!(slots.iter().all(|slot| slot.label == "free"), "{slots:?}");
+    assert!(slots.iter().all(|slot| slot.label == SlotLabel::Free), "{slots:?}");
     assert_eq!((breaker(&house, 0), breaker(&house, 1)), (0.0, 0.0));
     let results = attempts(&house);
     assert!(results.keys().all(|result| result == "ready"), "no server failed: {results:?}");
@@ -160,7 +160,7 @@ async fn a_poisonous_prompt_is_rejected_and_nobody_but_its_caller_feels_it() {
         }
     };
     tokio::join!(poisoning, talking);
-    assert!(house.settle().await.iter().all(|slot| slot.label == "free"));
+    assert!(house.settle().await.iter().all(|slot| slot.label == SlotLabel::Free));
     assert_eq!([0, 1, 2].map(|server| breaker(&house, server)), [0.0; 3], "hanging up on poison is no fault");
     assert_eq!(attempts(&house)["ready"], 15, "nobody else needed a second try");
     for server in &house.servers {
@@ -206,7 +206,7 @@ async fn alone_a_server_that_hangs_up_is_asked_once_a_call_and_never_shut_out() 
     for n in 1..=6 {
         let report = call(&house, &format!("u{n}"), None).await;
         assert_eq!((report.ending, house.log().len()), (Some(Ending::UpstreamLost), n), "one try, and no loop");
-        assert_eq!(house.settle().await[0].label, "free");
+        assert_eq!(house.settle().await[0].label, SlotLabel::Free);
     }
     house.servers[0].set_faults(Faults::default());
     let report = call(&house, "bob", None).await;

@@ -12,9 +12,9 @@ use socket2::{Domain, Socket, Type};
 use tandem::{
     gateway::Rehearsal,
     pool::{
-        breaker::BreakerSettings,
         endpoint::Endpoint,
         ledger::{LeaseLedger, SlotKey},
+        roster::SlotLabel,
     },
     protocol::ending::Ending,
     sim::{
@@ -41,10 +41,21 @@ const SHORT: &[(&str, &str)] = &[
     ("TANDEM__UPSTREAMS__CLOSE_TIMEOUT_MS", "200"),
 ];
 
-/// Breakers and probes at this pace; seconds are too long for a test, and tell it nothing more.
-fn paced(pause: Duration, probe_every: Duration) -> Rehearsal {
-    let breaker = BreakerSettings { pause, ..BreakerSettings::default() };
-    Rehearsal { breaker, probe_every, ..Rehearsal::default() }
+/// The same, and a server that failed is left alone for as long as can be set.
+const SHORT_TEMPER: &[(&str, &str)] = &[
+    SHORT[0],
+    SHORT[1],
+    SHORT[2],
+    SHORT[3],
+    SHORT[4],
+    SHORT[5],
+    ("TANDEM__BREAKER__PAUSE_MS", "3600000"),
+    ("TANDEM__BREAKER__LONGEST_PAUSE_MS", "3600000"),
+];
+
+/// Probes at this pace; seconds are too long for a test, and tell it nothing more.
+fn probing(probe_every: Duration) -> Rehearsal {
+    Rehearsal { probe_every, ..Rehearsal::default() }
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -104,8 +115,9 @@ async fn of_twenty_callers_one_goes_to_a_server_on_trial_and_a_failure_doubles_t
         servers.push(Simulator::start(quiet()).await.unwrap());
     }
     // Room for all of them, so that it is not the room that keeps them away.
+    let variables = [SHORT, &[("TANDEM__BREAKER__PAUSE_MS", "1500")]].concat();
     let urls = format!("{}#capacity=20,{},{}", servers[0].url(), servers[1].url(), servers[2].url());
-    let house = House { gateway: gateway_over(&urls, SHORT, paced(pause, HOUR)), servers };
+    let house = House { gateway: gateway_over(&urls, &variables, probing(HOUR)), servers };
     let first = &house.servers[0];
     first.set_faults(Faults::always(Fault::FailPrompting { steps: 3 }));
     shut_out_the_first(&house).await;
@@ -136,16 +148,16 @@ async fn of_twenty_callers_one_goes_to_a_server_on_trial_and_a_failure_doubles_t
 
 #[actix_web::test]
 async fn a_dead_server_leaves_and_comes_back_by_probes_alone() {
-    let house = House::with(quiet(), 2, SHORT, paced(HOUR, Duration::from_millis(50))).await;
+    let house = House::with(quiet(), 2, SHORT_TEMPER, probing(Duration::from_millis(50))).await;
     house.servers[0].set_faults(Faults::always(Fault::Refuse));
-    house.slots_until(|slots| slots[0].label == "unhealthy").await;
+    house.slots_until(|slots| slots[0].label == SlotLabel::Unhealthy).await;
     for n in 0..5 {
         assert!(call(&house, &format!("u{n}")).await.went_well());
         house.settle().await;
     }
     assert_eq!((house.servers[0].log().len(), attempts(&house)["ready"]), (0, 5), "no caller had to find out");
     house.servers[0].set_faults(Faults::default());
-    house.slots_until(|slots| slots[0].label == "free").await;
+    house.slots_until(|slots| slots[0].label == SlotLabel::Free).await;
     assert_eq!(house.servers[0].log().len(), 0, "a probe is no WebSocket");
     assert!(house.servers[0].plain_requests() > 0);
     assert!(call(&house, "back").await.went_well());
@@ -154,7 +166,7 @@ async fn a_dead_server_leaves_and_comes_back_by_probes_alone() {
 
 #[actix_web::test]
 async fn calls_say_more_than_probes() {
-    let house = House::with(quiet(), 2, SHORT, paced(HOUR, Duration::from_millis(20))).await;
+    let house = House::with(quiet(), 2, SHORT_TEMPER, probing(Duration::from_millis(20))).await;
     let first = &house.servers[0];
     // HTTP answers and calls fail: it stays shut, however many probes are answered.
     first.set_faults(Faults::always(Fault::FailPrompting { steps: 3 }));
@@ -164,14 +176,14 @@ async fn calls_say_more_than_probes() {
     assert!(call(&house, "bob").await.went_well());
     assert_eq!((breaker(&house, 0), first.log().len()), (2.0, calls));
     // HTTP is too slow to answer and calls succeed: only the server that no call has vouched for leaves.
-    let house = House::with(quiet(), 2, SHORT, paced(HOUR, Duration::from_millis(200))).await;
+    let house = House::with(quiet(), 2, SHORT_TEMPER, probing(Duration::from_millis(200))).await;
     for server in &house.servers {
         server.set_faults(Faults::always(Fault::MutePages));
     }
     assert!(call(&house, "ann").await.went_well());
     assert_eq!(house.servers[0].log().len(), 1);
-    house.slots_until(|slots| slots[1].label == "unhealthy").await;
-    assert_eq!(house.slots().await[0].label, "free");
+    house.slots_until(|slots| slots[1].label == SlotLabel::Unhealthy).await;
+    assert_eq!(house.slots().await[0].label, SlotLabel::Free);
     assert!(call(&house, "bob").await.went_well());
     assert_eq!(house.servers[0].log().len(), 2);
 }
@@ -209,13 +221,13 @@ async fn each_step_to_a_server_has_a_deadline_and_a_name() {
         (endless.url(), Ending::HandshakeTimeout, "handshake_timeout"),
     ];
     for (url, ending, result) in rows {
-        let house = House { gateway: gateway_over(&url, SHORT, paced(HOUR, HOUR)), servers: Vec::new() };
+        let house = House { gateway: gateway_over(&url, SHORT_TEMPER, probing(HOUR)), servers: Vec::new() };
         let begun = now();
         let report = call(&house, "ann").await;
         assert_eq!(report.ending, Some(ending), "{result}");
         assert_eq!(attempts(&house).into_iter().collect::<Vec<_>>(), [(result.to_owned(), 1)]);
         assert!(begun.elapsed() < Duration::from_secs(5), "{result}: {:?}", begun.elapsed());
-        house.slots_until(|slots| slots[0].label == "free").await;
+        house.slots_until(|slots| slots[0].label == SlotLabel::Free).await;
     }
 }
 
@@ -257,8 +269,8 @@ impl State {
         let urls: Vec<String> = servers.iter().map(Simulator::url).collect();
         let (ledger, dir) = (self.ledger().display().to_string(), self.0.join("own").display().to_string());
         let variables = [("TANDEM__STATE__LEDGER", ledger.as_str()), ("TANDEM__STATE__DIR", dir.as_str())];
-        let variables = [SHORT, &variables].concat();
-        House { gateway: gateway_over(&urls.join(","), &variables, paced(HOUR, Duration::from_millis(20))), servers }
+        let variables = [SHORT_TEMPER, &variables].concat();
+        House { gateway: gateway_over(&urls.join(","), &variables, probing(Duration::from_millis(20))), servers }
     }
 }
 
@@ -279,7 +291,7 @@ async fn what_a_dead_process_left_is_tested_with_nobodys_prompt_until_it_goes_we
     dead.open(slot, 7).await.unwrap();
     dead.retire().await.unwrap();
     let house = state.house(vec![server]);
-    house.slots_until(|slots| slots[0].label == "quarantined").await;
+    house.slots_until(|slots| slots[0].label == SlotLabel::Quarantined).await;
     let mut settings = house.caller("ann", Wire::Native(Audio::Opus));
     settings.hang_up = HangUp::After(Duration::from_millis(20));
     settings.text_prompt = Some(SecretString::from("Only Ann may hear this."));
@@ -314,7 +326,7 @@ async fn while_the_record_is_locked_calls_are_told_to_come_back_and_then_they_ma
     let refused = call(&house, "cid").await.error.unwrap();
     assert_eq!((refused.status, refused.code.as_str()), (Some(503), "no_capacity"), "{refused:?}");
     assert!(refused.retry_after_seconds.is_some());
-    house.slots_until(|slots| slots[0].label == "free").await;
+    house.slots_until(|slots| slots[0].label == SlotLabel::Free).await;
     assert_eq!(house.servers[0].log().len(), 2, "no socket without a row");
     other.execute_batch("ROLLBACK").unwrap();
     let rows = || other.query_row("SELECT count(*) FROM leases", [], |row| row.get::<_, i64>(0)).unwrap();

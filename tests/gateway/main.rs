@@ -15,6 +15,8 @@ mod health;
 mod house;
 mod odd_servers;
 mod overlap;
+mod queue;
+mod quotas;
 mod refusals;
 mod resume;
 mod slow_callers;

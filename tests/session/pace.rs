@@ -242,6 +242,7 @@ impl Talk {
             jitter: 0.0,
             player_lead,
             resume: Some(resume_terms()),
+            allowance: None,
             sampled: false,
         };
         let start = Instant::now();

@@ -90,6 +90,7 @@ pub fn terms(step: Duration) -> Terms {
         handshake: HandshakeTerms { base: 20 * SECOND, step, steps: 100, continuation_steps: 120, memory_steps: 200 },
         jitter: 0.0,
         player_lead: None,
+        allowance: None,
         resume: Some(resume_terms()),
         sampled: false,
     }

@@ -88,7 +88,7 @@ impl PoolActor {
                     let Endpoint { name, tls, .. } = &upstream.endpoint;
                     let address = upstream.endpoint.address();
                     tracing::info!(upstream = name, address, tls = tls.is_some(), "model server");
-                    self.ports.observer.joined(&upstream);
+                    self.ports.observer.joined(&upstream, self.roster.upstream(id).is_some());
                     self.drive(Input::Join(id, *upstream), ctx);
                 }
                 Change::Part(id) => {
@@ -168,8 +168,8 @@ mod tests {
     struct Gate(mpsc::UnboundedSender<String>);
 
     impl PoolObserver for Gate {
-        fn joined(&self, upstream: &Upstream) {
-            let _ = self.0.send(format!("+{}", upstream.endpoint.name));
+        fn joined(&self, upstream: &Upstream, stays: bool) {
+            let _ = self.0.send(format!("{}{}", if stays { '=' } else { '+' }, upstream.endpoint.name));
         }
 
         fn gone(&self, upstream: &str) {
@@ -237,7 +237,7 @@ mod tests {
         let mut call = lease(&pool).await;
         call.opening();
         assert_eq!(next(&mut told).await, "+1.2");
-        assert_eq!(next(&mut told).await, "+1.1", "it stays after all");
+        assert_eq!(next(&mut told).await, "=1.1", "it stays after all");
         let other = lease(&pool).await;
         assert_eq!(other.endpoint().address(), "10.0.0.2:8998");
         let mut third = pool.send(Acquire(Ask::new([3; 32]))).await.unwrap();
@@ -265,7 +265,7 @@ mod tests {
         pool.send(list(&[])).await.unwrap();
         assert_eq!(count(&pool).await, 1, "the call goes on");
         pool.send(list(&["10.0.0.1", "10.0.0.2"])).await.unwrap();
-        assert_eq!((next(&mut told).await, next(&mut told).await), ("+1.1".into(), "+3".into()));
+        assert_eq!((next(&mut told).await, next(&mut told).await), ("=1.1".into(), "+3".into()));
         assert_eq!(lease(&pool).await.endpoint().host, "10.0.0.2");
         call.close();
         pool.send(list(&["10.0.0.1"])).await.unwrap();

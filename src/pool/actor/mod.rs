@@ -6,9 +6,11 @@ mod census;
 mod desk;
 mod discovery;
 mod health;
+mod observer;
 
 pub use discovery::{Addresses, Configure, LOOK_UP_TIMEOUT, Resolve, SystemResolver};
 pub use health::{PROBE_EVERY, Prober};
+pub use observer::{PoolObserver, Ungranted};
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -24,39 +26,19 @@ use tokio::time::{Instant, timeout};
 
 use self::desk::PoolDesk;
 use crate::pool::{
-    breaker::Trust,
     discovery::{Change, Directory, Seed},
-    endpoint::Upstream,
     lease::{Lease, Return},
     ledger::{LeaseLedger, LedgerError, Opened, SlotKey},
     pace::Measured,
     roster::{
-        Ask, Class, Effect, Grant, Input, NoSlot, Power, Roster, RosterSettings, SlotSnapshot, UpstreamId, Waited,
-        Waiter, WaiterId,
+        Ask, Class, Effect, Grant, Input, NoSlot, Power, QuarantineReason, Roster, RosterSettings, SlotSnapshot,
+        UpstreamId, WaitEnd, Waited, Waiter, WaiterId,
     },
     wait::{Asked, Outcome, Wait},
 };
 
 /// An answer of the ledger that takes longer will not come.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What the pool tells about its slots, besides its answers. Called on the pool's own thread; must not block.
-pub trait PoolObserver: Send {
-    /// The slots after a change.
-    fn slots(&self, _slots: &[SlotSnapshot]) {}
-    /// How many wait, by class.
-    fn waiting(&self, _class: Class, _count: usize) {}
-    /// A slot was given back in this way.
-    fn returned(&self, _what: Return) {}
-    /// A wait ended with a slot.
-    fn waited(&self, _class: Class, _waited: Waited) {}
-    /// A breaker changed.
-    fn trust(&self, _upstream: &str, _trust: Trust) {}
-    /// An upstream has come, or does not leave after all.
-    fn joined(&self, _upstream: &Upstream) {}
-    /// An upstream is gone: its series go with it.
-    fn gone(&self, _upstream: &str) {}
-}
 
 /// Tests a quarantined slot: one call with a neutral prompt, to the handshake and back. The pool defines it, the session's
 /// legs provide it.
@@ -138,7 +120,16 @@ impl PoolActor {
                 }
             }
             Effect::Refuse(id, why, later) => self.answer(id, Outcome::Refused(why, later)),
+            Effect::Waited(class, end, waited) => self.ports.observer.waited(class, end, waited),
+            Effect::Retried(allowed) => self.ports.observer.retried(allowed),
             Effect::Rehearse(grant) => self.rehearse(grant, ctx),
+            Effect::Rehearsed(id, passed) => self.rehearsed(id, passed),
+            Effect::Orphaned(id) => {
+                let upstream = self.roster.upstream(id).map(|upstream| upstream.endpoint.name.as_str());
+                let reason = QuarantineReason::HolderGone;
+                tracing::warn!(upstream, reason = reason.code(), "slot quarantined");
+                self.ports.observer.returned(Return::Quarantined(reason));
+            }
             Effect::Trust(id, trust) => {
                 let name = self.roster.upstream(id).map(|upstream| upstream.endpoint.name.clone());
                 self.ports.observer.trust(name.as_deref().unwrap_or_default(), trust);
@@ -159,9 +150,15 @@ impl PoolActor {
         ctx.spawn(opening.into_actor(self).map(move |opened, actor, ctx| {
             match opened.unwrap_or_else(|_| Err(LedgerError("no answer in time".into()))) {
                 Ok(Opened::Ours) => actor.hand_over(&waiter, grant, waited, ctx),
-                Ok(Opened::Theirs) => actor.drive(Input::Contested(grant, waiter), ctx),
+                Ok(Opened::Theirs) => {
+                    actor.ports.observer.ungranted(Ungranted::HeldElsewhere);
+                    actor.drive(Input::Contested(grant, waiter), ctx);
+                }
                 Err(error) => {
                     tracing::error!(%error, "a slot is not given out");
+                    actor.ports.observer.ungranted(Ungranted::NoLedger);
+                    let end = WaitEnd::Refused(NoSlot::NoLedger);
+                    actor.ports.observer.waited(waiter.ask.class, end, waited);
                     actor.answer(waiter.id, Outcome::Refused(NoSlot::NoLedger, LEDGER_TIMEOUT));
                     // An answer that is late only may have opened it.
                     actor.clear(grant, ctx);
@@ -174,7 +171,7 @@ impl PoolActor {
     fn hand_over(&mut self, waiter: &Waiter, grant: Grant, waited: Waited, ctx: &mut Context<Self>) {
         let Some(lease) = self.lease(grant, ctx) else { return };
         let offer = self.roster.offer(grant.upstream);
-        self.ports.observer.waited(waiter.ask.class, waited);
+        self.ports.observer.waited(waiter.ask.class, WaitEnd::Granted, waited);
         // Whoever left in the meantime is not there: the lease goes back by itself.
         self.answer(waiter.id, Outcome::Granted(lease, offer));
     }
@@ -194,6 +191,12 @@ impl PoolActor {
         let (Some(rehearser), Some(lease)) = (&self.ports.rehearser, self.lease(grant, ctx)) else { return };
         tracing::info!(upstream = lease.endpoint().name, "testing a quarantined slot");
         rehearser.rehearse(lease);
+    }
+
+    fn rehearsed(&self, id: UpstreamId, passed: bool) {
+        let upstream = self.roster.upstream(id).map(|upstream| upstream.endpoint.name.as_str());
+        tracing::info!(upstream, passed, "quarantined slot tested");
+        self.ports.observer.rehearsed(passed);
     }
 
     fn observe(&self) {
@@ -258,7 +261,7 @@ impl Handler<Acquire> for PoolActor {
         let id = WaiterId(self.next_waiter);
         let pool = ctx.address();
         #[expect(clippy::disallowed_methods, reason = "one message a request, and requests are bounded by the seats")]
-        let (asked, wait) = Asked::new(move || pool.do_send(Leave(id)));
+        let (asked, wait) = Asked::new(move |exhausted| pool.do_send(Leave { id, exhausted }));
         self.asked.insert(id, asked);
         self.drive(Input::Ask(id, ask), ctx);
         MessageResult(wait)
@@ -266,7 +269,11 @@ impl Handler<Acquire> for PoolActor {
 }
 
 /// Who asked does not wait any more.
-struct Leave(WaiterId);
+struct Leave {
+    id: WaiterId,
+    /// Its patience was at its end.
+    exhausted: bool,
+}
 
 impl Message for Leave {
     type Result = ();
@@ -275,9 +282,9 @@ impl Message for Leave {
 impl Handler<Leave> for PoolActor {
     type Result = ();
 
-    fn handle(&mut self, Leave(id): Leave, ctx: &mut Self::Context) {
+    fn handle(&mut self, Leave { id, exhausted }: Leave, ctx: &mut Self::Context) {
         if self.asked.remove(&id).is_some() {
-            self.drive(Input::Leave(id), ctx);
+            self.drive(if exhausted { Input::TimedOut(id) } else { Input::Leave(id) }, ctx);
         }
     }
 }
@@ -351,7 +358,7 @@ mod tests {
 
     use super::*;
     use crate::pool::{
-        endpoint::{Endpoint, Labels},
+        endpoint::{Endpoint, Labels, Upstream},
         ledger::{Foreign, LedgerFuture},
         roster::SlotState,
         wait::News,

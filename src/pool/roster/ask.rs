@@ -97,8 +97,42 @@ pub struct Place {
 pub struct Waited {
     /// How long.
     pub time: Duration,
-    /// The p90 that was told first, if one was.
-    pub promised: Option<Duration>,
+    /// What was told first, if anything was.
+    pub promised: Option<Eta>,
+}
+
+impl Waited {
+    /// Whether the first p90 that was told was kept; `None` if nothing was told, or if nobody can know: who left earlier
+    /// than that might have been served in time.
+    pub fn kept(&self, end: WaitEnd) -> Option<bool> {
+        let in_time = self.time <= self.promised?.p90;
+        (end == WaitEnd::Granted || !in_time).then_some(in_time)
+    }
+}
+
+/// How a wait for a slot ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WaitEnd {
+    /// With a slot.
+    Granted,
+    /// With a refusal.
+    Refused(NoSlot),
+    /// Who waited hung up.
+    Left,
+    /// Who waited had waited for as long as it may.
+    TimedOut,
+}
+
+impl WaitEnd {
+    /// The metric label.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Refused(why) => why.code(),
+            Self::Left => "left",
+            Self::TimedOut => "timed_out",
+        }
+    }
 }
 
 /// What is known of the server of a slot that is granted.
@@ -126,6 +160,9 @@ pub enum NoSlot {
 }
 
 impl NoSlot {
+    /// Every reason, for tables and metrics.
+    pub const ALL: [Self; 5] = [Self::Busy, Self::QueueFull, Self::NoFit, Self::RetriesSpent, Self::NoLedger];
+
     /// The log field and metric label.
     pub const fn code(self) -> &'static str {
         match self {

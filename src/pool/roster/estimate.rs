@@ -2,8 +2,10 @@
 //!
 //! A slot that has been held for `t` will be held as long as some past call that was longer than `t`; none is held
 //! beyond the longest call allowed. Each play-through draws one such length for every slot, and gives the slots to the
-//! waiters in order; the n-th waiter's estimate is the median, or the 90th percentile, of its waits. Until there is a
-//! history, lengths are spread evenly over orders of magnitude between half a minute and the longest call.
+//! waiters in order; the n-th waiter's estimate is the median, or the 90th percentile, of its waits. What a handful of
+//! calls says of all others is uncertain too: each play-through takes all of them for longer or shorter, by the standard
+//! error of their mean. Until there is a history, lengths are spread evenly over orders of magnitude between half a minute
+//! and the longest call. That waiters may leave is not looked at: it only shortens waits.
 
 use std::{
     cmp::Reverse,
@@ -19,6 +21,8 @@ const MEMORY: usize = 500;
 const ASSUMED: usize = 20;
 /// The shortest assumed length.
 const SHORTEST: Duration = Duration::from_secs(30);
+/// The least that calls are taken for, as a factor.
+const SHORTEST_STRETCH: f64 = 0.2;
 /// Waiters beyond this number are estimated as the last of them.
 pub(super) const FARTHEST: usize = 128;
 
@@ -63,27 +67,36 @@ impl History {
             return Vec::new();
         }
         let lengths = self.sorted();
+        let doubt = relative_error_of_mean(&lengths);
         let mut waits = vec![Vec::with_capacity(self.rounds); waiters];
         for _ in 0..self.rounds {
+            let stretch = (1.0 + doubt * self.normal()).max(SHORTEST_STRETCH);
             let mut ends: BinaryHeap<Reverse<Duration>> = coming.iter().map(|at| Reverse(*at)).collect();
-            ends.extend(held.iter().map(|held| Reverse(self.remaining(&lengths, *held))));
+            ends.extend(held.iter().map(|held| Reverse(self.remaining(&lengths, *held, stretch))));
             for wait in &mut waits {
                 let Some(Reverse(free_at)) = ends.pop() else { break };
                 wait.push(free_at);
-                ends.push(Reverse(free_at + self.remaining(&lengths, Duration::ZERO)));
+                ends.push(Reverse(free_at + self.remaining(&lengths, Duration::ZERO, stretch)));
             }
         }
         waits.into_iter().map(|mut wait| percentiles(&mut wait)).collect()
     }
 
-    /// A slot's remaining time when it has been held for `held`.
-    fn remaining(&mut self, lengths: &[Duration], held: Duration) -> Duration {
+    /// A slot's remaining time when it has been held for `held`, and all calls are longer by this factor.
+    fn remaining(&mut self, lengths: &[Duration], held: Duration, stretch: f64) -> Duration {
         let longer = &lengths[lengths.partition_point(|length| *length <= held)..];
         if longer.is_empty() {
             // Longer than anything known: any time until the limit is as likely as another.
             return self.longest.saturating_sub(held).mul_f64(self.rng.random());
         }
-        longer[self.rng.random_range(0..longer.len())] - held
+        let remaining = longer[self.rng.random_range(0..longer.len())] - held;
+        remaining.mul_f64(stretch).min(self.longest.saturating_sub(held))
+    }
+
+    /// A number of the standard normal distribution (Box and Muller's way).
+    fn normal(&mut self) -> f64 {
+        let (distance, angle): (f64, f64) = (1.0 - self.rng.random::<f64>(), self.rng.random());
+        (-2.0 * distance.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
     }
 
     /// Every length to draw from, shortest first.
@@ -99,6 +112,15 @@ impl History {
         lengths.sort_unstable();
         lengths
     }
+}
+
+/// The standard error of the mean, as a part of the mean.
+#[expect(clippy::cast_precision_loss, reason = "a few hundred")]
+fn relative_error_of_mean(lengths: &[Duration]) -> f64 {
+    let count = lengths.len().max(2) as f64;
+    let mean = lengths.iter().map(Duration::as_secs_f64).sum::<f64>() / count;
+    let squares: f64 = lengths.iter().map(|length| (length.as_secs_f64() - mean).powi(2)).sum();
+    if mean > 0.0 { (squares / (count - 1.0) / count).sqrt() / mean } else { 0.0 }
 }
 
 fn percentiles(waits: &mut [Duration]) -> Eta {

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Ask, Grant, NoSlot, Place, Power, Probed, QuarantineReason, UpstreamId, Verdict, Waited, Waiter, WaiterId,
+    Ask, Class, Grant, NoSlot, Place, Power, Probed, QuarantineReason, UpstreamId, Verdict, WaitEnd, Waited, Waiter,
+    WaiterId,
 };
 use crate::pool::{breaker::Trust, endpoint::Upstream, pace::Measured};
 
@@ -14,6 +15,8 @@ pub enum Input {
     Ask(WaiterId, Ask),
     /// Somebody who asked does not want one any more. A grant that is on its way comes back by itself.
     Leave(WaiterId),
+    /// The same of one whose patience is at its end.
+    TimedOut(WaiterId),
     /// The server of this grant has no socket of ours any more, or never had one.
     Release(Grant),
     /// The end of this grant's socket was not acknowledged.
@@ -53,8 +56,16 @@ pub enum Effect {
     Place(WaiterId, Place),
     /// Tell who asked that there is no slot, and when another try makes sense.
     Refuse(WaiterId, NoSlot, Duration),
+    /// Count a wait that ended without a grant. One with a grant is counted when it is handed over.
+    Waited(Class, WaitEnd, Waited),
+    /// Count a request for another try: whether the budget allowed it.
+    Retried(bool),
     /// Test a quarantined slot under this grant.
     Rehearse(Grant),
+    /// The test of a slot of this upstream is over: whether it passed.
+    Rehearsed(UpstreamId, bool),
+    /// Count a slot of this upstream as quarantined: a dead process left it open.
+    Orphaned(UpstreamId),
     /// The breaker of this upstream changed.
     Trust(UpstreamId, Trust),
     /// This upstream became slower than real time, or fast again.

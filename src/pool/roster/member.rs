@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::{
-    Ask, UpstreamId, UserHash, Verdict,
+    Ask, SlotLabel, UpstreamId, UserHash, Verdict,
     slot::{Slot, SlotState},
 };
 use crate::pool::{
@@ -186,10 +186,16 @@ impl Member {
         free.min_by_key(|(_, slot)| (slot.last_ended, slot.generation)).map(|(index, _)| index)
     }
 
-    /// Whether calls can count on it, now or after those that it serves.
+    /// Whether calls can count on it, now or after those that it serves: so much that slower ones are kept from them.
+    /// One that failed its last call may be tried, but not counted on.
     pub(super) fn is_usable(&self, now: Instant) -> bool {
+        !self.pace.is_slow() && self.breaker.is_proven() && self.is_within_reach(now)
+    }
+
+    /// Whether calls can get there, now or after those that it serves, and without fear.
+    pub(super) fn is_within_reach(&self, now: Instant) -> bool {
         let usable = |slot: &Slot| !matches!(slot.state, SlotState::Quarantined(_));
-        !self.pace.is_slow() && self.is_trusted(now) && self.power == Power::Awake && self.slots.iter().any(usable)
+        self.is_trusted(now) && self.power == Power::Awake && self.slots.iter().any(usable)
     }
 
     /// Whether nobody uses it and nobody is owed an acknowledgement.
@@ -197,16 +203,17 @@ impl Member {
         self.slots.iter().all(|slot| matches!(slot.state, SlotState::Free | SlotState::Elsewhere))
     }
 
-    /// The name of a slot's state, for metrics: what it is doing, else why it may not do anything.
-    pub(super) fn state_of(&self, slot: &Slot, now: Instant) -> &'static str {
+    /// The word for a slot's state: what it is doing, else why it may not do anything.
+    pub(super) fn state_of(&self, slot: &Slot, now: Instant) -> SlotLabel {
         match slot.state {
-            SlotState::Leased | SlotState::Elsewhere => "leased",
-            SlotState::Quarantined(_) => "quarantined",
-            SlotState::Free if self.leaving => "draining",
-            SlotState::Free if self.power == Power::Asleep => "asleep",
-            SlotState::Free if self.power == Power::Waking => "waking",
-            SlotState::Free if !self.is_trusted(now) => "unhealthy",
-            SlotState::Free => "free",
+            SlotState::Leased => SlotLabel::Leased,
+            SlotState::Elsewhere => SlotLabel::Elsewhere,
+            SlotState::Quarantined(_) => SlotLabel::Quarantined,
+            SlotState::Free if self.leaving => SlotLabel::Draining,
+            SlotState::Free if self.power == Power::Asleep => SlotLabel::Asleep,
+            SlotState::Free if self.power == Power::Waking => SlotLabel::Waking,
+            SlotState::Free if !self.is_trusted(now) => SlotLabel::Unhealthy,
+            SlotState::Free => SlotLabel::Free,
         }
     }
 }

@@ -27,13 +27,13 @@ mod snapshot;
 mod tests;
 mod waiting;
 
-pub use ask::{Ask, Class, NoSlot, Offer, Place, UserHash, Verdict, WaitReason, Waited, WaiterId};
+pub use ask::{Ask, Class, NoSlot, Offer, Place, UserHash, Verdict, WaitEnd, WaitReason, Waited, WaiterId};
 pub use estimate::Eta;
 pub use input::{Effect, Input};
 pub use member::{Power, Probed};
 pub use queue::Waiter;
 pub use slot::{QuarantineReason, SlotState};
-pub use snapshot::SlotSnapshot;
+pub use snapshot::{SlotLabel, SlotSnapshot};
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -158,13 +158,15 @@ impl Roster {
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
             Input::Ask(id, ask) => self.ask(id, ask, now),
-            Input::Leave(id) => drop(self.queue.remove(id)),
+            Input::Leave(id) => self.leave(id, WaitEnd::Left, now),
+            Input::TimedOut(id) => self.leave(id, WaitEnd::TimedOut, now),
             Input::Release(grant) => self.release(grant, now),
             Input::Quarantine(grant, reason) => {
                 self.unjudged(grant);
-                if let Some(slot) = self.current(grant) {
+                self.rehearsed(grant, false);
+                self.with(grant, |slot| {
                     slot.quarantine(reason, now);
-                }
+                });
             }
             Input::Contested(grant, waiter) => self.contested(grant, waiter, now),
             Input::HeldElsewhere(id, slot, held) => self.held_elsewhere(id, slot, held),
@@ -218,6 +220,7 @@ impl Roster {
 
     fn release(&mut self, grant: Grant, now: Instant) {
         self.unjudged(grant);
+        self.rehearsed(grant, true);
         self.served(grant);
         let Some(held) = self.current(grant).and_then(|slot| slot.release(now)) else { return };
         if let Some(member) = self.members.get_mut(&grant.upstream) {
@@ -225,6 +228,13 @@ impl Roster {
         }
         if !held.is_zero() {
             self.history.ended(held);
+        }
+    }
+
+    /// The rehearsal under this grant is over, if there is one; it passed if it came far enough and ended in order.
+    fn rehearsed(&mut self, grant: Grant, in_order: bool) {
+        if let Some(passed) = self.current(grant).and_then(|slot| slot.rehearsal()) {
+            self.effects.push_back(Effect::Rehearsed(grant.upstream, passed && in_order));
         }
     }
 
@@ -274,6 +284,7 @@ impl Roster {
         if matches!(slot.state, SlotState::Free | SlotState::Elsewhere) {
             slot.state = SlotState::Leased;
             slot.quarantine(QuarantineReason::HolderGone, now);
+            self.effects.push_back(Effect::Orphaned(id));
         }
     }
 
@@ -340,7 +351,7 @@ impl Roster {
     fn tell_trust(&mut self, now: Instant) {
         for (id, member) in &self.members {
             let trust = member.breaker.trust(now);
-            if self.told_trust.insert(*id, trust) != Some(trust) {
+            if self.told_trust.insert(*id, trust).unwrap_or(Trust::Closed) != trust {
                 self.effects.push_back(Effect::Trust(*id, trust));
             }
         }

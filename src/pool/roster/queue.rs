@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Ask, Class, Place, UserHash, WaiterId};
+use super::{Ask, Class, Eta, Place, UserHash, Waited, WaiterId};
 
 /// What each of a user's other calls and places costs in order of arrival.
 pub const HEAD_START: Duration = Duration::from_secs(30);
@@ -30,8 +30,15 @@ pub struct Waiter {
     pub since: Instant,
     /// What it was told last, and when.
     pub told: Option<(Place, Instant)>,
-    /// The p90 that it was told first.
-    pub promised: Option<Duration>,
+    /// How long it was told first that it would wait.
+    pub promised: Option<Eta>,
+}
+
+impl Waiter {
+    /// How it has waited until now.
+    pub fn waited(&self, now: Instant) -> Waited {
+        Waited { time: now.saturating_duration_since(self.since), promised: self.promised }
+    }
 }
 
 /// Everybody who waits, in order.

@@ -187,6 +187,11 @@ impl Slot {
         self.generation
     }
 
+    /// Whether the rehearsal that is under way, if one is, reached the server's handshake.
+    pub(super) fn rehearsal(&self) -> Option<bool> {
+        self.rehearsing.then_some(self.passed)
+    }
+
     /// The rehearsal reached the server's handshake; what is left is that its close is acknowledged.
     pub(super) fn pass(&mut self) {
         self.passed = self.rehearsing;

@@ -6,9 +6,60 @@ use serde::Serialize;
 
 use super::{Class, Grant, Offer, Power, Roster, SlotState, UpstreamId, member::Member};
 use crate::pool::{
+    breaker::Trust,
     endpoint::{Endpoint, Upstream},
     ledger::SlotKey,
 };
+
+/// What a slot is doing, else why it may not do anything: the one word of it, for people and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SlotLabel {
+    /// A call may have it.
+    Free,
+    /// A call has it.
+    Leased,
+    /// Another process has it.
+    Elsewhere,
+    /// Nobody knows whether its server has a socket of ours still.
+    Quarantined,
+    /// Its server is being started.
+    Waking,
+    /// Its server is stopped.
+    Asleep,
+    /// Its server is not trusted.
+    Unhealthy,
+    /// Its server takes no more calls.
+    Draining,
+}
+
+impl SlotLabel {
+    /// Every label, for tables and metrics.
+    pub const ALL: [Self; 8] = [
+        Self::Free,
+        Self::Leased,
+        Self::Elsewhere,
+        Self::Quarantined,
+        Self::Waking,
+        Self::Asleep,
+        Self::Unhealthy,
+        Self::Draining,
+    ];
+
+    /// The word.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Leased => "leased",
+            Self::Elsewhere => "elsewhere",
+            Self::Quarantined => "quarantined",
+            Self::Waking => "waking",
+            Self::Asleep => "asleep",
+            Self::Unhealthy => "unhealthy",
+            Self::Draining => "draining",
+        }
+    }
+}
 
 /// A slot as others may see it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -17,8 +68,10 @@ pub struct SlotSnapshot {
     pub upstream: String,
     /// What it is doing.
     pub state: SlotState,
-    /// The state in one word: free, leased, quarantined, waking, asleep, unhealthy or draining.
-    pub label: &'static str,
+    /// The state in one word.
+    pub label: SlotLabel,
+    /// Whether its server's breaker lets calls through.
+    pub trust: Trust,
     /// Whether the last call that measured its server found it slower than real time.
     pub slow: bool,
     /// Seconds of audio for each second of time, as the last call that measured it said.
@@ -89,6 +142,7 @@ impl Roster {
                 upstream: member.upstream.endpoint.name.clone(),
                 state: slot.state,
                 label: member.state_of(slot, now),
+                trust: member.breaker.trust(now),
                 slow: member.pace.is_slow(),
                 realtime_factor: member.pace.realtime_factor(),
             })

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Ask, Class, Effect, Grant, NoSlot, Place, Power, Roster, UserHash, WaitReason, Waited, Waiter, WaiterId,
+    Ask, Class, Effect, Grant, NoSlot, Place, Power, Roster, UserHash, WaitEnd, WaitReason, Waited, Waiter, WaiterId,
     estimate::Eta, slot::SlotState,
 };
 
 /// Who waits is told where it stands at least so often.
 const TELL_EVERY: Duration = Duration::from_secs(2);
 /// Estimates are made anew at most so often.
-const ESTIMATE_EVERY: Duration = Duration::from_secs(1);
+const ESTIMATE_EVERY: Duration = Duration::from_millis(250);
 /// A live call that waits for so long takes the server that failed it as well, which may be back.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(2);
 /// A refusal's advice where nothing better is known.
@@ -18,9 +18,12 @@ const TRY_LATER: Duration = Duration::from_secs(5);
 
 impl Roster {
     pub(super) fn ask(&mut self, id: WaiterId, mut ask: Ask, now: Instant) {
-        if ask.retry && !self.retries.spend(&ask.user, self.active(), now) {
-            self.refuse(id, NoSlot::RetriesSpent);
-            return;
+        if ask.retry {
+            let allowed = self.retries.spend(&ask.user, self.active(), now);
+            self.effects.push_back(Effect::Retried(allowed));
+            if !allowed {
+                return self.refuse(id, ask.class, NoSlot::RetriesSpent, Waited::default());
+            }
         }
         let fits = |ask: &Ask| self.members.iter().any(|(upstream, member)| member.fits(ask, *upstream));
         if ask.class == Class::Failover && !fits(&ask) {
@@ -28,34 +31,43 @@ impl Roster {
             ask.avoid.clear();
         }
         if !fits(&ask) {
-            self.refuse(id, NoSlot::NoFit);
+            self.refuse(id, ask.class, NoSlot::NoFit, Waited::default());
             return;
         }
         // Nobody who waits is passed, even where only this one fits: they are looked at first.
         let others = self.others_of(&ask.user);
         let waits = ask.waits;
         let full = self.queue.count(Class::New) >= self.settings.queue_limit;
-        let bounded = ask.class == Class::New;
+        let class = ask.class;
         self.queue.arrive(id, ask, others, now);
         self.match_waiters(now);
         let waiting = self.queue.iter().any(|waiter| waiter.id == id);
-        if waiting && (!waits || (full && bounded)) {
+        if waiting && (!waits || (full && class == Class::New)) {
             self.queue.remove(id);
-            self.refuse(id, if waits { NoSlot::QueueFull } else { NoSlot::Busy });
+            self.refuse(id, class, if waits { NoSlot::QueueFull } else { NoSlot::Busy }, Waited::default());
         }
     }
 
     /// One that cannot wait gets what is free now, or nothing.
     pub(super) fn not_waiting(&mut self, id: WaiterId, now: Instant) {
         self.match_waiters(now);
-        if self.queue.remove(id).is_some() {
-            self.refuse(id, NoSlot::Busy);
+        if let Some(waiter) = self.queue.remove(id) {
+            self.refuse(id, waiter.ask.class, NoSlot::Busy, waiter.waited(now));
         }
     }
 
-    fn refuse(&mut self, id: WaiterId, why: NoSlot) {
+    /// One that waited waits no more.
+    pub(super) fn leave(&mut self, id: WaiterId, end: WaitEnd, now: Instant) {
+        if let Some(waiter) = self.queue.remove(id) {
+            let waited = waiter.waited(now);
+            self.effects.push_back(Effect::Waited(waiter.ask.class, end, waited));
+        }
+    }
+
+    fn refuse(&mut self, id: WaiterId, class: Class, why: NoSlot, waited: Waited) {
         let advice = if matches!(why, NoSlot::Busy | NoSlot::QueueFull) { self.advice() } else { TRY_LATER };
         self.effects.push_back(Effect::Refuse(id, why, advice));
+        self.effects.push_back(Effect::Waited(class, WaitEnd::Refused(why), waited));
     }
 
     /// When one more caller might get a slot.
@@ -92,7 +104,7 @@ impl Roster {
     }
 
     fn granted(&mut self, waiter: Waiter, grant: Grant, now: Instant) {
-        let waited = Waited { time: now.saturating_duration_since(waiter.since), promised: waiter.promised };
+        let waited = waiter.waited(now);
         self.effects.push_back(Effect::Grant(waiter, grant, waited));
     }
 
@@ -120,7 +132,7 @@ impl Roster {
             let eta = estimates.get(index).or(estimates.last()).copied();
             let place = Place { position: index + 1, eta, reason: reasons[index] };
             if order.contains(&index) || waiter.told.is_some_and(|(told, _)| told.reason != place.reason) {
-                waiter.promised = waiter.promised.or(eta.map(|eta| eta.p90));
+                waiter.promised = waiter.promised.or(eta);
                 waiter.told = Some((place, now));
                 self.effects.push_back(Effect::Place(waiter.id, place));
             }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     metrics::{CallMetrics, Metrics, Talk},
-    pool::lease::Lease,
+    pool::{lease::Lease, wait::Patience},
     protocol::ending::Ending,
 };
 
@@ -36,7 +36,7 @@ pub struct SessionActor {
     lease: Option<Lease>,
     upstreams: UpstreamLegs,
     /// Asks for a slot, and hears of the queue.
-    waiting: Option<SpawnHandle>,
+    waiting: Option<(SpawnHandle, Option<Patience>)>,
     script: Script,
     connector: UpstreamConnector,
     legs: CallerLegs,

@@ -21,6 +21,7 @@ impl SessionActor {
                 tracing::info!(taken_over, "caller is on a new socket");
             }
             Note::Ready { setup, handshake } => {
+                self.seat.listened_to();
                 self.call.ready(setup, handshake);
                 self.count_attempt("ready");
                 tracing::info!(setup_ms = millis(setup), handshake_ms = millis(handshake), "session ready");

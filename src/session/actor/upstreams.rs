@@ -143,7 +143,7 @@ impl SessionActor {
         let kept = async move { timeout(HAND_BACK_TIMEOUT, hand_back?).await.ok()?.ok() };
         let handle =
             ctx.spawn(kept.into_actor(self).map(|lease: Option<Lease>, actor, ctx| actor.take_kept(lease, ctx)));
-        self.waiting = Some(handle);
+        self.waiting = Some((handle, None));
     }
 }
 

@@ -28,10 +28,11 @@ impl SessionActor {
                     Class::New | Class::Rotation => self.upstreams.last().filter(|_| elsewhere).into_iter().collect(),
                 };
                 let asking = self.seat.ask(Ask { class, avoid, retry, ..Ask::new(self.seat.user()) });
-                self.waiting = Some(ctx.spawn(asking.into_actor(self).map(|wait, actor, ctx| match wait {
+                let asking = ctx.spawn(asking.into_actor(self).map(|wait, actor, ctx| match wait {
                     Some(wait) => actor.wait(wait, ctx),
                     None => actor.take_outcome(None, ctx),
-                })));
+                }));
+                self.waiting = Some((asking, None));
             }
         }
     }
@@ -39,7 +40,12 @@ impl SessionActor {
     /// Leaves the queue at once, or whatever else was asked for a slot.
     pub(super) fn withdraw(&mut self, ctx: &mut Context<Self>) {
         drop(self.seat.take_admission());
-        self.waiting.take().map(|waiting| ctx.cancel_future(waiting));
+        if let Some((waiting, patience)) = self.waiting.take() {
+            if let Some(patience) = patience.filter(|_| self.machine.is_out_of_patience()) {
+                patience.exhausted();
+            }
+            ctx.cancel_future(waiting);
+        }
     }
 
     /// The call's own slot is back from its leg, or it is not.
@@ -52,24 +58,21 @@ impl SessionActor {
 
     /// Hears of a request until its outcome. A call that ends in the meantime drops it, and its place with it.
     fn wait(&mut self, mut wait: Wait, ctx: &mut Context<Self>) {
-        self.waiting = Some(
-            ctx.spawn(
-                async move {
-                    let news = wait.news().await;
-                    (news, wait)
+        let patience = wait.patience();
+        let hearing = async move {
+            let news = wait.news().await;
+            (news, wait)
+        };
+        let hearing = hearing.into_actor(self).map(|(news, wait), actor, ctx| match news {
+            News::Place(place) => {
+                actor.drive(Input::Queued(place), ctx);
+                if !actor.machine.is_closed() {
+                    actor.wait(wait, ctx);
                 }
-                .into_actor(self)
-                .map(|(news, wait), actor, ctx| match news {
-                    News::Place(place) => {
-                        actor.drive(Input::Queued(place), ctx);
-                        if !actor.machine.is_closed() {
-                            actor.wait(wait, ctx);
-                        }
-                    }
-                    News::Outcome(outcome) => actor.take_outcome(outcome, ctx),
-                }),
-            ),
-        );
+            }
+            News::Outcome(outcome) => actor.take_outcome(outcome, ctx),
+        });
+        self.waiting = Some((ctx.spawn(hearing), Some(patience)));
     }
 
     pub(super) fn take_outcome(&mut self, outcome: Option<Outcome>, ctx: &mut Context<Self>) {

@@ -134,6 +134,8 @@ pub struct Terms {
     pub player_lead: Option<Duration>,
     /// How the caller may come back when its connection breaks; without it, not at all.
     pub resume: Option<ResumeTerms>,
+    /// How long the call may talk, if that is less than its longest duration: what is left of a quota.
+    pub allowance: Option<Duration>,
     /// Whether it is measured who speaks when: both sides are decoded all the time then.
     pub sampled: bool,
 }

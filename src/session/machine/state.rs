@@ -153,6 +153,11 @@ impl Machine {
         self.phase == Phase::Closed
     }
 
+    /// Whether it ends because a slot was waited for in vain.
+    pub fn is_out_of_patience(&self) -> bool {
+        matches!(self.phase, Phase::Closing { ending: Ending::QueueTimeout | Ending::UpstreamLost, .. })
+    }
+
     /// The attempt whose server the caller hears, if there is one.
     pub fn on_stage(&self) -> Option<u32> {
         self.server.as_ref().map(Server::attempt)
@@ -175,7 +180,7 @@ impl Machine {
             session_id: self.terms.session_id.clone(),
             audio: self.terms.audio.clone(),
             limits: LimitTerms {
-                max_duration_ms: millis(self.limits.max_duration),
+                max_duration_ms: millis(self.limits.max_duration.min(self.terms.allowance.unwrap_or(Duration::MAX))),
                 idle_timeout_ms: millis(self.limits.idle_timeout),
             },
             resume: self.terms.resume.clone(),

@@ -206,7 +206,7 @@ impl Machine {
         self.upstream.ready = true;
         self.upstream.failures = 0;
         self.server = Some(server);
-        self.watch.listening(now);
+        self.watch.listening(self.terms.allowance, now);
         self.ears.open(now);
         let setup = now.saturating_duration_since(self.started);
         self.effects.push_back(Effect::Note(Note::Ready { setup, handshake }));

@@ -22,6 +22,9 @@ pub(super) struct Watch {
     spoke_at: Option<Instant>,
     idle_warned: Option<Instant>,
     max_warned: bool,
+    /// When what is left of the caller's quota is used up.
+    quota_end: Option<Instant>,
+    quota_warned: bool,
     drain_by: Option<Instant>,
 }
 
@@ -35,6 +38,8 @@ impl Watch {
             spoke_at: None,
             idle_warned: None,
             max_warned: false,
+            quota_end: None,
+            quota_warned: false,
             drain_by: None,
         }
     }
@@ -60,9 +65,10 @@ impl Watch {
         self.idle_warned = self.idle_warned.map(|at| at + away);
     }
 
-    /// The model listens: from now on silence of the caller counts.
-    pub(super) fn listening(&mut self, now: Instant) {
+    /// The model listens: from now on silence of the caller counts, and the time that it may talk runs.
+    pub(super) fn listening(&mut self, allowance: Option<Duration>, now: Instant) {
         self.spoke_at = Some(now);
+        self.quota_end = self.quota_end.or(allowance.map(|allowance| now + allowance));
     }
 
     pub(super) fn drain_by(&mut self, deadline: Instant) {
@@ -161,6 +167,7 @@ impl Machine {
         [
             self.patience(),
             Some((self.started + limits.max_duration, Ending::MaxDuration)),
+            watch.quota_end.map(|at| (at, Ending::QuotaSpent)),
             here.then_some((watch.heard_at + limits.lost_after, Ending::ClientLost)),
             self.detached_until().map(|at| (at, Ending::ClientLost)),
             self.idle_end().filter(|_| here).map(|at| (at, Ending::IdleTimeout)),
@@ -206,6 +213,12 @@ impl Machine {
         Some(self.ears.assistant_speaks_until().map_or(end, |until| end.max(until)))
     }
 
+    /// When the caller is warned that its quota is used up.
+    fn quota_warning(&self) -> Option<Instant> {
+        let (end, allowance) = (self.watch.quota_end?, self.terms.allowance?);
+        end.checked_sub(self.ahead(allowance))
+    }
+
     /// The warnings that are still to be given, and when.
     fn warnings(&self) -> impl Iterator<Item = (Instant, ExpiryReason)> + '_ {
         let (limits, watch) = (&self.limits, &self.watch);
@@ -213,6 +226,7 @@ impl Machine {
         let idle = self.idle_warning().filter(|_| watch.idle_warned.is_none() && !self.is_detached());
         [
             idle.map(|at| (at, ExpiryReason::Idle)),
+            self.quota_warning().filter(|_| !watch.quota_warned).map(|at| (at, ExpiryReason::Quota)),
             (!watch.max_warned).then(|| (self.started + (longest - self.ahead(longest)), ExpiryReason::MaxDuration)),
         ]
         .into_iter()
@@ -226,6 +240,10 @@ impl Machine {
                 ExpiryReason::Idle => {
                     self.watch.idle_warned = Some(now);
                     self.idle_end().unwrap_or(now)
+                }
+                ExpiryReason::Quota => {
+                    self.watch.quota_warned = true;
+                    self.watch.quota_end.unwrap_or(now)
                 }
                 ExpiryReason::MaxDuration | ExpiryReason::Drain | ExpiryReason::Persona => {
                     self.watch.max_warned = true;

@@ -16,6 +16,7 @@ use crate::protocol::ending::Ending;
 use crate::protocol::native::{EndReport, ErrorEvent, ResumeTerms, ServerEvent, TranscriptDelta};
 
 use super::error::CallerError;
+use super::pages::PageNumbers;
 use super::report::{CallEvent, CallReport, Gap};
 use super::settings::{Audio, Hearing, SAMPLE_RATE_HZ, Wire};
 use super::transcript::PieceJoiner;
@@ -362,13 +363,20 @@ fn is_event_of_another_version(text: &str) -> bool {
         #[serde(rename = "type")]
         name: String,
     }
-    const KNOWN: [&str; 15] = [
+    const KNOWN: [&str; 22] = [
         "session.created",
         "session.resumed",
+        "session.queued",
         "session.connecting",
         "session.ready",
         "transcript.delta",
         "session.expiring",
+        "session.recovering",
+        "session.recovered",
+        "session.rotating",
+        "session.rotated",
+        "session.degraded",
+        "session.restored",
         "session.ended",
         "turn.started",
         "turn.ended",
@@ -380,36 +388,6 @@ fn is_event_of_another_version(text: &str) -> bool {
         "pong",
     ];
     serde_json::from_str::<Typed>(text).is_ok_and(|typed| !KNOWN.contains(&typed.name.as_str()))
-}
-
-/// Finds gaps in the numbers of Ogg pages (RFC 3533 section 6).
-#[derive(Default)]
-struct PageNumbers {
-    /// The stream's serial and the number that its next page has.
-    next: Option<(u32, u32)>,
-}
-
-impl PageNumbers {
-    /// Counts the pages that are missing before those that begin in these bytes; a cut page is not looked for.
-    fn gaps(&mut self, mut bytes: &[u8]) -> u64 {
-        let mut gaps = 0;
-        while bytes.len() >= 27 && bytes.starts_with(b"OggS") {
-            let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-            let (serial, sequence) = (number(14), number(18));
-            if let Some((known, expected)) = self.next
-                && known == serial
-                && sequence > expected
-            {
-                gaps += u64::from(sequence - expected);
-            }
-            self.next = Some((serial, sequence.wrapping_add(1)));
-            let segments = usize::from(bytes[26]);
-            let Some(lacing) = bytes.get(27..27 + segments) else { break };
-            let body_bytes: usize = lacing.iter().map(|&lace| usize::from(lace)).sum();
-            bytes = bytes.get(27 + segments + body_bytes..).unwrap_or_default();
-        }
-        gaps
-    }
 }
 
 #[cfg(test)]

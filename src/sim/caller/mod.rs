@@ -9,6 +9,7 @@ mod ear;
 mod error;
 mod line;
 mod mouth;
+mod pages;
 mod pong_filter;
 mod report;
 mod settings;

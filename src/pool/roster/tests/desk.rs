@@ -14,6 +14,10 @@ pub(super) struct Desk {
     pub(super) places: HashMap<WaiterId, Vec<Place>>,
     pub(super) rehearsals: Vec<Grant>,
     pub(super) gone: Vec<UpstreamId>,
+    pub(super) ended: Vec<(Class, WaitEnd, Waited)>,
+    pub(super) retried: Vec<bool>,
+    pub(super) rehearsed: Vec<bool>,
+    pub(super) trusts: Vec<(u32, Trust)>,
 }
 
 impl Desk {
@@ -27,6 +31,10 @@ impl Desk {
             places: HashMap::new(),
             rehearsals: Vec::new(),
             gone: Vec::new(),
+            ended: Vec::new(),
+            retried: Vec::new(),
+            rehearsed: Vec::new(),
+            trusts: Vec::new(),
         };
         for n in 1..=servers {
             desk.tell(Input::Join(UpstreamId(n), upstream(n, 1, None)));
@@ -46,7 +54,11 @@ impl Desk {
                 Effect::Refuse(id, why, _) => assert!(self.refused.insert(id, why).is_none(), "refused twice"),
                 Effect::Rehearse(grant) => self.rehearsals.push(grant),
                 Effect::Gone(id, _) => self.gone.push(id),
-                Effect::Trust(..) | Effect::Pace(..) => {}
+                Effect::Waited(class, end, waited) => self.ended.push((class, end, waited)),
+                Effect::Retried(allowed) => self.retried.push(allowed),
+                Effect::Rehearsed(_, passed) => self.rehearsed.push(passed),
+                Effect::Trust(id, trust) => self.trusts.push((id.0, trust)),
+                Effect::Pace(..) | Effect::Orphaned(_) => {}
             }
         }
     }
@@ -92,6 +104,6 @@ impl Desk {
     }
 
     pub(super) fn labels(&self) -> Vec<&'static str> {
-        self.roster.snapshot(self.now).iter().map(|slot| slot.label).collect()
+        self.roster.snapshot(self.now).iter().map(|slot| slot.label.code()).collect()
     }
 }

@@ -3,7 +3,9 @@
 mod blame;
 mod desk;
 mod pace;
+mod promises;
 mod random;
+mod waits;
 
 use std::collections::HashMap;
 
@@ -190,7 +192,7 @@ fn what_a_dead_process_left_open_is_quarantined_and_what_a_live_one_holds_is_out
     desk.tell(Input::Orphaned(UpstreamId(1), 0));
     desk.tell(Input::HeldElsewhere(UpstreamId(2), 0, true));
     let a = desk.call("a");
-    assert_eq!((desk.server(a), desk.labels()), (None, vec!["quarantined", "leased"]));
+    assert_eq!((desk.server(a), desk.labels()), (None, vec!["quarantined", "elsewhere"]));
     desk.tell(Input::HeldElsewhere(UpstreamId(2), 0, false));
     assert_eq!(desk.server(a), Some(2));
     desk.tell(Input::HeldElsewhere(UpstreamId(2), 0, false));

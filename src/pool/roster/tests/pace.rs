@@ -43,6 +43,52 @@ fn the_last_usable_server_is_never_taken_out() {
 }
 
 #[test]
+fn who_failed_its_last_call_or_may_have_no_more_is_no_reason_to_keep_a_slow_server_from_callers() {
+    for failures in 1..=3 {
+        let mut desk = one_is_slow(Realtime::Required);
+        // Each by another caller: nobody holds it against the server but the server's own record.
+        for user in ["f", "g", "h"].iter().take(failures) {
+            let call = desk.call(user);
+            assert_eq!(desk.server(call), Some(2));
+            desk.fail(call);
+        }
+        let [first, second] = ["c", "d"].map(|user| desk.call(user));
+        let mut servers = [desk.server(first), desk.server(second)];
+        servers.sort_unstable();
+        let expected = if failures < 3 { [Some(1), Some(2)] } else { [None, Some(1)] };
+        assert_eq!(servers, expected, "after {failures} failures");
+        if failures < 3 {
+            let proven = if desk.server(first) == Some(2) { first } else { second };
+            let grant = desk.grant(proven).unwrap();
+            desk.tell(Input::Judge(grant, Verdict::Ready { step: Duration::from_millis(40) }));
+            desk.release(first);
+            desk.release(second);
+            let [third, fourth] = ["i", "k"].map(|user| desk.call(user));
+            assert_eq!((desk.server(third), desk.server(fourth)), (Some(2), None), "it has proven itself again");
+        }
+    }
+}
+
+#[test]
+fn where_the_only_trusted_server_is_quarantined_another_may_be_tried_at_once() {
+    let mut desk = Desk::new(2);
+    for user in ["x", "y", "z"] {
+        let [one, other] = [desk.call(user), desk.call(user)];
+        let bad = if desk.server(one) == Some(1) { one } else { other };
+        desk.fail(bad);
+        desk.release(if bad == one { other } else { one });
+    }
+    assert_eq!(desk.labels(), ["unhealthy", "free"]);
+    let good = desk.call("good");
+    let waiting = desk.call("waiting");
+    assert_eq!((desk.server(good), desk.server(waiting)), (Some(2), None));
+    let grant = desk.grant(good).unwrap();
+    desk.tell(Input::Quarantine(grant, QuarantineReason::NoCloseReply));
+    desk.pass(SECOND);
+    assert_eq!(desk.server(waiting), Some(1), "nobody else is left");
+}
+
+#[test]
 fn where_a_warning_is_enough_a_slow_server_comes_last() {
     let mut desk = one_is_slow(Realtime::Warn);
     let [first, second] = ["c", "d"].map(|user| desk.call(user));

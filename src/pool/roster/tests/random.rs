@@ -162,6 +162,12 @@ fn check(desk: &mut Desk, model: &mut Reference) {
         model.barred.retain(|(upstream, _), _| *upstream != id);
         model.rehearsing.retain(|(upstream, _), _| *upstream != id);
     }
+    for (_, ask, since) in &mut model.waiting {
+        if ask.class == Class::Failover && desk.now >= *since + Duration::from_secs(2) {
+            // The server that failed may be back.
+            ask.avoid.clear();
+        }
+    }
     let mut granted: Vec<_> = desk.granted.drain().collect();
     granted.sort_by_key(|(_, (_, waiter, _))| waiter.order);
     for (id, (grant, waiter, _)) in granted {
