@@ -22,6 +22,8 @@ use tandem::{
 mod detached;
 #[path = "session/flight.rs"]
 mod flight;
+#[path = "session/hitches.rs"]
+mod hitches;
 #[path = "session/lag.rs"]
 mod lag;
 #[path = "session/pace.rs"]

@@ -26,8 +26,6 @@ pub enum Remark {
     Measured(Measured),
     /// The rehearsal under this grant reached the server's handshake.
     Passed,
-    /// The call that took this slot for its rotation has given the other one back.
-    Settled,
 }
 
 /// Where leases report to: the pool.
@@ -59,6 +57,11 @@ pub struct Witness {
 }
 
 impl Witness {
+    /// The grant of the lease.
+    pub fn grant(&self) -> Grant {
+        self.grant
+    }
+
     /// Tells the pool, without waiting.
     pub fn remark(&self, remark: Remark) {
         self.desk.remark(self.grant, remark);

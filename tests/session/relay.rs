@@ -11,19 +11,19 @@ use tandem::{
 
 use super::theatre::{MS, Pool, Role, SECOND, Theatre};
 
-const AT_ONCE: Pool = |_, _| Ok(10 * MS);
+pub const AT_ONCE: Pool = |_, _| Ok(10 * MS);
 /// One server: no rotation ever gets a slot, and a failover gets the one that is left.
-const ALONE: Pool = |class, _| match class {
+pub const ALONE: Pool = |class, _| match class {
     Class::Rotation => Ok(100_000 * SECOND),
     Class::New | Class::Failover => Ok(10 * MS),
 };
 const NOTHING_ELSE: Pool = |class, _| if class == Class::New { Ok(10 * MS) } else { Err(NoSlot::QueueFull) };
 
-fn dies_after(after: Duration) -> Role {
+pub fn dies_after(after: Duration) -> Role {
     Role { dies: Some((after, UpstreamEnd::HungUp)), ..Role::GOOD }
 }
 
-fn hangs(from: Duration, to: Duration) -> Role {
+pub fn hangs(from: Duration, to: Duration) -> Role {
     Role { silent: Some((from, to)), ..Role::GOOD }
 }
 
@@ -129,7 +129,7 @@ fn a_caller_who_leaves_in_a_failover_frees_everything() {
     call.refuse("recovered");
 }
 
-/// Twelve minutes with three windows of 240 s: the parts of the figures that are the machine's own.
+/// Twelve minutes with three windows of 240 s.
 #[test]
 fn a_long_call_rotates_without_a_gap_and_hears_the_caller_on_both_sides() {
     let limits = Limits::default();
@@ -268,6 +268,7 @@ fn role() -> impl Strategy<Value = Role> {
         dies: dies.map(|(after, end)| (Duration::from_millis(after), end)),
         silent: silent.map(|(from, time)| (Duration::from_millis(from), Duration::from_millis(from + time))),
         speaks: speaks.map(|(from, to)| (Duration::from_millis(from), Duration::from_millis(to))),
+        ..Role::GOOD
     })
 }
 

@@ -31,10 +31,21 @@ pub struct Role {
     pub silent: Option<(Duration, Duration)>,
     /// It speaks in this time after its handshake, and is silent otherwise.
     pub speaks: Option<(Duration, Duration)>,
+    /// It takes 100 ms for each frame.
+    pub slow: bool,
+    /// It is silent for 4 s of every 12, from its 20th second on.
+    pub stutters: bool,
 }
 
 impl Role {
-    pub const GOOD: Role = Role { handshake: Some(Duration::from_secs(5)), dies: None, silent: None, speaks: None };
+    pub const GOOD: Role = Role {
+        handshake: Some(Duration::from_secs(5)),
+        dies: None,
+        silent: None,
+        speaks: None,
+        slow: false,
+        stutters: false,
+    };
 }
 
 /// How requests for slots are answered.
@@ -46,6 +57,8 @@ struct Server {
     prompt: Prompt,
     listens_at: Option<Instant>,
     fed: Duration,
+    /// Frames that it gave.
+    frames: u32,
     closed: bool,
 }
 
@@ -211,6 +224,12 @@ impl Theatre {
         self.say(attempt, UpstreamInput::Text(TextPiece::new(words)));
     }
 
+    /// The pool has no answer to what it is asked.
+    pub fn no_answer(&mut self) {
+        assert!(std::mem::take(&mut self.asking), "it is asked");
+        self.input(Input::NoAnswer);
+    }
+
     pub fn input(&mut self, input: Input) {
         self.machine.handle(input, self.now);
         self.settle();
@@ -250,7 +269,8 @@ impl Theatre {
                 let coming = role
                     .handshake
                     .map_or((10 * MS, Coming::HangsUp(*attempt)), |after| (after, Coming::Ready(*attempt)));
-                let server = Server { role, prompt: *prompt, listens_at: None, fed: Duration::ZERO, closed: false };
+                let server =
+                    Server { role, prompt: *prompt, listens_at: None, fed: Duration::ZERO, frames: 0, closed: false };
                 self.servers.insert(*attempt, server);
                 self.machine.handle(Input::Upstream(*attempt, UpstreamInput::Opened), self.now);
                 self.plan(coming.0, coming.1);
@@ -286,10 +306,17 @@ impl Theatre {
         let due = self.servers.iter_mut().find(|(_, server)| {
             let silent = server.listens_at.zip(server.role.silent);
             let silent = silent.is_some_and(|(since, (from, to))| (since + from..since + to).contains(&now));
-            !server.closed && server.fed >= FRAME && !silent
+            let stutters = server.listens_at.filter(|_| server.role.stutters).is_some_and(|since| {
+                let seconds = (now - since).as_secs();
+                seconds >= 20 && (seconds - 20) % 12 < 4
+            });
+            let busy = server.listens_at.filter(|_| server.role.slow);
+            let busy = busy.is_some_and(|since| now < since + 100 * MS * server.frames);
+            !server.closed && server.fed >= FRAME && !silent && !stutters && !busy
         });
         let Some((attempt, server)) = due else { return false };
         server.fed -= FRAME;
+        server.frames += 1;
         let since = now - server.listens_at.unwrap();
         let speaks = server.role.speaks.is_some_and(|(from, to)| (from..to).contains(&since));
         let attempt = *attempt;

@@ -43,7 +43,6 @@ impl Handler<FromHolder> for PoolActor {
             OfGrant::Remark(Remark::Verdict(verdict)) => self.drive(Input::Judge(grant, verdict), ctx),
             OfGrant::Remark(Remark::Measured(measured)) => self.drive(Input::Measured(grant, measured), ctx),
             OfGrant::Remark(Remark::Passed) => self.drive(Input::Passed(grant), ctx),
-            OfGrant::Remark(Remark::Settled) => self.drive(Input::Settled(grant), ctx),
         }
     }
 }

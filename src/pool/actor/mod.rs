@@ -152,7 +152,8 @@ impl PoolActor {
                 Ok(Opened::Ours) => actor.hand_over(&waiter, grant, waited, ctx),
                 Ok(Opened::Theirs) => {
                     actor.ports.observer.ungranted(Ungranted::HeldElsewhere);
-                    actor.drive(Input::Contested(grant, waiter), ctx);
+                    let waits = actor.asked.contains_key(&waiter.id);
+                    actor.drive(Input::Contested(grant, waits.then_some(waiter)), ctx);
                 }
                 Err(error) => {
                     tracing::error!(%error, "a slot is not given out");

@@ -1,8 +1,8 @@
 //! What is asked of the roster, and what it answers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{UpstreamId, estimate::Eta};
+use super::{Grant, UpstreamId, estimate::Eta};
 use crate::pool::endpoint::Needs;
 
 /// Who calls, as far as fairness must know: the SHA-256 of the id.
@@ -17,7 +17,7 @@ pub struct WaiterId(pub u64);
 pub enum Class {
     /// A live call lost its server.
     Failover,
-    /// A live call's window ends soon. Only one call at a time holds a second slot for it.
+    /// A live call's window ends soon, and it holds a second slot for a while.
     Rotation,
     /// A new call.
     New,
@@ -37,6 +37,15 @@ impl Class {
     }
 }
 
+/// What a call that is under way has already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ongoing {
+    /// Since when it holds slots, one after the other.
+    pub since: Instant,
+    /// What it holds, or held last.
+    pub holds: Grant,
+}
+
 /// One request for a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
@@ -52,13 +61,15 @@ pub struct Ask {
     pub waits: bool,
     /// Whether it is another try after a failure, which the budget must allow.
     pub retry: bool,
+    /// What the call has already; none if it is a new one.
+    pub ongoing: Option<Ongoing>,
 }
 
 impl Ask {
     /// A new call of this user, which may wait and needs nothing special.
     pub fn new(user: UserHash) -> Self {
         let (needs, avoid) = (Needs::default(), Vec::new());
-        Self { user, class: Class::New, needs, avoid, waits: true, retry: false }
+        Self { user, class: Class::New, needs, avoid, waits: true, retry: false, ongoing: None }
     }
 }
 

@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    Ask, Class, Grant, Roster, SlotState, UpstreamId, UserHash,
+    Ask, Class, Grant, Roster, SlotLabel, SlotState, UpstreamId, UserHash,
     member::{Door, Member, PANIC_GAP},
+    slot::Holder,
 };
 use crate::pool::pace::{Realtime, Standing};
 
@@ -36,7 +37,7 @@ impl Grudges {
 impl Roster {
     /// Takes the slot that suits this call best, if there is one.
     pub(super) fn take(&mut self, ask: &Ask, now: Instant) -> Option<Grant> {
-        if ask.class == Class::Rotation && self.is_rotating() {
+        if ask.class == Class::Rotation && !self.may_rotate(now) {
             return None;
         }
         let (upstream, slot) = self.best(ask, now)?;
@@ -90,9 +91,15 @@ impl Roster {
         awake().filter(|member| member.is_within_reach(now)).count() * 2 < awake().count()
     }
 
-    /// Whether some call holds a second slot for its rotation.
-    fn is_rotating(&self) -> bool {
-        self.slots().any(|(_, slot)| slot.holder.as_ref().is_some_and(|holder| holder.rotating))
+    /// Whether one more call may hold a second slot for its rotation: if none does, or if slots are free in abundance, so
+    /// that more than those that rotate are left for new calls.
+    fn may_rotate(&self, now: Instant) -> bool {
+        let holders = self.slots().filter_map(|(_, slot)| slot.holder.as_ref().filter(|holder| holder.rotates));
+        let holds_both =
+            |holder: &Holder| holder.ongoing.is_none_or(|had| self.state(had.holds) == Some(SlotState::Leased));
+        let rotating = holders.filter(|holder| holds_both(holder)).count();
+        let free = self.slots().filter(|(member, slot)| member.state_of(slot, now) == SlotLabel::Free).count();
+        rotating == 0 || rotating + self.queue.count(Class::New) < free
     }
 
     /// When a door that is shut now opens without further news.

@@ -15,6 +15,8 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
+use super::Grant;
+
 /// Past lengths that are kept.
 const MEMORY: usize = 500;
 /// Lengths assumed before there are that many real ones.
@@ -35,10 +37,11 @@ pub struct Eta {
     pub p90: Duration,
 }
 
-/// How long slots have been held.
+/// How long calls have held slots.
 #[derive(Debug)]
 pub struct History {
-    lengths: VecDeque<Duration>,
+    /// The grants under which they ended, and their lengths.
+    lengths: VecDeque<(Grant, Duration)>,
     longest: Duration,
     rounds: usize,
     rng: SmallRng,
@@ -51,12 +54,17 @@ impl History {
         Self { lengths: VecDeque::new(), longest, rounds: rounds.max(1), rng: SmallRng::seed_from_u64(seed) }
     }
 
-    /// A slot was held for so long.
-    pub fn ended(&mut self, length: Duration) {
+    /// A call ended under this grant, and has held slots for so long.
+    pub fn ended(&mut self, grant: Grant, length: Duration) {
         if self.lengths.len() == MEMORY {
             self.lengths.pop_front();
         }
-        self.lengths.push_back(length.min(self.longest));
+        self.lengths.push_back((grant, length.min(self.longest)));
+    }
+
+    /// The call of this grant did not end after all: it asks for another slot.
+    pub fn goes_on(&mut self, grant: Grant) {
+        self.lengths.retain(|(ended, _)| *ended != grant);
     }
 
     /// The waits of the first `waiters`, in order, when slots have been held for `held` and `free` more come at these
@@ -99,6 +107,12 @@ impl History {
         (-2.0 * distance.ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
     }
 
+    /// The lengths that are known.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> Vec<Duration> {
+        self.lengths.iter().map(|(_, length)| *length).collect()
+    }
+
     /// Every length to draw from, shortest first.
     fn sorted(&self) -> Vec<Duration> {
         let missing = ASSUMED.saturating_sub(self.lengths.len());
@@ -108,7 +122,7 @@ impl History {
             let share = (n as f64 + 0.5) / missing as f64;
             Duration::from_secs_f64(short * (long / short).max(1.0).powf(share))
         });
-        let mut lengths: Vec<Duration> = self.lengths.iter().copied().chain(assumed).collect();
+        let mut lengths: Vec<Duration> = self.lengths.iter().map(|(_, length)| *length).chain(assumed).collect();
         lengths.sort_unstable();
         lengths
     }
@@ -133,13 +147,16 @@ fn percentiles(waits: &mut [Duration]) -> Eta {
 mod tests {
     use super::*;
 
+    use super::super::UpstreamId;
+
     const MINUTE: Duration = Duration::from_secs(60);
+    const GRANT: Grant = Grant { upstream: UpstreamId(1), slot: 0, generation: 1 };
 
     /// A history of calls of 1 to 10 minutes, evenly.
     fn history() -> History {
         let mut history = History::new(MINUTE * 30, 100, 7);
         for n in 0..100 {
-            history.ended(MINUTE + MINUTE * 9 * n / 100);
+            history.ended(GRANT, MINUTE + MINUTE * 9 * n / 100);
         }
         history
     }
@@ -185,7 +202,7 @@ mod tests {
         let mut exponential = move || Duration::from_secs_f64(-120.0 * (1.0 - rng.random::<f64>()).ln());
         let mut history = History::new(MINUTE * 30, 100, 2);
         for _ in 0..300 {
-            history.ended(exponential().min(MINUTE * 30));
+            history.ended(GRANT, exponential().min(MINUTE * 30));
         }
         let (mut kept, trials) = (0, 400);
         for _ in 0..trials {

@@ -22,7 +22,7 @@ pub enum Input {
     /// The end of this grant's socket was not acknowledged.
     Quarantine(Grant, QuarantineReason),
     /// The ledger says that another process holds the slot of this grant: who got it returns to its place.
-    Contested(Grant, Waiter),
+    Contested(Grant, Option<Waiter>),
     /// The ledger says who else holds which slot of an upstream, or that nobody does.
     HeldElsewhere(UpstreamId, u16, bool),
     /// A dead process left this slot open.
@@ -33,8 +33,6 @@ pub enum Input {
     Measured(Grant, Measured),
     /// The rehearsal under this grant reached the server's handshake.
     Passed(Grant),
-    /// The rotation that this grant was for is over: the call holds one slot again.
-    Settled(Grant),
     /// What the probe found.
     Probed(UpstreamId, Probed),
     /// What the machine of an upstream does, and when it will have woken.

@@ -27,7 +27,7 @@ mod snapshot;
 mod tests;
 mod waiting;
 
-pub use ask::{Ask, Class, NoSlot, Offer, Place, UserHash, Verdict, WaitEnd, WaitReason, Waited, WaiterId};
+pub use ask::{Ask, Class, NoSlot, Offer, Ongoing, Place, UserHash, Verdict, WaitEnd, WaitReason, Waited, WaiterId};
 pub use estimate::Eta;
 pub use input::{Effect, Input};
 pub use member::{Power, Probed};
@@ -174,11 +174,6 @@ impl Roster {
             Input::Judge(grant, verdict) => self.judge(grant, verdict, now),
             Input::Measured(grant, measured) => self.measured(grant, measured, now),
             Input::Passed(grant) => self.with(grant, Slot::pass),
-            Input::Settled(grant) => self.with(grant, |slot| {
-                if let Some(holder) = &mut slot.holder {
-                    holder.rotating = false;
-                }
-            }),
             Input::Probed(id, probed) => {
                 if let Some(member) = self.members.get_mut(&id) {
                     member.probed(probed, now);
@@ -226,9 +221,16 @@ impl Roster {
         if let Some(member) = self.members.get_mut(&grant.upstream) {
             member.pace.rest(now);
         }
-        if !held.is_zero() {
-            self.history.ended(held);
+        if !held.is_zero() && !self.is_continued(grant) {
+            self.history.ended(grant, held);
         }
+    }
+
+    /// Whether the call of this grant goes on under another one, or asks for one.
+    fn is_continued(&self, grant: Grant) -> bool {
+        let continues = |ongoing: Option<Ongoing>| ongoing.is_some_and(|ongoing| ongoing.holds == grant);
+        self.slots().any(|(_, slot)| slot.holder.as_ref().is_some_and(|holder| continues(holder.ongoing)))
+            || self.queue.iter().any(|waiter| continues(waiter.ask.ongoing))
     }
 
     /// The rehearsal under this grant is over, if there is one; it passed if it came far enough and ended in order.
@@ -258,11 +260,12 @@ impl Roster {
         }
     }
 
-    fn contested(&mut self, grant: Grant, waiter: Waiter, now: Instant) {
+    fn contested(&mut self, grant: Grant, waiter: Option<Waiter>, now: Instant) {
         self.unjudged(grant);
         let Some(slot) = self.current(grant) else { return };
         slot.state = SlotState::Elsewhere;
         slot.holder = None;
+        let Some(waiter) = waiter else { return };
         let (id, waits) = (waiter.id, waiter.ask.waits);
         self.queue.put_back(waiter);
         if !waits {

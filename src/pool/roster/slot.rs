@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::{Ask, Class, UserHash, Verdict};
+use super::{Ask, Class, Ongoing, UserHash, Verdict};
 use crate::pool::breaker::TrialId;
 
 /// Why a slot may not be used although nobody is known to use it.
@@ -70,9 +70,12 @@ const LONGEST_REHEARSAL_PAUSE: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug)]
 pub(super) struct Holder {
     pub(super) user: UserHash,
+    /// Since when its call holds slots.
     pub(super) since: Instant,
-    /// Taken for the rotation of a call that holds another one still.
-    pub(super) rotating: bool,
+    /// Taken for a rotation: a second one, while the call holds the other still.
+    pub(super) rotates: bool,
+    /// What the call had before.
+    pub(super) ongoing: Option<Ongoing>,
 }
 
 /// One slot of an upstream.
@@ -116,9 +119,10 @@ impl Slot {
     pub(super) fn lease(&mut self, ask: &Ask, trial: Option<TrialId>, now: Instant) -> u64 {
         (self.trial, self.verdict) = (trial, None);
         self.state = SlotState::Leased;
-        let rotating = ask.class == Class::Rotation;
+        let since = ask.ongoing.map_or(now, |ongoing| ongoing.since);
+        let rotates = ask.class == Class::Rotation;
         self.user = Some(ask.user);
-        self.holder = Some(Holder { user: ask.user, since: now, rotating });
+        self.holder = Some(Holder { user: ask.user, since, rotates, ongoing: ask.ongoing });
         self.generation += 1;
         self.generation
     }

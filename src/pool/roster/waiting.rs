@@ -18,6 +18,9 @@ const TRY_LATER: Duration = Duration::from_secs(5);
 
 impl Roster {
     pub(super) fn ask(&mut self, id: WaiterId, mut ask: Ask, now: Instant) {
+        if let Some(ongoing) = ask.ongoing {
+            self.history.goes_on(ongoing.holds);
+        }
         if ask.retry {
             let allowed = self.retries.spend(&ask.user, self.active(), now);
             self.effects.push_back(Effect::Retried(allowed));
@@ -127,9 +130,12 @@ impl Roster {
             return;
         }
         let estimates = self.estimates(now);
+        let mut taking = 0;
         let reasons: Vec<WaitReason> = self.queue.iter().map(|waiter| self.reason(&waiter.ask)).collect();
         for (index, waiter) in self.queue.iter_mut().enumerate() {
-            let eta = estimates.get(index).or(estimates.last()).copied();
+            let eta = estimates.get(taking).or(estimates.last()).copied();
+            // A rotation gives a slot back for the one that it takes.
+            taking += usize::from(waiter.ask.class != Class::Rotation);
             let place = Place { position: index + 1, eta, reason: reasons[index] };
             if order.contains(&index) || waiter.told.is_some_and(|(told, _)| told.reason != place.reason) {
                 waiter.promised = waiter.promised.or(eta);

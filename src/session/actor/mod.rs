@@ -37,6 +37,8 @@ pub struct SessionActor {
     upstreams: UpstreamLegs,
     /// Asks for a slot, and hears of the queue.
     waiting: Option<(SpawnHandle, Option<Patience>)>,
+    /// Counts requests for slots, and what ends them.
+    requests: u64,
     script: Script,
     connector: UpstreamConnector,
     legs: CallerLegs,
@@ -64,6 +66,7 @@ impl SessionActor {
                 seat: setup.seat,
                 upstreams: UpstreamLegs::default(),
                 waiting: None,
+                requests: 0,
                 script: setup.script,
                 connector: setup.connector,
                 legs: CallerLegs::new(client),
@@ -90,6 +93,7 @@ impl SessionActor {
         while let Some(effect) = self.machine.poll_effect() {
             self.perform(effect, ctx);
         }
+        self.upstreams.stage(self.machine.on_stage());
         if self.legs.has_candidate() && self.machine.is_detached() {
             self.promote(ctx);
         }

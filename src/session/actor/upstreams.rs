@@ -1,14 +1,16 @@
 //! The legs to model servers that a call has: at most one on stage and one that gets ready.
 
+use std::time::{Duration, Instant};
+
 use actix::{ActorFutureExt, AsyncContext, Context, StreamHandler, WrapFuture};
-use tokio::time::{Duration, timeout};
+use tokio::time::timeout;
 
 use super::{Control, SessionActor};
 use crate::{
     audio::packet::OpusPacket,
     pool::{
         lease::{Lease, Remark, Witness},
-        roster::{UpstreamId, Verdict},
+        roster::{Grant, Ongoing, UpstreamId, Verdict},
     },
     protocol::ending::Ending,
     session::{
@@ -37,8 +39,10 @@ pub(super) struct UpstreamLegs {
     last: Option<(UpstreamId, String)>,
     /// Hung up over the prompts; another server's answer will tell who was right.
     suspect: Option<Witness>,
-    /// The leg that closes, and who took its place: then that slot is no second one any more.
-    relieved: Option<(u32, Witness)>,
+    /// Since when the call holds slots.
+    since: Option<Instant>,
+    /// The attempt that is on stage, or was so last, and its grant; before, the one that was opened last.
+    held: Option<(u32, Grant)>,
 }
 
 impl UpstreamLegs {
@@ -77,7 +81,6 @@ impl UpstreamLegs {
     /// Closes a leg; it gives its slot back by itself.
     pub(super) fn close(&mut self, attempt: u32) {
         drop(self.take(attempt));
-        self.relieved = self.legs.last().map(|leg| (attempt, leg.witness.clone()));
     }
 
     fn take(&mut self, attempt: u32) -> Option<UpstreamLeg> {
@@ -85,11 +88,19 @@ impl UpstreamLegs {
         Some(self.legs.swap_remove(index))
     }
 
-    /// A leg is over, and its slot is given back or in doubt.
-    fn ended(&mut self, attempt: u32) {
-        if let Some((_, witness)) = self.relieved.take_if(|(relieved, _)| *relieved == attempt) {
-            witness.remark(Remark::Settled);
+    /// This leg is the one on stage.
+    pub(super) fn stage(&mut self, attempt: Option<u32>) {
+        let Some(attempt) = attempt.filter(|attempt| self.held.is_none_or(|(held, _)| held != *attempt)) else {
+            return;
+        };
+        if let Some(leg) = self.legs.iter().find(|leg| leg.attempt == attempt) {
+            self.held = Some((attempt, leg.witness.grant()));
         }
+    }
+
+    /// What the call has already, for those who give out slots.
+    pub(super) fn ongoing(&self) -> Option<Ongoing> {
+        Some(Ongoing { since: self.since?, holds: self.held?.1 })
     }
 
     /// Says of a server what the call knows of it.
@@ -133,12 +144,17 @@ impl SessionActor {
         let target = self.script.target(prompt, self.machine.said());
         let (handle, heard) = upstream::open(&self.connector, lease, &target);
         self.upstreams.last = Some((id, name.clone()));
+        self.upstreams.since.get_or_insert_with(|| tokio::time::Instant::now().into_std());
+        if self.machine.on_stage().is_none() {
+            self.upstreams.held = Some((attempt, witness.grant()));
+        }
         self.upstreams.legs.push(UpstreamLeg { attempt, handle, witness, id, name });
         ctx.add_stream(tokio_stream::StreamExt::map(heard, move |input| FromUpstream(attempt, input)));
     }
 
     /// Closes a leg and takes its lease back, as if the slot had been granted anew.
     pub(super) fn keep_lease(&mut self, attempt: u32, ctx: &mut Context<Self>) {
+        self.stop_waiting(ctx);
         let hand_back = self.upstreams.take(attempt).map(|leg| leg.handle.close_for_more());
         let kept = async move { timeout(HAND_BACK_TIMEOUT, hand_back?).await.ok()?.ok() };
         let handle =
@@ -152,10 +168,11 @@ struct FromUpstream(u32, UpstreamInput);
 
 impl StreamHandler<FromUpstream> for SessionActor {
     fn handle(&mut self, FromUpstream(attempt, input): FromUpstream, ctx: &mut Self::Context) {
-        if matches!(input, UpstreamInput::Ended(_)) {
-            self.upstreams.ended(attempt);
-        }
+        let ended = matches!(input, UpstreamInput::Ended(_));
         self.drive(Input::Upstream(attempt, input), ctx);
+        if ended {
+            self.upstreams.close(attempt);
+        }
     }
 
     fn finished(&mut self, _: &mut Self::Context) {}

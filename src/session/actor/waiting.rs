@@ -9,12 +9,12 @@ use crate::{
         roster::{Ask, Class, NoSlot, Offer, Place},
         wait::{News, Outcome, Wait},
     },
-    protocol::ending::Ending,
     session::{machine::Input, switchboard::Admission},
 };
 
 impl SessionActor {
     pub(super) fn acquire(&mut self, class: Class, elsewhere: bool, retry: bool, ctx: &mut Context<Self>) {
+        self.stop_waiting(ctx);
         match self.seat.take_admission().filter(|_| class == Class::New && !elsewhere) {
             // Told in turns of their own: effects never nest.
             Some(Admission::Granted(lease, offer)) => ctx.notify(FromPool(Some(Outcome::Granted(lease, offer)))),
@@ -27,7 +27,8 @@ impl SessionActor {
                     Class::Failover => self.upstreams.avoided(),
                     Class::New | Class::Rotation => self.upstreams.last().filter(|_| elsewhere).into_iter().collect(),
                 };
-                let asking = self.seat.ask(Ask { class, avoid, retry, ..Ask::new(self.seat.user()) });
+                let ongoing = self.upstreams.ongoing();
+                let asking = self.seat.ask(Ask { class, avoid, retry, ongoing, ..Ask::new(self.seat.user()) });
                 let asking = ctx.spawn(asking.into_actor(self).map(|wait, actor, ctx| match wait {
                     Some(wait) => actor.wait(wait, ctx),
                     None => actor.take_outcome(None, ctx),
@@ -40,6 +41,12 @@ impl SessionActor {
     /// Leaves the queue at once, or whatever else was asked for a slot.
     pub(super) fn withdraw(&mut self, ctx: &mut Context<Self>) {
         drop(self.seat.take_admission());
+        self.stop_waiting(ctx);
+    }
+
+    /// Hears no more of what was asked for last. At most one request is out at a time.
+    pub(super) fn stop_waiting(&mut self, ctx: &mut Context<Self>) {
+        self.requests += 1;
         if let Some((waiting, patience)) = self.waiting.take() {
             if let Some(patience) = patience.filter(|_| self.machine.is_out_of_patience()) {
                 patience.exhausted();
@@ -65,8 +72,10 @@ impl SessionActor {
         };
         let hearing = hearing.into_actor(self).map(|(news, wait), actor, ctx| match news {
             News::Place(place) => {
+                let request = actor.requests;
                 actor.drive(Input::Queued(place), ctx);
-                if !actor.machine.is_closed() {
+                // Dropped, it leaves the queue: the news may have been what ended it.
+                if actor.requests == request && !actor.machine.is_closed() {
                     actor.wait(wait, ctx);
                 }
             }
@@ -84,7 +93,7 @@ impl SessionActor {
                 self.lease = None;
             }
             Some(Outcome::Refused(why, _)) => self.drive(Input::NoSlot(why), ctx),
-            None => self.drive(Input::End(Ending::Internal), ctx),
+            None => self.drive(Input::NoAnswer, ctx),
         }
     }
 }

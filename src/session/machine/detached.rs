@@ -29,7 +29,8 @@ pub(super) struct Detached {
     /// The assistant's newest sound.
     sounded_at: Instant,
     missed: Duration,
-    clock_stopped: bool,
+    /// Since when the model's clock stands still.
+    stopped_at: Option<Instant>,
 }
 
 impl Machine {
@@ -45,7 +46,7 @@ impl Machine {
 
     /// Whether the model's clock stands still.
     pub(super) fn is_clock_stopped(&self) -> bool {
-        self.detached.is_some_and(|away| away.clock_stopped)
+        self.detached.is_some_and(|away| away.stopped_at.is_some())
     }
 
     /// When a caller who is away has been so for too long.
@@ -70,7 +71,7 @@ impl Machine {
             until: now + self.limits.resume_grace,
             sounded_at: now,
             missed: Duration::ZERO,
-            clock_stopped: false,
+            stopped_at: None,
         });
         self.effects.push_back(Effect::LetClientGo);
         self.effects.push_back(Effect::Note(Note::Detached));
@@ -99,7 +100,8 @@ impl Machine {
         let event = ServerEvent::Resumed { session_id, missed_audio_ms: millis(missed), repeats_from_ms, resume };
         self.to_client.push_front(super::ClientOutput::Event(event), now);
         self.watch.attached(away.map(|away| away.since), &self.limits, now);
-        if away.is_some_and(|away| away.clock_stopped) {
+        if let Some(stopped_at) = away.and_then(|away| away.stopped_at) {
+            self.no_sound_was_due(now.saturating_duration_since(stopped_at));
             let servers = self.server.as_mut().into_iter().chain(self.relay.backstage());
             servers.for_each(|server| server.restart(now));
         }
@@ -127,7 +129,9 @@ impl Machine {
             self.server.as_ref().is_some_and(|server| server.is_mid_frame() || server.queue.oldest_audio().is_some());
         if let Some(away) = &mut self.detached {
             let at = silent_at.min(away.since + LAST_SENTENCE).max(away.since);
-            away.clock_stopped |= now >= at && (!part || now >= at + LAST_FRAME);
+            if now >= at && (!part || now >= at + LAST_FRAME) {
+                away.stopped_at.get_or_insert(now);
+            }
         }
     }
 

@@ -8,7 +8,6 @@ use super::{
     Effect, Judgement, Machine, Note,
     server::Server,
     state::{Phase, millis},
-    understudy::Purpose,
 };
 use crate::protocol::{
     ending::Ending,
@@ -17,6 +16,9 @@ use crate::protocol::{
 
 /// A server that has talked for so long had nothing against its prompts.
 const PROVEN_AFTER: Duration = Duration::from_secs(30);
+
+/// So many servers that are lost sooner than that, one after the other, are as many as one call may cost.
+const QUICK_LOSSES: u32 = 3;
 
 /// The caller hears nothing and was told so.
 #[derive(Clone, Copy, Debug)]
@@ -42,11 +44,31 @@ impl Machine {
         } else {
             self.upstream.failed();
         }
-        if self.upstream.failures() >= self.limits.attempts {
+        if let Some(lost) = lost {
+            self.count_loss(lost, now);
+        }
+        if self.upstream.failures() >= self.limits.attempts || self.relay.quick_losses >= QUICK_LOSSES {
             return self.end(Ending::UpstreamLost, now);
         }
         self.relay.empty_since.get_or_insert(now);
         self.recover(RecoveryReason::Lost, now);
+    }
+
+    /// A server is lost: whatever does this may do it to the next one too.
+    pub(super) fn count_loss(&mut self, lost: &Server, now: Instant) {
+        let soon = now.saturating_duration_since(lost.since) < PROVEN_AFTER;
+        self.relay.quick_losses = if soon { self.relay.quick_losses + 1 } else { 0 };
+    }
+
+    /// The slot that was to begin anew did not: another one is looked for, as when a server is lost. Says whether.
+    pub(super) fn restart_failed(&mut self, now: Instant) -> bool {
+        if !self.can_recover() {
+            self.end(Ending::UpstreamLost, now);
+            return false;
+        }
+        self.relay.empty_since.get_or_insert(now);
+        self.tell_recovering(RecoveryReason::Lost, now);
+        true
     }
 
     /// The server on stage has given nothing for so long that it is not waited for any more.
@@ -54,19 +76,23 @@ impl Machine {
         if !self.can_recover() {
             return self.end(Ending::UpstreamLost, now);
         }
-        let Some(server) = self.server.take() else { return self.end(Ending::UpstreamLost, now) };
+        let Some(server) = self.clear_stage() else { return self.end(Ending::UpstreamLost, now) };
         self.effects.push_back(Effect::Judge(server.attempt(), Judgement::Failed));
         self.effects.push_back(Effect::CloseUpstream(server.attempt()));
         self.server_lost(Some(&server), now);
     }
 
     fn recover(&mut self, reason: RecoveryReason, now: Instant) {
+        self.tell_recovering(reason, now);
+        self.hurry_understudy(now);
+    }
+
+    fn tell_recovering(&mut self, reason: RecoveryReason, now: Instant) {
         if self.relay.recovering.is_none() {
             self.relay.recovering = Some(Recovering { reason });
             self.effects.push_back(Effect::Note(Note::Recovering(reason)));
             self.say(ServerEvent::Recovering { reason }, now);
         }
-        self.hurry_understudy(now);
     }
 
     /// When a silent server is not trusted to go on any more, though it may.
@@ -93,11 +119,25 @@ impl Machine {
         self.relay.empty_since.is_some()
     }
 
+    /// Whether the server on stage was silent lately, and went on by itself.
+    pub(super) fn has_stalled(&self, now: Instant) -> bool {
+        self.relay.stalled_at.is_some_and(|at| now < at + PROVEN_AFTER)
+    }
+
+    /// Whether a server that is silent again and again is to leave the stage, though it gives sound just now.
+    pub(super) fn is_replaced(&self, now: Instant) -> bool {
+        self.has_stalled(now) && self.relay.recovering.is_some() && self.relay.is_failing_over()
+    }
+
     /// There is sound again, after so long a gap, of the same server or of another.
     pub(super) fn recovered(&mut self, gap: Duration, same: bool, now: Instant) {
         let Some(Recovering { reason }) = self.relay.recovering.take() else { return };
-        if same && self.relay.understudy.as_ref().is_some_and(|understudy| understudy.purpose == Purpose::Failover) {
-            self.dismiss_understudy();
+        if same {
+            self.relay.stalled_at = Some(now);
+            if self.relay.is_failing_over() {
+                self.dismiss_understudy();
+            }
+            self.upstream.tries_other_prompts();
         }
         self.effects.push_back(Effect::Note(Note::Recovered { reason, same, gap }));
         self.say(ServerEvent::Recovered { gap_ms: millis(gap) }, now);

@@ -88,6 +88,16 @@ impl LagGuard {
         }
     }
 
+    /// The same where the caller was told of another server's pace, and waits to hear that this one is better.
+    pub(super) fn after(told: Option<f64>, now: Instant) -> Self {
+        Self { told, ..Self::new(now) }
+    }
+
+    /// The factor of which the caller was told last, unless it was told that the server keeps up.
+    pub(super) fn told(&self) -> Option<f64> {
+        self.told
+    }
+
     /// So much sound came, of what is [owed](crate::audio::pacer::Pacer::owed) now.
     pub(super) fn received(&mut self, duration: Duration, owed: Duration) {
         self.received += duration;

@@ -25,6 +25,7 @@ mod outbox;
 mod rotation;
 mod server;
 mod smoother;
+mod stage;
 mod state;
 mod understudy;
 mod upstream;
@@ -164,6 +165,8 @@ pub enum Input {
     Queued(Place),
     /// There is no slot, and none will come.
     NoSlot(NoSlot),
+    /// The pool does not answer.
+    NoAnswer,
     /// From the caller's leg.
     Client(ClientInput),
     /// The caller is back on a new socket: from now on its leg is that one. The next way to come back is told.

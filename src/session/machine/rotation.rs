@@ -66,14 +66,21 @@ pub(super) struct Window {
 pub(super) struct Hushes {
     pub(super) stage: Hush,
     pub(super) next: Hush,
-    pub(super) caller: Hush,
+    caller: Hush,
+    /// When the caller sent its last packet.
+    caller_at: Instant,
 }
 
 impl Hushes {
     /// Nothing is heard yet. Without ears, the switch comes at the limit.
-    pub(super) fn new() -> Option<Box<Self>> {
+    pub(super) fn new(now: Instant) -> Option<Box<Self>> {
         let (stage, next, caller) = (Hush::new().ok()?, Hush::new().ok()?, Hush::new().ok()?);
-        Some(Box::new(Self { stage, next, caller }))
+        Some(Box::new(Self { stage, next, caller, caller_at: now }))
+    }
+
+    /// For how long the caller was not heard. One who is muted sends nothing.
+    fn caller_quiet(&self, now: Instant) -> Duration {
+        self.caller.quiet().max(now.saturating_duration_since(self.caller_at))
     }
 }
 
@@ -84,9 +91,10 @@ fn steps_in(time: Duration) -> u32 {
 
 impl Relay {
     /// The caller's packet, while a pause is looked for.
-    pub(super) fn hear_caller(&mut self, packet: &OpusPacket) {
+    pub(super) fn hear_caller(&mut self, packet: &OpusPacket, now: Instant) {
         if let Some(hushes) = &mut self.hushes {
             hushes.caller.hear(packet);
+            hushes.caller_at = now;
         }
     }
 }
@@ -112,23 +120,32 @@ impl Machine {
         let Some(prepares_at) = self.prepares_at(server).filter(|at| steps >= *at) else { return };
         debug_assert!(prepares_at <= window, "{prepares_at}");
         let left = window.saturating_sub(steps);
+        if self.ends_at() <= now + FRAME * left {
+            // The call ends before its window does.
+            if self.relay.is_rotating() {
+                self.dismiss_understudy();
+            }
+            return;
+        }
         if !std::mem::replace(&mut self.relay.window.warned, true) {
             let in_ms = millis(FRAME * left);
             self.say(ServerEvent::Expiring { reason: ExpiryReason::Persona, in_ms }, now);
         }
         if self.relay.understudy.is_none() && !self.relay.window.given_up {
-            self.call_understudy(Purpose::Rotation);
+            self.call_understudy(Purpose::Rotation, now);
         }
         if self.relay.backstage().is_some() {
-            if left == 0 || self.is_hushed() {
+            // While nobody listens there is nothing to be heard of it.
+            if left == 0 || self.is_hushed() || self.is_clock_stopped() {
                 self.switch(now);
             }
         } else if self.limits.rotation.without_slot == WithoutSlot::Restart
             && left <= window / LAST_CALL
             && self.relay.is_unserved()
+            && self.is_worth_restarting(now)
         {
-            self.relay.hushes = self.relay.hushes.take().or_else(Hushes::new);
-            if left == 0 || self.is_pause() {
+            self.relay.hushes = self.relay.hushes.take().or_else(|| Hushes::new(now));
+            if left == 0 || self.is_pause(now) {
                 self.restart_server(now);
             }
         }
@@ -141,20 +158,26 @@ impl Machine {
     }
 
     /// Whether neither the caller nor the assistant speaks.
-    fn is_pause(&self) -> bool {
+    fn is_pause(&self, now: Instant) -> bool {
         let hushes = self.relay.hushes.as_ref();
-        hushes.is_some_and(|hushes| hushes.stage.quiet() >= PAUSE && hushes.caller.quiet() >= PAUSE)
+        hushes.is_some_and(|hushes| hushes.stage.quiet() >= PAUSE && hushes.caller_quiet(now) >= PAUSE)
+    }
+
+    /// Whether the call has more time left than it costs to begin anew, twice.
+    fn is_worth_restarting(&self, now: Instant) -> bool {
+        let costs = self.server.as_ref().map(|server| server.predicts(self.terms.handshake.continuation_steps));
+        costs.is_some_and(|costs| self.ends_at() > now + costs * 2)
     }
 
     /// The same slot begins anew: its leg closes in order and gives the lease back for the next one.
     fn restart_server(&mut self, now: Instant) {
-        let Some(server) = self.server.take() else { return };
+        let Some(server) = self.clear_stage() else { return };
         self.dismiss_understudy();
         self.upstream.tries_other_prompts();
-        (self.relay.empty_since, self.relay.kept) = (Some(now), Some(server.offer()));
+        self.relay.kept = Some(server.offer());
         let eta_ms = millis(server.predicts(self.terms.handshake.continuation_steps));
         self.say(ServerEvent::Rotating { eta_ms }, now);
         self.effects.push_back(Effect::KeepLease(server.attempt()));
-        self.call_understudy(Purpose::Restart);
+        self.call_understudy(Purpose::Restart, now);
     }
 }

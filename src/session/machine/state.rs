@@ -127,6 +127,7 @@ impl Machine {
             Input::Leased(offer) => self.leased(offer, now),
             Input::Queued(place) => self.queued(place, now),
             Input::NoSlot(why) => self.no_slot(why, now),
+            Input::NoAnswer => self.no_answer(now),
             Input::Client(input) => self.client(input, now),
             Input::Attached(resume) => self.attach(resume, now),
             Input::Upstream(attempt, input) => self.model(attempt, input, now),
@@ -156,11 +157,6 @@ impl Machine {
     /// Whether it ends because a slot was waited for in vain.
     pub fn is_out_of_patience(&self) -> bool {
         matches!(self.phase, Phase::Closing { ending: Ending::QueueTimeout | Ending::UpstreamLost, .. })
-    }
-
-    /// The attempt whose server the caller hears, if there is one.
-    pub fn on_stage(&self) -> Option<u32> {
-        self.server.as_ref().map(Server::attempt)
     }
 
     /// The name of the phase, for snapshots and logs.
@@ -221,7 +217,7 @@ impl Machine {
         self.listen(&packet, now);
         let duration = packet.duration();
         self.totals.audio_in += duration;
-        self.relay.hear_caller(&packet);
+        self.relay.hear_caller(&packet, now);
         if let Some(server) = self.relay.backstage() {
             server.pacer.push(packet.clone(), now);
         }

@@ -9,15 +9,12 @@ use super::{
     Effect, Judgement, Machine, Note, Prompt, UpstreamInput,
     failover::Recovering,
     rotation::{Hushes, Window},
-    server::{FRAME, Server},
-    state::millis,
+    server::Server,
 };
 use crate::{
-    audio::packet::OpusPacket,
     context::recap::Said,
     pool::roster::{Class, NoSlot, Offer},
-    protocol::{ending::Ending, native::ServerEvent},
-    session::transcript::Transcript,
+    protocol::ending::Ending,
 };
 
 /// Why a server is wanted beside, or in place of, the one on stage.
@@ -56,12 +53,6 @@ pub(super) struct Understudy {
     state: State,
 }
 
-/// Another server has the stage; how long that took is known with its first sound.
-#[derive(Clone, Copy, Debug)]
-struct Change {
-    purpose: Purpose,
-}
-
 /// What passes from server to server.
 #[derive(Debug, Default)]
 pub(super) struct Relay {
@@ -78,8 +69,16 @@ pub(super) struct Relay {
     pub(super) spoke: bool,
     /// What is known of the server whose slot is kept.
     pub(super) kept: Option<Offer>,
-    change: Option<Change>,
-    sounded_at: Option<Instant>,
+    /// Another server has the stage since the last sound, for this purpose.
+    pub(super) change: Option<Purpose>,
+    /// The last sound for the caller.
+    pub(super) sounded_at: Option<Instant>,
+    /// What the caller was told last of the pace of the server that left the stage.
+    pub(super) degraded: Option<f64>,
+    /// When the server on stage was silent last, and went on by itself.
+    pub(super) stalled_at: Option<Instant>,
+    /// Servers in a row that were lost soon after they had taken the stage.
+    pub(super) quick_losses: u32,
 }
 
 impl Relay {
@@ -87,6 +86,15 @@ impl Relay {
     pub(super) fn backstage(&mut self) -> Option<&mut Server> {
         match self.understudy.as_mut().map(|understudy| &mut understudy.state) {
             Some(State::Listening(server)) => Some(server),
+            _ => None,
+        }
+    }
+
+    /// Takes it from there, with its purpose.
+    pub(super) fn take_backstage(&mut self) -> Option<(Server, Purpose)> {
+        self.backstage()?;
+        match self.understudy.take()? {
+            Understudy { purpose, state: State::Listening(server) } => Some((*server, purpose)),
             _ => None,
         }
     }
@@ -102,6 +110,16 @@ impl Relay {
     /// Whether a slot is waited for.
     pub(super) fn is_asking(&self) -> bool {
         matches!(self.understudy, Some(Understudy { state: State::Asking, .. }))
+    }
+
+    /// Whether another server is looked for because the one on stage failed.
+    pub(super) fn is_failing_over(&self) -> bool {
+        matches!(self.understudy, Some(Understudy { purpose: Purpose::Failover, .. }))
+    }
+
+    /// Whether another server is looked for because the window is nearly full.
+    pub(super) fn is_rotating(&self) -> bool {
+        matches!(self.understudy, Some(Understudy { purpose: Purpose::Rotation, .. }))
     }
 
     /// Whether nothing is on its way yet: at best a slot is waited for.
@@ -141,20 +159,26 @@ impl Machine {
     }
 
     /// Calls for a server, unless that is the one whose slot is kept.
-    pub(super) fn call_understudy(&mut self, purpose: Purpose) {
+    pub(super) fn call_understudy(&mut self, purpose: Purpose, now: Instant) {
         self.relay.understudy = Some(Understudy { purpose, state: State::Asking });
-        self.ask_for_understudy(purpose);
+        self.ask_for_understudy(purpose, now);
     }
 
-    fn ask_for_understudy(&mut self, purpose: Purpose) {
+    fn ask_for_understudy(&mut self, purpose: Purpose, now: Instant) {
         let class = match purpose {
             Purpose::Failover => Class::Failover,
             Purpose::Rotation => Class::Rotation,
             // Its lease is on its way back from the leg.
             Purpose::Restart => return,
         };
-        let retry = self.upstream.tries() > 0;
-        self.effects.push_back(Effect::Acquire { class, elsewhere: class == Class::Failover || retry, retry });
+        if self.upstream.tried() != purpose.prompt() {
+            // What failed with other prompts says nothing of these.
+            self.upstream.tries_other_prompts();
+        }
+        let failover = class == Class::Failover;
+        let again = failover && (self.relay.quick_losses > 0 || self.has_stalled(now));
+        let retry = self.upstream.tries() > 0 || again;
+        self.effects.push_back(Effect::Acquire { class, elsewhere: failover || retry, retry });
     }
 
     /// A slot was granted, or came back.
@@ -176,7 +200,9 @@ impl Machine {
             // The kept slot was lost on the way: another one, then.
             Purpose::Restart => {
                 self.relay.kept = None;
-                self.call_understudy(Purpose::Failover);
+                if self.restart_failed(now) {
+                    self.call_understudy(Purpose::Failover, now);
+                }
             }
             Purpose::Rotation => self.relay.window.given_up = true,
             Purpose::Failover if self.server.is_some() => {}
@@ -191,6 +217,17 @@ impl Machine {
         }
     }
 
+    /// Nobody answered whether there is a slot for it.
+    pub(super) fn understudy_unanswered(&mut self, now: Instant) {
+        match &self.relay.understudy {
+            Some(Understudy { purpose: Purpose::Failover, state: State::Asking }) => {
+                self.upstream.not_reached();
+                self.pause_understudy(Purpose::Failover, now);
+            }
+            _ => self.understudy_refused(NoSlot::Busy, now),
+        }
+    }
+
     /// It has read its prompts and listens.
     pub(super) fn understudy_ready(&mut self, server: Server, handshake: Duration, now: Instant) {
         self.effects.push_back(Effect::Note(Note::Prepared { handshake }));
@@ -198,7 +235,7 @@ impl Machine {
         match understudy.purpose {
             Purpose::Rotation => {
                 understudy.state = State::Listening(Box::new(server));
-                self.relay.hushes = Hushes::new();
+                self.relay.hushes = Hushes::new(now);
             }
             Purpose::Failover | Purpose::Restart => self.step_in(server, now),
         }
@@ -209,12 +246,15 @@ impl Machine {
         let Some(understudy) = &mut self.relay.understudy else { return };
         if understudy.purpose == Purpose::Restart {
             understudy.purpose = Purpose::Failover;
+            if !self.restart_failed(now) {
+                return;
+            }
         }
-        if !spent {
-            let purpose = understudy.purpose;
+        let Some(Understudy { purpose, .. }) = self.relay.understudy else { return };
+        // One that was called for a rotation has read other prompts than the next will.
+        if !spent || self.upstream.tried() != purpose.prompt() {
             return self.pause_understudy(purpose, now);
         }
-        let purpose = understudy.purpose;
         (self.relay.understudy, self.relay.hushes) = (None, None);
         match purpose {
             Purpose::Rotation => {
@@ -240,7 +280,7 @@ impl Machine {
         {
             understudy.state = State::Asking;
             let purpose = understudy.purpose;
-            self.ask_for_understudy(purpose);
+            self.ask_for_understudy(purpose, now);
         }
     }
 
@@ -294,11 +334,11 @@ impl Machine {
     /// It gets another purpose, or is called: the one on stage failed.
     pub(super) fn hurry_understudy(&mut self, now: Instant) {
         match self.relay.understudy.take() {
-            None => self.call_understudy(Purpose::Failover),
+            None => self.call_understudy(Purpose::Failover, now),
             Some(Understudy { state: State::Listening(server), .. }) => self.take_over(*server, Purpose::Failover, now),
             Some(Understudy { purpose: Purpose::Rotation, state: State::Asking }) => {
                 self.effects.push_back(Effect::Withdraw);
-                self.call_understudy(Purpose::Failover);
+                self.call_understudy(Purpose::Failover, now);
             }
             Some(Understudy { state, .. }) => {
                 self.relay.understudy = Some(Understudy { purpose: Purpose::Failover, state });
@@ -306,56 +346,9 @@ impl Machine {
         }
     }
 
-    /// The server backstage takes the stage.
-    pub(super) fn switch(&mut self, now: Instant) {
-        if let Some(Understudy { purpose, state: State::Listening(server) }) = self.relay.understudy.take() {
-            self.take_over(*server, purpose, now);
-        }
-    }
-
     fn step_in(&mut self, server: Server, now: Instant) {
         if let Some(understudy) = self.relay.understudy.take() {
             self.take_over(server, understudy.purpose, now);
-        }
-    }
-
-    fn take_over(&mut self, server: Server, purpose: Purpose, now: Instant) {
-        if let Some(old) = self.server.replace(server) {
-            if purpose == Purpose::Failover {
-                self.effects.push_back(Effect::Judge(old.attempt(), Judgement::Failed));
-            }
-            self.effects.push_back(Effect::CloseUpstream(old.attempt()));
-        }
-        if let Some(server) = &mut self.server {
-            // What it did backstage is no measure of what is heard.
-            server.lag = super::lag::LagGuard::new(now);
-        }
-        // A character that the last one began is not ended by the next.
-        self.transcript = Transcript::default();
-        let relay = &mut self.relay;
-        (relay.window, relay.hushes, relay.empty_since) = (Window::default(), None, None);
-        (relay.continued, relay.spoke) = (true, false);
-        relay.change = Some(Change { purpose });
-    }
-
-    /// Sound of the server on stage: how long the caller heard nothing is known now.
-    pub(super) fn heard_on_stage(&mut self, packet: &OpusPacket, now: Instant) {
-        if let Some(hushes) = &mut self.relay.hushes {
-            hushes.stage.hear(packet);
-        }
-        let before = self.relay.sounded_at.replace(now);
-        let gap = before.map_or(Duration::ZERO, |before| now.saturating_duration_since(before)).saturating_sub(FRAME);
-        match self.relay.change.take() {
-            Some(Change { purpose: Purpose::Failover }) => self.recovered(gap, false, now),
-            Some(Change { purpose }) => {
-                self.upstream.tries_other_prompts();
-                self.relay.recovering = None;
-                let in_place = purpose == Purpose::Restart;
-                self.effects.push_back(Effect::Note(Note::Rotated { in_place, gap }));
-                self.say(ServerEvent::Rotated { gap_ms: millis(gap) }, now);
-            }
-            None if self.relay.recovering.is_some() => self.recovered(gap, true, now),
-            None => {}
         }
     }
 }

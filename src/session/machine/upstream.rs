@@ -32,6 +32,8 @@ pub(super) struct Upstream {
     failures: u32,
     /// Tries in the same time that came to no server at all.
     unreached: u32,
+    /// The prompts that were tried last.
+    tried: Prompt,
 }
 
 /// A leg on its way to its handshake.
@@ -58,7 +60,13 @@ impl Upstream {
             failure: None,
             failures: 0,
             unreached: 0,
+            tried: Prompt::Persona,
         }
+    }
+
+    /// The prompts that were tried last.
+    pub(super) fn tried(&self) -> Prompt {
+        self.tried
     }
 
     pub(super) fn attempt(&self) -> u32 {
@@ -149,6 +157,7 @@ impl Machine {
     pub(super) fn open(&mut self, prompt: Prompt, steps: u32, offer: Offer, now: Instant) {
         let limit = self.handshake_limit(steps, offer.step);
         self.upstream.attempt += 1;
+        self.upstream.tried = prompt;
         let attempt = self.upstream.attempt;
         let step = offer.step.unwrap_or(self.terms.handshake.step);
         let window = offer.window_steps.unwrap_or(self.limits.rotation.window_steps);
@@ -191,7 +200,7 @@ impl Machine {
     fn ready(&mut self, now: Instant) {
         let Some(Opening { at, steps, step, window, .. }) = self.upstream.opening.take() else { return };
         let attempt = self.upstream.attempt;
-        if self.upstream.hangups > 0 {
+        if std::mem::take(&mut self.upstream.hangups) > 0 {
             self.effects.push_back(Effect::Judge(attempt, Judgement::Guilty));
         }
         let handshake = now.saturating_duration_since(at);
@@ -204,7 +213,7 @@ impl Machine {
         }
         self.phase = Phase::Streaming;
         self.upstream.ready = true;
-        self.upstream.failures = 0;
+        self.upstream.tries_other_prompts();
         self.server = Some(server);
         self.watch.listening(self.terms.allowance, now);
         self.ears.open(now);
@@ -226,7 +235,7 @@ impl Machine {
                 }
             }
             UpstreamInput::Ended(_) => {
-                let server = self.server.take();
+                let server = self.clear_stage();
                 self.server_lost(server.as_ref(), now);
             }
         }

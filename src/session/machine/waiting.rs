@@ -75,6 +75,15 @@ impl Machine {
         self.end(ending, now);
     }
 
+    /// The pool does not answer: a call that has a server can do without an answer for a while.
+    pub(super) fn no_answer(&mut self, now: Instant) {
+        if self.phase == Phase::Leasing {
+            self.end(Ending::Internal, now);
+        } else {
+            self.understudy_unanswered(now);
+        }
+    }
+
     /// A slot was granted: the wait is over.
     pub(super) fn waited(&mut self, now: Instant) {
         self.waiting.pause(now);

@@ -180,6 +180,12 @@ impl Machine {
         .flatten()
     }
 
+    /// When the call ends at the latest, as far as that is known.
+    pub(super) fn ends_at(&self) -> Instant {
+        let longest = self.started + self.limits.max_duration;
+        [self.watch.quota_end, self.watch.drain_by].into_iter().flatten().fold(longest, Instant::min)
+    }
+
     /// Since when the caller takes nothing, or confirms nothing, of what waits for it.
     fn stuck_since(&self) -> Option<Instant> {
         self.to_client.blocked_since().into_iter().chain(self.flight.held_since()).min()

@@ -81,7 +81,7 @@ fn a_trial_that_proves_nothing_leaves_the_next_one_free() {
     }
     let contested = desk.call("dan");
     let (grant, waiter, _) = desk.granted.remove(&contested).unwrap();
-    desk.tell(Input::Contested(grant, waiter));
+    desk.tell(Input::Contested(grant, Some(waiter)));
     desk.tell(Input::Leave(contested));
     desk.tell(Input::HeldElsewhere(UpstreamId(1), 0, false));
     desk.comes_to("eve", &[READY]);

@@ -5,6 +5,7 @@ mod desk;
 mod pace;
 mod promises;
 mod random;
+mod rotation;
 mod waits;
 
 use std::collections::HashMap;
@@ -73,26 +74,6 @@ fn a_full_queue_and_callers_that_cannot_wait_are_told_so() {
     assert_eq!(desk.refused[&odd], NoSlot::QueueFull, "a server without labels could take everybody");
     let lost = desk.ask(Ask { avoid: vec![UpstreamId(1)], ..ask_of("lost") });
     assert_eq!(desk.refused[&lost], NoSlot::NoFit);
-}
-
-#[test]
-fn live_calls_come_first_and_only_one_rotates_at_a_time() {
-    let mut desk = Desk::new(2);
-    let [a, b] = ["a", "b"].map(|user| desk.call(user));
-    let new = desk.call("c");
-    let rotation = desk.ask(Ask { class: Class::Rotation, ..ask_of("a") });
-    let other = desk.ask(Ask { class: Class::Rotation, ..ask_of("b") });
-    let failover = desk.ask(Ask { class: Class::Failover, ..ask_of("d") });
-    desk.release(a);
-    assert_eq!((desk.server(failover), desk.server(rotation), desk.server(new)), (Some(1), None, None));
-    desk.release(b);
-    assert_eq!((desk.server(rotation), desk.server(new)), (Some(2), None));
-    desk.release(failover);
-    assert_eq!((desk.server(other), desk.server(new)), (None, Some(1)), "two slots for rotation are one too many");
-    let grant = desk.grant(rotation).unwrap();
-    desk.tell(Input::Settled(grant));
-    desk.release(new);
-    assert_eq!(desk.server(other), Some(1), "the first one's rotation is over");
 }
 
 #[test]
@@ -205,7 +186,7 @@ fn a_contested_grant_returns_its_waiter_to_its_place() {
     let a = desk.call("a");
     let b = desk.call("b");
     let (grant, waiter, _) = desk.granted.remove(&a).unwrap();
-    desk.tell(Input::Contested(grant, waiter));
+    desk.tell(Input::Contested(grant, Some(waiter)));
     assert_eq!((desk.server(a), desk.places[&a].last().unwrap().position), (None, 1));
     desk.tell(Input::HeldElsewhere(UpstreamId(1), 0, false));
     assert_eq!((desk.server(a), desk.server(b)), (Some(1), None));
@@ -216,12 +197,12 @@ fn a_contested_grant_of_one_who_cannot_wait_is_a_refusal() {
     let mut desk = Desk::new(1);
     let a = desk.ask(Ask { waits: false, ..ask_of("a") });
     let (grant, waiter, _) = desk.granted.remove(&a).unwrap();
-    desk.tell(Input::Contested(grant, waiter));
+    desk.tell(Input::Contested(grant, Some(waiter)));
     assert_eq!(desk.refused[&a], NoSlot::Busy);
     let mut desk = Desk::new(2);
     let a = desk.ask(Ask { waits: false, ..ask_of("a") });
     let (grant, waiter, _) = desk.granted.remove(&a).unwrap();
-    desk.tell(Input::Contested(grant, waiter));
+    desk.tell(Input::Contested(grant, Some(waiter)));
     assert!(desk.server(a).is_some(), "the other one is free");
 }
 

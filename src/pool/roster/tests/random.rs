@@ -45,6 +45,7 @@ fn random_ask(rng: &mut SmallRng, user: u64, servers: u32) -> Ask {
         avoid: if rng.random_ratio(1, 8) { vec![UpstreamId(rng.random_range(1..=servers))] } else { Vec::new() },
         waits: rng.random_ratio(9, 10),
         retry: false,
+        ongoing: None,
     }
 }
 
