@@ -196,6 +196,28 @@ fn without_a_second_slot_the_same_one_begins_anew_in_a_pause_or_the_call_goes_on
 }
 
 #[test]
+fn a_slot_that_cannot_begin_anew_is_replaced_and_the_caller_is_told_of_that() {
+    // Its server does not acknowledge the end of the first call, or it hangs up at the second one.
+    let hangs_up = Role { handshake: None, ..Role::GOOD };
+    for (cast, keeps_leases, legs) in [(vec![Role::GOOD], false, 2), (vec![Role::GOOD, hangs_up, Role::GOOD], true, 3)]
+    {
+        let mut call = Theatre::open(Limits::default(), &cast, ALONE);
+        call.keeps_leases = keeps_leases;
+        call.run(250 * SECOND);
+        call.at("Acquire { class: Failover");
+        assert_eq!(
+            (call.count("OpenUpstream"), call.machine.on_stage()),
+            (legs, Some(legs as u32)),
+            "{:#?}",
+            call.seen
+        );
+        assert_eq!((call.count("rotating"), call.count("rotated")), (1, 0), "{:#?}", call.seen);
+        assert_eq!((call.count("recovering lost"), call.count("recovered")), (1, 1));
+        assert!(call.at("recovered") > call.at("rotating") + 5_000);
+    }
+}
+
+#[test]
 fn a_rotation_that_fails_twice_is_given_up_and_the_call_goes_on() {
     let refuses = Role { handshake: None, ..Role::GOOD };
     let off =
@@ -283,6 +305,7 @@ proptest! {
         window_steps in prop_oneof![Just(0_u32), 400_u32..700],
         without_slot in prop_oneof![Just(WithoutSlot::Restart), Just(WithoutSlot::Off)],
         pool in prop_oneof![Just(AT_ONCE), Just(ALONE), Just(NOTHING_ELSE)],
+        keeps_leases in any::<bool>(),
         leaves in prop::option::of(0_u64..120),
     ) {
         let limits = Limits {
@@ -291,6 +314,7 @@ proptest! {
             ..Limits::default()
         };
         let mut call = Theatre::open(limits, &cast, pool);
+        call.keeps_leases = keeps_leases;
         for second in 0..160 {
             if leaves == Some(second) {
                 call.input(Input::Client(ClientInput::Closed { clean: true }));

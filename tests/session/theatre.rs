@@ -94,6 +94,8 @@ pub struct Theatre {
     pub heard: BTreeMap<u32, u32>,
     /// Whether the caller still speaks.
     pub caller_speaks: bool,
+    /// Whether a leg that closes in order gives its lease back.
+    pub keeps_leases: bool,
 }
 
 pub fn terms(step: Duration) -> Terms {
@@ -129,6 +131,7 @@ impl Theatre {
             sounds: Vec::new(),
             heard: BTreeMap::new(),
             caller_speaks: true,
+            keeps_leases: true,
         };
         theatre.plan(Duration::ZERO, Coming::Caller);
         theatre.settle();
@@ -261,7 +264,8 @@ impl Theatre {
                 self.servers.get_mut(attempt).unwrap().closed = true;
                 assert!(!self.asking, "two requests at a time");
                 (self.asks, self.asking) = (self.asks + 1, true);
-                self.plan(50 * MS, Coming::Granted(self.asks));
+                let lost = Coming::Refused(self.asks, NoSlot::Busy);
+                self.plan(50 * MS, if self.keeps_leases { Coming::Granted(self.asks) } else { lost });
             }
             Effect::CloseUpstream(attempt) => self.servers.get_mut(attempt).unwrap().closed = true,
             Effect::OpenUpstream(attempt, prompt) => {

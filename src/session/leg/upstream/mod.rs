@@ -166,7 +166,9 @@ impl Leg {
             }
         };
         let Some(Ended { how, gone, ready }) = ended else {
-            return say_goodbye(self.lease, None, (sink, source), &self.tap, patience).await;
+            // Whoever asks for the lease hands over no more packets either, and that may be seen first.
+            let hand_back = self.close.try_recv().ok();
+            return say_goodbye(self.lease, hand_back, (sink, source), &self.tap, patience).await;
         };
         blame(&self.lease, how, true, ready);
         match gone {
