@@ -19,6 +19,7 @@ mod queue;
 mod quotas;
 mod refusals;
 mod resume;
+mod rotation;
 mod slow_callers;
 mod slowness;
 mod trust;
