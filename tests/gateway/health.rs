@@ -151,6 +151,8 @@ async fn a_dead_server_leaves_and_comes_back_by_probes_alone() {
     let house = House::with(quiet(), 2, SHORT_TEMPER, probing(Duration::from_millis(50))).await;
     house.servers[0].set_faults(Faults::always(Fault::Refuse));
     house.slots_until(|slots| slots[0].label == SlotLabel::Unhealthy).await;
+    let slots = |state: &str| house.metric(&format!("tandem_upstream_slots{{state=\"{state}\"}}"));
+    assert_eq!((breaker(&house, 0), slots("free"), slots("unhealthy")), (2.0, Some(1.0), Some(1.0)), "shown as it is");
     for n in 0..5 {
         assert!(call(&house, &format!("u{n}")).await.went_well());
         house.settle().await;
@@ -158,6 +160,7 @@ async fn a_dead_server_leaves_and_comes_back_by_probes_alone() {
     assert_eq!((house.servers[0].log().len(), attempts(&house)["ready"]), (0, 5), "no caller had to find out");
     house.servers[0].set_faults(Faults::default());
     house.slots_until(|slots| slots[0].label == SlotLabel::Free).await;
+    assert_eq!((breaker(&house, 0), slots("free"), slots("unhealthy")), (0.0, Some(2.0), Some(0.0)));
     assert_eq!(house.servers[0].log().len(), 0, "a probe is no WebSocket");
     assert!(house.servers[0].plain_requests() > 0);
     assert!(call(&house, "back").await.went_well());

@@ -26,6 +26,7 @@ use tokio::time::{Instant, timeout};
 
 use self::desk::PoolDesk;
 use crate::pool::{
+    breaker::Trust,
     discovery::{Change, Directory, Seed},
     lease::{Lease, Return},
     ledger::{LeaseLedger, LedgerError, Opened, SlotKey},
@@ -131,8 +132,13 @@ impl PoolActor {
                 self.ports.observer.returned(Return::Quarantined(reason));
             }
             Effect::Trust(id, trust) => {
-                let name = self.roster.upstream(id).map(|upstream| upstream.endpoint.name.clone());
-                self.ports.observer.trust(name.as_deref().unwrap_or_default(), trust);
+                let upstream = self.roster.upstream(id).map_or("", |upstream| &upstream.endpoint.name);
+                match trust {
+                    Trust::Open => tracing::warn!(upstream, "model server gets no calls: it failed, or is not there"),
+                    Trust::HalfOpen => tracing::info!(upstream, "model server may be tried by one call"),
+                    Trust::Closed => tracing::info!(upstream, "model server gets calls again"),
+                }
+                self.ports.observer.trust(upstream, trust);
             }
             Effect::Pace(id, Measured { slow, realtime_factor }) => {
                 let upstream = self.roster.upstream(id).map(|upstream| upstream.endpoint.name.as_str());

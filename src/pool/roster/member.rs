@@ -162,9 +162,14 @@ impl Member {
         !self.leaving && !ask.avoid.contains(&id) && self.upstream.labels.fit(&ask.needs)
     }
 
+    /// Whether calls are sent there, as its calls and the probes say.
+    pub(super) fn trust(&self, now: Instant) -> Trust {
+        if self.reachable { self.breaker.trust(now) } else { Trust::Open }
+    }
+
     /// Whether calls can be sent there without fear.
     pub(super) fn is_trusted(&self, now: Instant) -> bool {
-        self.reachable && self.breaker.trust(now) == Trust::Closed
+        self.trust(now) == Trust::Closed
     }
 
     /// Whether one more call may be sent there; `panic` says that too few can be trusted.

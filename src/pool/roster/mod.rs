@@ -353,7 +353,7 @@ impl Roster {
 
     fn tell_trust(&mut self, now: Instant) {
         for (id, member) in &self.members {
-            let trust = member.breaker.trust(now);
+            let trust = member.trust(now);
             if self.told_trust.insert(*id, trust).unwrap_or(Trust::Closed) != trust {
                 self.effects.push_back(Effect::Trust(*id, trust));
             }

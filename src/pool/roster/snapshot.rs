@@ -142,7 +142,7 @@ impl Roster {
                 upstream: member.upstream.endpoint.name.clone(),
                 state: slot.state,
                 label: member.state_of(slot, now),
-                trust: member.breaker.trust(now),
+                trust: member.trust(now),
                 slow: member.pace.is_slow(),
                 realtime_factor: member.pace.realtime_factor(),
             })

@@ -24,7 +24,8 @@ impl SessionActor {
                 self.seat.listened_to();
                 self.call.ready(setup, handshake);
                 self.count_attempt("ready");
-                tracing::info!(setup_ms = millis(setup), handshake_ms = millis(handshake), "session ready");
+                let (setup_ms, handshake_ms) = (millis(setup), millis(handshake));
+                tracing::info!(upstream = self.upstreams.name(), setup_ms, handshake_ms, "session ready");
             }
             Note::Prepared { handshake } => {
                 self.call.prepared(handshake);
