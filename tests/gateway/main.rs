@@ -20,6 +20,7 @@ mod quotas;
 mod refusals;
 mod resume;
 mod rotation;
+mod rush;
 mod slow_callers;
 mod slowness;
 mod trust;
