@@ -130,6 +130,10 @@ fn finish(arguments: &CallArguments, report: &CallReport) -> Result<ExitCode, St
             report.received_seconds,
             report.lost_packets
         ));
+        if let Some(longest) = report.gaps.iter().map(|gap| gap.lasts).max() {
+            let count = report.gaps.len();
+            terminal::status(format!("gaps in its sound: {count}, the longest {} ms", longest.as_millis()));
+        }
         if let Some(turns) = &report.turns {
             terminal::status(in_words(turns));
         }
@@ -231,14 +235,15 @@ fn line(event: &CallEvent) -> Option<String> {
             format!("waiting for a model server: place {position}{eta}")
         }
         CallEvent::Connecting { attempt: 1 } => "the model reads its prompts".to_owned(),
-        CallEvent::Connecting { attempt } => format!("the model reads its prompts (attempt {attempt})"),
+        CallEvent::Connecting { attempt } => format!("the next model server is asked (attempt {attempt})"),
         CallEvent::Ready => "the model listens".to_owned(),
         CallEvent::Resumed { missed_audio_ms } => {
             format!("the connection broke, the call goes on; {missed_audio_ms} ms of the assistant were missed")
         }
         CallEvent::Expiring { reason, in_ms } => {
             if *reason == ExpiryReason::Persona {
-                return Some(format!("the model's memory is full in {} s", in_ms.div_ceil(1000)));
+                let seconds = in_ms.div_ceil(1000);
+                return Some(format!("the model's memory is full in {seconds} s: another gets ready if one is free"));
             }
             let why = match reason {
                 ExpiryReason::Idle => "nothing is heard from you",
@@ -253,7 +258,9 @@ fn line(event: &CallEvent) -> Option<String> {
             format!("interrupted; it stopped after {after_ms} ms")
         }
         CallEvent::Interrupted { stopped_after_ms: None } => "interrupted; it did not stop".to_owned(),
-        CallEvent::Recovering => "the model server failed: the call goes on with another".to_owned(),
+        CallEvent::Recovering => {
+            "the model server failed: another is looked for, and what you say until then is lost".to_owned()
+        }
         CallEvent::Recovered { gap_ms } => format!("the assistant is back after {gap_ms} ms"),
         CallEvent::Rotating { eta_ms } => {
             format!("the model reads its prompts anew, for about {} s", eta_ms.div_ceil(1000))
