@@ -92,6 +92,7 @@ fn a_server_that_hangs_is_replaced_by_whoever_gives_sound_first() {
     assert!((silent + 5_010..silent + 5_200).contains(&call.at("recovered")), "{:#?}", call.seen);
     call.at("Judge(1, Failed)");
     assert_eq!(call.open_servers(), 1);
+    call.refuse("degraded");
 
     // Silent for 4 s: it is back before the other one is ready, which is sent away.
     let mut call = Theatre::open(Limits::default(), &[hangs(20 * SECOND, 24 * SECOND), Role::GOOD], AT_ONCE);
@@ -108,6 +109,17 @@ fn a_server_that_hangs_is_replaced_by_whoever_gives_sound_first() {
     let given_up = call.at("CloseUpstream(1)");
     assert!((35_000..35_400).contains(&given_up), "{:#?}", call.seen);
     call.at("recovered");
+}
+
+#[test]
+fn a_server_that_was_slow_is_forgotten_with_it() {
+    let slow = Role { slow: true, ..dies_after(20 * SECOND) };
+    let mut call = Theatre::open(Limits::default(), &[slow, Role::GOOD], AT_ONCE);
+    call.run(60 * SECOND);
+    assert!(call.at("degraded") < call.at("recovering"), "{:#?}", call.seen);
+    let known = call.at("recovered") + 7_000..call.at("recovered") + 20_000;
+    assert!(known.contains(&call.at("restored")), "once the next one is known: {:#?}", call.seen);
+    assert_eq!((call.count("degraded"), call.count("restored")), (1, 1), "{:#?}", call.seen);
 }
 
 #[test]
@@ -285,7 +297,8 @@ fn role() -> impl Strategy<Value = Role> {
     let dies = prop::option::weighted(0.4, ((1_u64..40_000), end));
     let silent = prop::option::weighted(0.4, (0_u64..30_000, 1_u64..20_000));
     let speaks = prop::option::weighted(0.3, (0_u64..5_000, 5_000_u64..30_000));
-    (handshake, dies, silent, speaks).prop_map(|(handshake, dies, silent, speaks)| Role {
+    (handshake, dies, silent, speaks, any::<bool>()).prop_map(|(handshake, dies, silent, speaks, slow)| Role {
+        slow,
         handshake: handshake.map(Duration::from_millis),
         dies: dies.map(|(after, end)| (Duration::from_millis(after), end)),
         silent: silent.map(|(from, time)| (Duration::from_millis(from), Duration::from_millis(from + time))),

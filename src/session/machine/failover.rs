@@ -132,6 +132,9 @@ impl Machine {
     /// There is sound again, after so long a gap, of the same server or of another.
     pub(super) fn recovered(&mut self, gap: Duration, same: bool, now: Instant) {
         let Some(Recovering { reason }) = self.relay.recovering.take() else { return };
+        if let Some(server) = &mut self.server {
+            server.lag.restart(now);
+        }
         if same {
             self.relay.stalled_at = Some(now);
             if self.relay.is_failing_over() {

@@ -196,16 +196,19 @@ fn rounded(factor: f64) -> f64 {
 }
 
 impl Machine {
+    /// Whether seconds count: not those of a server that gives nothing. It is not slow, and its caller knows.
+    fn takes_stock(&self) -> bool {
+        self.phase == Phase::Streaming && !self.is_clock_stopped() && self.relay.recovering.is_none()
+    }
+
     /// When the guard wants to be asked again.
     pub(super) fn next_second(&self) -> Option<Instant> {
-        let counts = self.phase == Phase::Streaming && !self.is_clock_stopped();
-        self.server.as_ref().filter(|_| counts).map(|server| server.lag.ends())
+        self.server.as_ref().filter(|_| self.takes_stock()).map(|server| server.lag.ends())
     }
 
     /// Takes stock of the seconds that have passed.
     pub(super) fn watch_pace(&mut self, now: Instant) {
-        while self.phase == Phase::Streaming
-            && !self.is_clock_stopped()
+        while self.takes_stock()
             && let Some(server) = &mut self.server
             && let pacer = &server.pacer
             && let owed = pacer.owed(server.lag.ends())
