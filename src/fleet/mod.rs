@@ -1,3 +1,5 @@
-//! The machines that model servers run on, and who starts and stops them.
+//! The machines that model servers run on: they sleep while nobody calls, and wake when somebody does.
 
+pub mod lifecycle;
 pub mod provider;
+pub mod wakes;

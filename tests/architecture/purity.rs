@@ -24,6 +24,7 @@ const PURE: [&str; 16] = [
     "context/prompt.rs",
     "context/recap.rs",
     "fleet/lifecycle.rs",
+    "fleet/wakes.rs",
 ];
 
 /// What may not occur in a pure file.

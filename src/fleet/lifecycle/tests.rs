@@ -1,0 +1,410 @@
+//! Scripts of one machine's life, and random days against the rules.
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn policy() -> Policy {
+    Policy {
+        idle: MINUTE * 10,
+        min_awake: MINUTE * 5,
+        wake_deadline: MINUTE * 8,
+        pause: SECOND * 2,
+        longest_pause: MINUTE,
+        reconcile: MINUTE,
+        look: SECOND * 5,
+        prior: Prior { median: MINUTE, p90: MINUTE * 3 },
+    }
+}
+
+/// A provider's machine, its model server and the pool.
+struct World {
+    life: Lifecycle,
+    now: Instant,
+    start: Instant,
+    /// What the provider's machine does.
+    power: PowerState,
+    /// From a start until the provider says that it runs, and from then until its server answers.
+    boots: Duration,
+    loads: Duration,
+    on_at: Option<Instant>,
+    answers_at: Option<Instant>,
+    /// What the provider says instead of doing what it is asked.
+    trouble: Option<Trouble>,
+    /// Calls and those who wait, and whether the pool has let go of the machine.
+    used: bool,
+    retired: bool,
+    serves: bool,
+    seen: Vec<(u64, Effect)>,
+    starts: u32,
+    stops: u32,
+    /// When it was last used or wanted.
+    wanted_at: Instant,
+}
+
+impl World {
+    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+    fn new(power: PowerState, policy: Policy) -> World {
+        let now = Instant::now();
+        let mut world = World {
+            life: Lifecycle::new(policy, now),
+            now,
+            start: now,
+            power,
+            boots: SECOND * 30,
+            loads: SECOND * 20,
+            on_at: None,
+            answers_at: (power == PowerState::Running).then_some(now),
+            trouble: None,
+            used: false,
+            retired: false,
+            serves: false,
+            seen: Vec::new(),
+            starts: 0,
+            stops: 0,
+            wanted_at: now,
+        };
+        world.settle();
+        world
+    }
+
+    /// A machine that sleeps.
+    fn asleep() -> World {
+        let world = World::new(PowerState::Stopped, policy());
+        assert_eq!(world.life.state(), State::Asleep);
+        world
+    }
+
+    /// One that has just woken.
+    fn awake() -> World {
+        let mut world = World::asleep();
+        world.tell(Input::Wake(WakeReason::Request, Duration::ZERO));
+        world.tell(Input::Wake(WakeReason::Request, MINUTE));
+        world.pass(MINUTE);
+        assert!(matches!(world.life.state(), State::Ready { .. }), "{:?} {:#?}", world.life.state(), world.seen);
+        world
+    }
+
+    fn tell(&mut self, input: Input) {
+        match input {
+            Input::Used(used) => self.used = used,
+            Input::Wake(_, hold) => self.wanted_at = self.wanted_at.max(self.now + hold),
+            _ => {}
+        }
+        if self.used {
+            self.wanted_at = self.wanted_at.max(self.now);
+        }
+        self.life.handle(input, self.now);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        while let Some(effect) = self.life.poll_effect() {
+            let at = u64::try_from((self.now - self.start).as_secs()).unwrap();
+            self.seen.push((at, effect));
+            let answer = match effect {
+                Effect::Start => Some(Input::Started(self.start_machine())),
+                Effect::Stop => Some(Input::Stopped(self.stop_machine())),
+                Effect::Look => Some(Input::Seen(self.trouble.map_or(Ok(self.power()), Err))),
+                Effect::Probe => Some(Input::Probed(self.answers_at.is_some_and(|at| self.now >= at))),
+                Effect::Retire => {
+                    // In one step, as the pool does it.
+                    self.retired = !self.used;
+                    self.serves &= self.used;
+                    Some(Input::Retired(!self.used))
+                }
+                Effect::Serves => {
+                    (self.serves, self.retired) = (true, false);
+                    None
+                }
+                Effect::Rests(_) | Effect::Wakes(_) => {
+                    assert!(!self.used || !self.serves || self.power() != PowerState::Running, "taken from a call");
+                    self.serves = false;
+                    None
+                }
+                Effect::Woke(_) | Effect::WakeFailed(_) => None,
+            };
+            if let Some(answer) = answer {
+                self.life.handle(answer, self.now);
+            }
+        }
+    }
+
+    fn power(&mut self) -> PowerState {
+        if self.power == PowerState::Starting && self.on_at.is_some_and(|at| self.now >= at) {
+            self.power = PowerState::Running;
+        }
+        self.power
+    }
+
+    fn start_machine(&mut self) -> Result<(), Trouble> {
+        self.starts += 1;
+        if let Some(trouble) = self.trouble {
+            return Err(trouble);
+        }
+        if self.power() == PowerState::Stopped {
+            self.power = PowerState::Starting;
+            self.on_at = Some(self.now + self.boots);
+            self.answers_at = Some(self.now + self.boots + self.loads);
+        }
+        Ok(())
+    }
+
+    fn stop_machine(&mut self) -> Result<(), Trouble> {
+        self.stops += 1;
+        assert!(!self.used || !self.serves, "stopped under a call");
+        if let Some(trouble) = self.trouble {
+            return Err(trouble);
+        }
+        (self.power, self.on_at, self.answers_at) = (PowerState::Stopped, None, None);
+        Ok(())
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        let mut steps = 0;
+        while let Some(at) = self.life.deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.tell(Input::Tick);
+            steps += 1;
+            assert!(steps < 20_000, "a deadline that does nothing: {:?}", self.life);
+        }
+        self.now = end;
+    }
+
+    fn count(&self, wanted: fn(&Effect) -> bool) -> usize {
+        self.seen.iter().filter(|(_, effect)| wanted(effect)).count()
+    }
+}
+
+#[test]
+fn a_machine_wakes_for_a_call_with_one_request_however_many_ask() {
+    let mut world = World::asleep();
+    world.tell(Input::Used(true));
+    for _ in 0..20 {
+        world.tell(Input::Wake(WakeReason::Call, SECOND));
+        world.pass(SECOND);
+    }
+    world.pass(SECOND * 40);
+    assert!(world.serves && matches!(world.life.state(), State::Ready { .. }), "{:#?}", world.seen);
+    assert_eq!(world.starts, 1);
+    let woke = world.seen.iter().find_map(|(_, effect)| match effect {
+        Effect::Woke(took) => Some(took.as_secs()),
+        _ => None,
+    });
+    assert!((50..60).contains(&woke.unwrap()), "30 s to boot and 20 s to load: {woke:?}");
+}
+
+#[test]
+fn it_sleeps_when_it_was_idle_for_long_enough_and_not_before() {
+    let mut world = World::awake();
+    world.tell(Input::Used(true));
+    world.pass(MINUTE * 60);
+    assert!(world.serves, "never under a call");
+    world.tell(Input::Used(false));
+    world.pass(MINUTE * 10 - SECOND);
+    assert!(world.serves);
+    world.pass(SECOND * 20);
+    assert_eq!((world.power, world.stops, world.life.state()), (PowerState::Stopped, 1, State::Asleep));
+}
+
+#[test]
+fn it_stays_awake_for_its_least_time_for_a_hold_and_in_its_hours() {
+    let mut world = World::new(PowerState::Running, Policy { idle: SECOND * 30, ..policy() });
+    assert!(world.serves, "found running, and adopted");
+    world.pass(MINUTE * 5 - SECOND * 10);
+    assert!(world.serves, "the least time");
+    world.tell(Input::Wake(WakeReason::Hint, MINUTE * 3));
+    world.pass(MINUTE * 3 - SECOND * 10);
+    assert!(world.serves, "the hold");
+    world.tell(Input::KeepWarm(true));
+    world.pass(MINUTE * 600);
+    assert!(world.serves, "its hours");
+    world.tell(Input::KeepWarm(false));
+    world.pass(MINUTE);
+    assert_eq!(world.life.state(), State::Asleep);
+    world.tell(Input::KeepWarm(true));
+    world.pass(MINUTE * 2);
+    assert!(world.serves, "and wakes for them");
+    world.tell(Input::KeepWarm(false));
+    world.pass(MINUTE * 5);
+    world.tell(Input::Wake(WakeReason::Request, MINUTE * 60));
+    world.tell(Input::Sleep);
+    world.pass(SECOND * 10);
+    assert_eq!(world.life.state(), State::Asleep, "an operator's word ends a hold");
+}
+
+#[test]
+fn a_call_that_comes_as_it_falls_asleep_is_quicker_or_wakes_it_again() {
+    // The pool has the last word.
+    let mut world = World::awake();
+    world.used = true;
+    world.pass(MINUTE * 30);
+    assert!(world.serves && world.stops == 0, "the pool did not let go");
+    let mut world = World::awake();
+    world.trouble = Some(Trouble::Passing);
+    world.pass(MINUTE * 12);
+    assert_eq!(world.life.state(), State::FallingAsleep, "the provider does not answer");
+    world.tell(Input::Used(true));
+    world.trouble = None;
+    world.pass(MINUTE * 3);
+    assert!(world.serves, "stopped first, and started again: {:#?}", world.seen);
+    assert_eq!(world.power(), PowerState::Running);
+}
+
+#[test]
+fn refusals_of_a_provider_are_told_apart() {
+    for (trouble, why, starts) in [
+        (Trouble::Auth, WakeFailure::Auth, 1..=1),
+        (Trouble::NotFound, WakeFailure::NotFound, 1..=1),
+        (Trouble::Refused, WakeFailure::Refused, 1..=1),
+        // Until the deadline of 8 minutes, with pauses of 2 s to a minute; or as the provider asks.
+        (Trouble::Capacity(None), WakeFailure::Capacity, 10..=15),
+        (Trouble::Capacity(Some(SECOND * 30)), WakeFailure::Capacity, 15..=17),
+        (Trouble::RateLimited(Some(SECOND * 60)), WakeFailure::Deadline, 8..=9),
+        (Trouble::Passing, WakeFailure::Deadline, 10..=15),
+    ] {
+        let mut world = World::asleep();
+        world.trouble = Some(trouble);
+        world.tell(Input::Used(true));
+        world.pass(MINUTE * 8 + SECOND * 30);
+        assert!(
+            world.seen.iter().any(|(_, effect)| *effect == Effect::WakeFailed(why)),
+            "{trouble:?} {:#?}",
+            world.seen
+        );
+        let first = world.seen.iter().position(|(_, effect)| *effect == Effect::WakeFailed(why)).unwrap();
+        let before = world.seen[..first].iter().filter(|(_, effect)| *effect == Effect::Start).count();
+        assert!(starts.contains(&u32::try_from(before).unwrap()), "{trouble:?}: {before}");
+        assert!(world.seen.contains(&(world.seen[first].0, Effect::Rests(Some(why)))), "the pool may look elsewhere");
+        assert_eq!(world.stops, 0, "nothing was started");
+        // It is tried again after a while, as long as somebody waits.
+        world.trouble = None;
+        world.pass(MINUTE * 4);
+        assert!(world.serves, "{trouble:?} {:#?}", world.seen);
+    }
+}
+
+#[test]
+fn a_machine_that_starts_and_never_gets_ready_is_stopped_again() {
+    let mut world = World::asleep();
+    world.loads = MINUTE * 600;
+    world.tell(Input::Wake(WakeReason::Request, SECOND));
+    world.pass(MINUTE * 9);
+    assert_eq!(world.count(|effect| *effect == Effect::WakeFailed(WakeFailure::Deadline)), 1);
+    assert_eq!(
+        (world.power, world.stops),
+        (PowerState::Stopped, 1),
+        "what does not get ready is paid for all the same"
+    );
+}
+
+#[test]
+fn what_others_do_to_the_machine_is_seen() {
+    let mut world = World::awake();
+    (world.power, world.answers_at) = (PowerState::Stopped, None);
+    world.pass(MINUTE * 2);
+    assert_eq!((world.life.state(), world.starts), (State::Asleep, 1), "somebody stopped it, and nobody needs it");
+    (world.power, world.answers_at) = (PowerState::Running, Some(world.now));
+    world.pass(MINUTE * 2);
+    assert!(world.serves, "somebody started it");
+    world.pass(MINUTE * 20);
+    assert_eq!(world.life.state(), State::Asleep, "it is not left running for nobody");
+    // A restart of the process finds it in any state.
+    for power in [PowerState::Stopped, PowerState::Running, PowerState::Starting, PowerState::Stopping] {
+        let mut world = World::new(power, policy());
+        world.on_at = Some(world.now + SECOND * 5);
+        world.answers_at = Some(world.now + SECOND * 20);
+        world.pass(MINUTE);
+        if power == PowerState::Stopping {
+            assert_eq!(world.life.state(), State::Unknown);
+            world.power = PowerState::Stopped;
+            world.pass(SECOND * 10);
+        }
+        let up = matches!(power, PowerState::Running | PowerState::Starting);
+        assert_eq!((world.serves, world.starts, world.stops), (up, 0, 0), "{power:?} {:#?}", world.seen);
+        assert!(up || world.life.state() == State::Asleep);
+    }
+}
+
+/// A day of calls: never asleep under a call, never idle for longer than allowed, one request a wake.
+#[test]
+fn a_day_of_calls_keeps_the_rules_and_saves_the_night() {
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut world = World::asleep();
+    let (mut awake, mut used) = (Duration::ZERO, Duration::ZERO);
+    for minute in 0..24 * 60_u32 {
+        // Calls by day, some in the evening, none at night.
+        let chance = match minute / 60 {
+            9..17 => 20,
+            17..22 => 3,
+            _ => 0,
+        };
+        if world.used {
+            world.tell(Input::Used(rng.random_ratio(9, 10)));
+        } else if rng.random_ratio(chance, 100) {
+            world.tell(Input::Used(true));
+        }
+        for _ in 0..60 {
+            world.pass(SECOND);
+            awake += SECOND * u32::from(world.power() != PowerState::Stopped);
+            used += SECOND * u32::from(world.used);
+            let idle = world.now.saturating_duration_since(world.wanted_at);
+            assert!(!world.serves || idle <= MINUTE * 10 + SECOND * 10, "idle for {idle:?}");
+        }
+    }
+    let wakes = world.count(|effect| matches!(effect, Effect::Woke(_)));
+    assert_eq!((world.starts as usize, world.stops as usize), (wakes, wakes), "one request for each");
+    assert!(used > MINUTE * 120 && awake < MINUTE * 60 * 14, "{used:?} of use in {awake:?}");
+    assert!((1..20).contains(&wakes), "{wakes}");
+}
+
+/// A hundred thousand random steps.
+#[test]
+fn random_lives_keep_the_rules() {
+    for seed in 0..200 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let power = [PowerState::Stopped, PowerState::Running, PowerState::Starting][rng.random_range(0..3)];
+        let mut world = World::new(power, policy());
+        world.on_at = Some(world.now);
+        let mut since_healthy = world.now;
+        for step in 0..500 {
+            match rng.random_range(0..100) {
+                0..10 => world.tell(Input::Used(true)),
+                10..25 => world.tell(Input::Used(false)),
+                25..30 => world.tell(Input::Wake(WakeReason::Request, SECOND * rng.random_range(0..1_000))),
+                30..33 => world.tell(Input::Sleep),
+                33..36 => world.tell(Input::KeepWarm(rng.random_ratio(1, 3))),
+                36..44 => {
+                    world.trouble = match rng.random_range(0..8) {
+                        0 => Some(Trouble::Passing),
+                        1 => Some(Trouble::Capacity(None)),
+                        2 => Some(Trouble::RateLimited(Some(SECOND * 7))),
+                        3 => Some(Trouble::Auth),
+                        _ => None,
+                    };
+                    since_healthy = world.now;
+                }
+                44..47 => world.loads = SECOND * rng.random_range(0..700),
+                47..49 => (world.power, world.answers_at) = (PowerState::Stopped, None),
+                49..51 => (world.power, world.answers_at) = (PowerState::Running, Some(world.now)),
+                // Stale answers change nothing.
+                51..54 => world.life.handle(Input::Probed(true), world.now),
+                54..56 => world.life.handle(Input::Retired(true), world.now),
+                56..58 => world.life.handle(Input::Started(Err(Trouble::Auth)), world.now),
+                _ => world.pass(SECOND * rng.random_range(0..200)),
+            }
+            world.settle();
+            let healthy = world.trouble.is_none() && world.now - since_healthy > MINUTE * 30;
+            let state = world.life.state();
+            if healthy && world.used && world.loads < MINUTE * 5 {
+                world.loads = SECOND * 20;
+                world.pass(MINUTE * 12);
+                assert!(world.serves, "seed {seed}, step {step}: whoever waits is served: {state:?}");
+            }
+        }
+    }
+}
