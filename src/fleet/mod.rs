@@ -2,4 +2,5 @@
 
 pub mod lifecycle;
 pub mod provider;
+pub mod schedule;
 pub mod wakes;
