@@ -162,6 +162,7 @@ impl Gateway {
             })),
             prober: Some(Box::new(Probes { connector: connector.clone(), every: rehearsal.probe_every })),
             ledger,
+            fleet: None,
         };
         let pool = PoolActor::new(settings.upstreams.servers().collect(), roster, ports).start();
         let seats = SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota };

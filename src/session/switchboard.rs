@@ -424,7 +424,7 @@ mod tests {
         impl PoolObserver for Nobody {}
         let endpoint = Endpoint::plain("1", "h", 1);
         let upstream = Upstream { endpoint, capacity: 1, labels: Labels::default() };
-        let ports = Ports { observer: Box::new(Nobody), rehearser: None, prober: None, ledger: None };
+        let ports = Ports { observer: Box::new(Nobody), rehearser: None, prober: None, ledger: None, fleet: None };
         let pool = PoolActor::new(vec![upstream], RosterSettings::default(), ports).start();
         Switchboard::new(SeatLimits { total, quota }, pool)
     }

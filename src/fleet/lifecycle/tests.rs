@@ -103,7 +103,7 @@ impl World {
 
     fn settle(&mut self) {
         while let Some(effect) = self.life.poll_effect() {
-            let at = u64::try_from((self.now - self.start).as_secs()).unwrap();
+            let at = (self.now - self.start).as_secs();
             self.seen.push((at, effect));
             let answer = match effect {
                 Effect::Start => Some(Input::Started(self.start_machine())),

@@ -182,7 +182,7 @@ mod tests {
         let (tell, told) = mpsc::unbounded_channel();
         let endpoint = Endpoint::plain("", "voice.internal", 8998);
         let upstream = Upstream { endpoint, capacity: 1, labels: Labels::default() };
-        let ports = Ports { observer: Box::new(Gate(tell)), rehearser: None, prober: None, ledger: None };
+        let ports = Ports { observer: Box::new(Gate(tell)), rehearser: None, prober: None, ledger: None, fleet: None };
         let pool = PoolActor::new(vec![Seed { upstream, discovered: true }], RosterSettings::default(), ports);
         let script = Script(Mutex::new(answers.iter().copied().collect()));
         (pool.with_resolver(Box::new(script)).start(), told)

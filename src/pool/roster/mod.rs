@@ -20,6 +20,7 @@ mod choice;
 mod estimate;
 mod input;
 mod member;
+mod power;
 mod queue;
 mod slot;
 mod snapshot;
@@ -30,7 +31,8 @@ mod waiting;
 pub use ask::{Ask, Class, NoSlot, Offer, Ongoing, Place, UserHash, Verdict, WaitEnd, WaitReason, Waited, WaiterId};
 pub use estimate::Eta;
 pub use input::{Effect, Input};
-pub use member::{Power, Probed};
+pub use member::Probed;
+pub use power::{Power, PowerNews};
 pub use queue::Waiter;
 pub use slot::{QuarantineReason, SlotState};
 pub use snapshot::{SlotLabel, SlotSnapshot};
@@ -179,11 +181,8 @@ impl Roster {
                     member.probed(probed, now);
                 }
             }
-            Input::Power(id, power, awake_at) => {
-                if let Some(member) = self.members.get_mut(&id) {
-                    (member.power, member.awake_at) = (power, awake_at);
-                }
-            }
+            Input::Power(id, news) => self.powered(id, news, now),
+            Input::Retire(id) => self.retire(id),
             Input::Join(id, upstream) => {
                 let stays = |member: &mut Member| member.leaving = false;
                 let breaker = self.settings.breaker;
@@ -208,6 +207,9 @@ impl Roster {
     fn settle(&mut self, now: Instant) {
         self.see_off();
         self.match_waiters(now);
+        self.refuse_the_hopeless(now);
+        self.call_for_power(now);
+        self.tell_use();
         self.tell_places(now);
         self.rehearse(now);
         self.tell_trust(now);
@@ -329,7 +331,7 @@ impl Roster {
     /// Tests quarantined slots whose pause is over.
     fn rehearse(&mut self, now: Instant) {
         for (id, member) in &mut self.members {
-            if member.power != Power::Awake {
+            if member.machine.power != Power::Awake {
                 continue;
             }
             for (index, slot) in member.slots.iter_mut().enumerate() {

@@ -127,6 +127,15 @@ impl Slot {
         self.generation
     }
 
+    /// The machine of its server was off: nobody has a socket there any more.
+    pub(super) fn switched_off(&mut self, now: Instant) {
+        if matches!(self.state, SlotState::Quarantined(_)) {
+            self.generation += 1;
+            (self.state, self.holder, self.rehearsing) = (SlotState::Free, None, false);
+            (self.rehearse_at, self.setbacks, self.last_ended) = (None, 0, Some(now));
+        }
+    }
+
     /// Whether a release frees it.
     pub(super) fn frees(&self) -> bool {
         if self.rehearsing { self.passed } else { matches!(self.state, SlotState::Leased | SlotState::Quarantined(_)) }

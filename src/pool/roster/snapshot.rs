@@ -110,7 +110,7 @@ impl Roster {
 
     /// The servers that run and that no call is on.
     pub fn idle_endpoints(&self) -> Vec<(UpstreamId, Endpoint)> {
-        let idle = self.members.iter().filter(|(_, member)| member.power == Power::Awake && member.is_idle());
+        let idle = self.members.iter().filter(|(_, member)| member.machine.power == Power::Awake && member.is_idle());
         idle.map(|(id, member)| (*id, member.upstream.endpoint.clone())).collect()
     }
 

@@ -18,6 +18,9 @@ pub(super) struct Desk {
     pub(super) retried: Vec<bool>,
     pub(super) rehearsed: Vec<bool>,
     pub(super) trusts: Vec<(u32, Trust)>,
+    pub(super) woken: Vec<u32>,
+    pub(super) used: Vec<(u32, bool)>,
+    pub(super) retired: Vec<(u32, bool)>,
 }
 
 impl Desk {
@@ -35,6 +38,9 @@ impl Desk {
             retried: Vec::new(),
             rehearsed: Vec::new(),
             trusts: Vec::new(),
+            woken: Vec::new(),
+            used: Vec::new(),
+            retired: Vec::new(),
         };
         for n in 1..=servers {
             desk.tell(Input::Join(UpstreamId(n), upstream(n, 1, None)));
@@ -58,6 +64,9 @@ impl Desk {
                 Effect::Retried(allowed) => self.retried.push(allowed),
                 Effect::Rehearsed(_, passed) => self.rehearsed.push(passed),
                 Effect::Trust(id, trust) => self.trusts.push((id.0, trust)),
+                Effect::Wake(id) => self.woken.push(id.0),
+                Effect::Used(id, used) => self.used.push((id.0, used)),
+                Effect::Retired(id, gone) => self.retired.push((id.0, gone)),
                 Effect::Pace(..) | Effect::Orphaned(_) => {}
             }
         }

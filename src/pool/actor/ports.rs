@@ -1,0 +1,37 @@
+//! What a pool needs from outside.
+
+use std::sync::Arc;
+
+use super::{PoolObserver, Prober};
+use crate::pool::{lease::Lease, ledger::LeaseLedger, roster::UpstreamId};
+
+/// Tests a quarantined slot: one call with a neutral prompt, to the handshake and back. The pool defines it, the session's
+/// legs provide it.
+pub trait Rehearser: Send {
+    /// Begins a test under this lease. It remarks [`Remark::Passed`](crate::pool::lease::Remark::Passed) when the handshake came, and gives the lease back.
+    fn rehearse(&self, lease: Lease);
+}
+
+/// Whoever starts and stops machines. The pool defines it, the fleet provides it. Must not block.
+pub trait WakePort: Send {
+    /// Somebody waits for this machine.
+    fn wake(&self, upstream: UpstreamId);
+    /// Whether calls use it, or wait for it, changed.
+    fn used(&self, upstream: UpstreamId, used: bool);
+    /// Whether it may be stopped, as was asked with [`Retire`].
+    fn retired(&self, upstream: UpstreamId, gone: bool);
+}
+
+/// All of it.
+pub struct Ports {
+    /// Who is told what happens.
+    pub observer: Box<dyn PoolObserver>,
+    /// Who tests quarantined slots; without one they wait for late acknowledgements.
+    pub rehearser: Option<Box<dyn Rehearser>>,
+    /// Who asks servers whether they live; without one calls find out.
+    pub prober: Option<Box<dyn Prober>>,
+    /// Where leases are written down; without it nobody else can know of them.
+    pub ledger: Option<Arc<dyn LeaseLedger>>,
+    /// Who starts and stops machines; without it all of them run.
+    pub fleet: Option<Box<dyn WakePort>>,
+}

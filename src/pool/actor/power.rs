@@ -1,0 +1,46 @@
+//! What passes between the pool and those who start and stop machines.
+
+use actix::{Handler, Message};
+
+use super::{PoolActor, WakePort};
+use crate::pool::roster::{Input, PowerNews, UpstreamId};
+
+/// The fleet says what became of a machine.
+#[derive(Clone, Copy, Debug)]
+pub struct PowerChanged(pub UpstreamId, pub PowerNews);
+
+impl Message for PowerChanged {
+    type Result = ();
+}
+
+impl Handler<PowerChanged> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, PowerChanged(id, news): PowerChanged, ctx: &mut Self::Context) {
+        self.drive(Input::Power(id, news), ctx);
+    }
+}
+
+/// The fleet wants to stop a machine; [`WakePort::retired`] answers.
+#[derive(Clone, Copy, Debug)]
+pub struct Retire(pub UpstreamId);
+
+impl Message for Retire {
+    type Result = ();
+}
+
+impl Handler<Retire> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, Retire(id): Retire, ctx: &mut Self::Context) {
+        self.drive(Input::Retire(id), ctx);
+    }
+}
+
+impl PoolActor {
+    pub(super) fn tell_fleet(&self, tell: impl FnOnce(&dyn WakePort)) {
+        if let Some(fleet) = &self.ports.fleet {
+            tell(fleet.as_ref());
+        }
+    }
+}
