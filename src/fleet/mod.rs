@@ -3,4 +3,5 @@
 pub mod actor;
 pub mod lifecycle;
 pub mod provider;
+pub mod schedule;
 pub mod wakes;

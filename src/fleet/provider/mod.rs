@@ -8,6 +8,8 @@ pub mod command;
 mod detail;
 mod error;
 mod exchange;
+mod factory;
+mod machine;
 pub mod none;
 pub mod railway;
 pub mod runpod;
@@ -18,7 +20,14 @@ use std::fmt;
 
 use futures_util::future::LocalBoxFuture;
 
-pub use self::{address::Address, detail::Detail, error::ProviderError, exchange::Exchange};
+pub use self::{
+    address::Address,
+    detail::Detail,
+    error::ProviderError,
+    exchange::Exchange,
+    factory::{Access, BuildError, CloudAccess, CommandAccess, CommandOutput, Place, RailwayAccess, build},
+    machine::{Machine, MachineError},
+};
 
 /// What a provider says of a machine. `Running` is not readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
