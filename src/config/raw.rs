@@ -38,6 +38,8 @@ raw! {
         state: RawState,
         store: RawStore,
         simulator: RawSimulator,
+        fleet: RawFleet,
+        providers: RawProviders,
     }
     RawListen { host: String, port: u16 }
     RawAuth {
@@ -96,6 +98,36 @@ raw! {
         step_ms: u64,
         voice_steps: u32,
         servers: u32,
+    }
+    RawFleet {
+        idle_seconds: u64,
+        min_awake_seconds: u64,
+        wake_timeout_seconds: u64,
+        reconcile_seconds: u64,
+        ticket_hold_seconds: u64,
+        warm_up: bool,
+        keep_warm: String,
+    }
+    RawProviders { runpod: RawCloud, vast: RawCloud, railway: RawRailway, command: RawCommand, webhook: RawWebhook }
+    RawCloud { api_key: String, base_url: String, port: u16 }
+    RawRailway { project_token: String, account_token: String, base_url: String }
+    RawCommand {
+        start: String,
+        environment: Vec<String>,
+        directory: String,
+        grace_seconds: u64,
+        output: String,
+        output_bytes: u64,
+    }
+    RawWebhook {
+        start_url: String,
+        stop_url: String,
+        restart_url: String,
+        status_url: String,
+        state_pointer: String,
+        address_pointer: String,
+        secret: String,
+        authorization: String,
     }
 }
 

@@ -28,7 +28,7 @@ use super::{
 };
 
 /// How a machine is dealt with.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// How long it stays awake while nobody uses it; zero: for ever.
     pub idle: Duration,
@@ -46,6 +46,23 @@ pub struct Policy {
     pub look: Duration,
     /// What is assumed of its wakes.
     pub prior: Prior,
+}
+
+impl Default for Policy {
+    /// What the settings say where nobody does. How long wakes take is a guess, which every machine corrects.
+    fn default() -> Self {
+        const MINUTE: Duration = Duration::from_secs(60);
+        Self {
+            idle: MINUTE * 10,
+            min_awake: MINUTE * 5,
+            wake_deadline: MINUTE * 8,
+            pause: Duration::from_secs(2),
+            longest_pause: MINUTE,
+            reconcile: MINUTE,
+            look: Duration::from_secs(5),
+            prior: Prior { median: MINUTE, p90: MINUTE * 3 },
+        }
+    }
 }
 
 /// Where a machine is in its life.
