@@ -64,7 +64,7 @@ impl RunPod {
     async fn run(&self) -> Result<Started, ProviderError> {
         let reply = self.act("start").await?;
         if reply.is_success() {
-            return Ok(Started::Accepted);
+            return reply.expect_json().map(|_| Started::Accepted);
         }
         if reply.status != 409 {
             return Err(reply.refusal_to_start());
@@ -79,7 +79,7 @@ impl RunPod {
     async fn halt(&self) -> Result<Stopped, ProviderError> {
         let reply = self.act("stop").await?;
         if reply.is_success() {
-            return Ok(Stopped::Accepted);
+            return reply.expect_json().map(|_| Stopped::Accepted);
         }
         if reply.status != 409 {
             return Err(reply.refusal());
@@ -94,7 +94,7 @@ impl RunPod {
     async fn begin_anew(&self) -> Result<(), ProviderError> {
         let reply = self.act("restart").await?;
         match reply.status {
-            200..=299 => Ok(()),
+            200..=299 => reply.expect_json().map(drop),
             409 => self.run().await.map(drop),
             _ => Err(reply.refusal_to_start()),
         }
