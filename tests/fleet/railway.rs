@@ -35,9 +35,8 @@ async fn service_with(service: Answer, refused: &'static [&'static str]) -> (Sta
 fn mutations(stage: &Stage) -> Vec<String> {
     let bodies = stage.asked().into_iter().map(|asked| asked.json());
     let of = |body: Value| {
-        let query = body["query"].as_str().unwrap().strip_prefix("mutation")?.to_owned();
-        let name =
-            query.split(['{', '(']).rfind(|part| part.starts_with("deployment") || part.starts_with("service"))?;
+        let fields = body["query"].as_str().unwrap().strip_prefix("mutation")?.split_once('{').unwrap().1;
+        let name = fields.split('(').next().unwrap();
         let what = body["variables"]["id"].as_str().or(body["variables"]["s"].as_str()).unwrap();
         Some(format!("{name} {what}"))
     };
