@@ -6,8 +6,10 @@
 mod address;
 pub mod command;
 mod detail;
+pub mod docker;
 mod error;
 mod exchange;
+pub mod kubernetes;
 pub mod none;
 pub mod railway;
 pub mod runpod;
