@@ -122,6 +122,40 @@ async fn broken_answers_are_transient() {
     }
 }
 
+/// JSON, and what passes for it, in shapes that nobody documented.
+fn odd_bodies() -> Vec<String> {
+    let values = [
+        json!(null),
+        json!([[]]),
+        json!({ "status": {}, "runtime": 7, "locked": [], "ports": {}, "success": "false", "error": [], "detail": {} }),
+        json!({ "instances": { "actual_status": [], "ports": [], "public_ipaddr": {} }, "msg": 1e300, "data": "x" }),
+        json!({ "errors": [[], {}, { "message": {} }], "data": [] }),
+        json!({ "data": { "serviceInstance": { "latestDeployment": [], "activeDeployments": [1, {}, { "id": "" }] } } }),
+        json!({ "spec": { "replicas": -1 }, "status": { "conditions": {}, "readyReplicas": "1" }, "State": { "Status": 1 } }),
+        json!({ "machine": { "state": {}, "at": "[::" } }),
+    ];
+    let mut bodies: Vec<String> = values.iter().map(ToString::to_string).collect();
+    bodies.extend([String::new(), "\"\\ud800\"".to_owned(), "[".repeat(10_000), "\u{feff}{}".to_owned()]);
+    bodies
+}
+
+#[actix_web::test]
+async fn whatever_comes_has_an_end() {
+    for status in [200, 409] {
+        for body in odd_bodies() {
+            let stage = Stage::repeating(Answer::text(status, &body)).await;
+            for kind in Kind::ALL {
+                let provider = kind.at(&stage.url, PATIENCE);
+                for action in ACTIONS {
+                    let told = fails(&*provider, action).await.map_or("none", |error| error.code());
+                    let known = ["none", "transient", "permanent", "not_found"];
+                    assert!(known.contains(&told), "{kind:?} {action} {body}: {told}");
+                }
+            }
+        }
+    }
+}
+
 #[actix_web::test]
 async fn silence_ends_with_the_time_out() {
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{";

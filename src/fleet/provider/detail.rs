@@ -102,7 +102,8 @@ mod tests {
     }
 
     fn said(text: &str) -> Option<String> {
-        Detail::said(text, &["k3y-value".into(), "no".into(), "".into()]).map(|detail| detail.0)
+        let secrets = ["k3y-value", "two  blanks", "no", ""].map(SecretString::from);
+        Detail::said(text, &secrets).map(|detail| detail.0)
     }
 
     #[test]
@@ -111,6 +112,8 @@ mod tests {
             ("no such pod", Some("no such pod")),
             ("key k3y-value,\r\n\u{1b}[31mis wrong", Some("key (hidden), [31mis wrong")),
             ("see https://x.example/?token=abc now", Some("see (hidden) now")),
+            ("see https://x.example/abc now", Some("see (hidden) now")),
+            ("it has two  blanks", Some("it has (hidden)")),
             ("/start?key=abc failed", Some("(hidden) failed")),
             ("a\u{202e}b", Some("a b")),
             (" \n\t\0", None),

@@ -97,7 +97,7 @@ impl Kubernetes {
         format!("{base_url}/apis/apps/v1/namespaces/{namespace}/{}/{name}{rest}", kind.path())
     }
 
-    async fn send(&self, request: Request<'_>) -> Result<Value, ProviderError> {
+    async fn send(&self, request: Request<'_>) -> Result<Reply, ProviderError> {
         let token = match &self.settings.token {
             Token::Fixed(token) => token.clone(),
             Token::File(file) => {
@@ -106,17 +106,22 @@ impl Kubernetes {
             }
         };
         let reply = self.exchange.keeping([token.clone()]).send(request.bearer(&token)).await?;
-        if reply.is_success() { reply.expect_json() } else { Err(refusal(&reply)) }
+        if reply.is_success() { Ok(reply) } else { Err(refusal(&reply)) }
+    }
+
+    async fn change(&self, rest: &str, patch: &Value) -> Result<(), ProviderError> {
+        let url = self.url(rest);
+        self.send(Request::merge(&url, patch)).await?.expect_json().map(drop)
     }
 
     async fn read(&self) -> Result<Workload, ProviderError> {
         let url = self.url("");
-        Ok(Workload(self.send(Request::get(&url)).await?))
+        let reply = self.send(Request::get(&url)).await?;
+        Ok(Workload { body: reply.expect_json()?, reply })
     }
 
     async fn scale(&self, replicas: u32) -> Result<(), ProviderError> {
-        let url = self.url("/scale");
-        self.send(Request::merge(&url, &json!({ "spec": { "replicas": replicas } }))).await.map(drop)
+        self.change("/scale", &json!({ "spec": { "replicas": replicas } })).await
     }
 
     async fn run(&self) -> Result<Started, ProviderError> {
@@ -141,8 +146,7 @@ impl Kubernetes {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let mark = json!({ "tandem/restarted-at": now.to_string() });
         let patch = json!({ "spec": { "template": { "metadata": { "annotations": mark } } } });
-        let url = self.url("");
-        self.send(Request::merge(&url, &patch)).await.map(drop)
+        self.change("", &patch).await
     }
 }
 
@@ -167,18 +171,20 @@ impl Provider for Kubernetes {
         Box::pin(self.exchange.within(async {
             let workload = self.read().await?;
             let (state, said) = workload.state();
-            // What the cluster says is no secret of ours, and fit to be logged like any remark.
-            Ok(Status::of(state).with_detail(super::Detail::said(&said, &[])))
+            Ok(Status::of(state).with_detail(workload.reply.remark(&said)))
         }))
     }
 }
 
 /// What the cluster says of a workload.
-struct Workload(Value);
+struct Workload {
+    body: Value,
+    reply: Reply,
+}
 
 impl Workload {
     fn count(&self, pointer: &str) -> Option<u64> {
-        self.0.pointer(pointer).and_then(Value::as_u64)
+        self.body.pointer(pointer).and_then(Value::as_u64)
     }
 
     fn wanted(&self) -> u64 {
@@ -187,7 +193,7 @@ impl Workload {
     }
 
     fn condition(&self, kind: &str, status: &str) -> Option<String> {
-        let conditions = self.0.pointer("/status/conditions").and_then(Value::as_array)?;
+        let conditions = self.body.pointer("/status/conditions").and_then(Value::as_array)?;
         let found = conditions.iter().find(|it| it["type"] == kind && it["status"] == status)?;
         let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
         Some(format!("{}: {}", text("reason"), text("message")))
