@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use tandem::{
     audio::packet::OpusPacket,
-    pool::roster::{NoSlot, Offer},
+    pool::{
+        quota::Allowance,
+        roster::{NoSlot, Offer},
+    },
     protocol::{
         ending::Ending,
         moshi::TextPiece,
@@ -192,6 +195,12 @@ fn what_is_left_of_a_quota_runs_while_the_model_listens_and_its_end_is_told_in_t
     call.stay(Duration::from_secs(1)).expect("expiring Quota 30000");
     call.stay(minute / 2 - Duration::from_secs(1)).refuse("expiring").refuse("ended");
     call.stay(Duration::from_secs(1)).expect("ended quota_spent").expect("CloseUpstream");
+    // What another call gave back is booked when half a minute is left, and it goes on.
+    let mut call = Call::allowed(Some(minute), limits.clone(), false, None);
+    call.more = minute;
+    call = call.answered();
+    call.stay(minute).expect("BookMore").refuse("expiring").refuse("ended");
+    call.stay(minute).expect("expiring Quota 30000").expect("ended quota_spent");
     let mut short = Call::allowed(Some(Duration::from_secs(8)), limits.clone(), false, None).answered();
     short.stay(Duration::from_secs(4)).expect("expiring Quota 4000");
     let mut unlimited = Call::allowed(None, limits, false, None).answered();
@@ -398,6 +407,8 @@ struct Call {
     /// Everything that the server was ever fed, and whether its last packet left a part of a frame with the leg.
     fed_in_all: Duration,
     mid_frame: bool,
+    /// What more is left of its quota, once.
+    more: Duration,
 }
 
 impl Call {
@@ -428,7 +439,7 @@ impl Call {
             jitter: 0.0,
             player_lead: None,
             resume,
-            allowance,
+            allowance: allowance.map(|left| Allowance { booked: left, left }),
             sampled,
         };
         let now = Instant::now();
@@ -445,6 +456,7 @@ impl Call {
             fed: Duration::ZERO,
             fed_in_all: Duration::ZERO,
             mid_frame: false,
+            more: Duration::ZERO,
         };
         call.settle();
         call.expect("created").expect("Acquire { class: New, elsewhere: false");
@@ -550,6 +562,9 @@ impl Call {
                         self.upstream_held = 0;
                     }
                     Effect::LetClientGo => self.client_held = 0,
+                    Effect::BookMore => {
+                        self.machine.handle(Input::Booked(std::mem::take(&mut self.more)), self.now);
+                    }
                     Effect::SendClient(_) => self.client_held += 1,
                     Effect::SendUpstream(_, packet) => {
                         self.upstream_held += 1;

@@ -41,7 +41,7 @@ impl Default for TokenRules {
             audience: None,
             leeway: Duration::from_secs(30),
             required_scope: None,
-            tenant_claim: Some("tenant".to_owned()),
+            tenant_claim: None,
         }
     }
 }
@@ -79,6 +79,9 @@ pub enum TokenError {
     /// None of `sub`, `userId` and `id` names a user.
     #[error("the token names no user: sub, userId or id must be a number or 1 to 128 bytes of printable text")]
     NoUser,
+    /// The tenant's claim is there, and is no tenant.
+    #[error("the token's tenant must be a whole number or 1 to 128 bytes of printable text")]
+    BadTenant,
     /// A good token without the required scope.
     #[error("the token lacks the required scope")]
     Forbidden,
@@ -86,7 +89,7 @@ pub enum TokenError {
 
 impl TokenError {
     /// Every error, for tables.
-    pub const ALL: [TokenError; 11] = [
+    pub const ALL: [TokenError; 12] = [
         TokenError::Missing,
         TokenError::Malformed,
         TokenError::BadSignature,
@@ -97,6 +100,7 @@ impl TokenError {
         TokenError::WrongIssuer,
         TokenError::WrongAudience,
         TokenError::NoUser,
+        TokenError::BadTenant,
         TokenError::Forbidden,
     ];
 
@@ -113,6 +117,7 @@ impl TokenError {
             TokenError::WrongIssuer => "wrong_issuer",
             TokenError::WrongAudience => "wrong_audience",
             TokenError::NoUser => "no_user",
+            TokenError::BadTenant => "bad_tenant",
             TokenError::Forbidden => "forbidden",
         }
     }
@@ -257,15 +262,19 @@ impl Claims {
         let said = match claim {
             "iss" => self.iss.as_ref(),
             "aud" => self.aud.as_ref(),
+            "sub" => self.sub.as_ref(),
+            "userId" => self.user_id.as_ref(),
+            "id" => self.id.as_ref(),
+            "scope" => self.scope.as_ref(),
             _ => self.others.get(claim),
         };
         let name = match said {
             None | Some(Value::Null) => return Ok(TenantId::default()),
             Some(Value::String(name)) => TenantId::new(name),
             Some(Value::Number(name)) if !name.is_f64() => TenantId::new(&name.to_string()),
-            Some(_) => return Err(TokenError::Malformed),
+            Some(_) => return Err(TokenError::BadTenant),
         };
-        name.map_err(|_| TokenError::Malformed)
+        name.map_err(|_| TokenError::BadTenant)
     }
 
     fn scopes(&self) -> Vec<String> {
@@ -394,19 +403,20 @@ mod tests {
         };
         let named = |name: &str| Ok(TenantId::new(name).unwrap());
         let by = |claim: &str| TokenRules { tenant_claim: Some(claim.into()), ..TokenRules::default() };
-        let usual = TokenRules::default();
+        let usual = by("tenant");
         for (rules, more, expected) in [
             (&usual, json!({"tenant": "acme"}), named("acme")),
             (&usual, json!({"tenant": 7}), named("7")),
             (&usual, json!({}), Ok(TenantId::default())),
             (&usual, json!({"tenant": null}), Ok(TenantId::default())),
-            (&usual, json!({"tenant": ""}), Err(TokenError::Malformed)),
-            (&usual, json!({"tenant": 1.5}), Err(TokenError::Malformed)),
-            (&usual, json!({"tenant": ["acme"]}), Err(TokenError::Malformed)),
-            (&usual, json!({"tenant": "x".repeat(129)}), Err(TokenError::Malformed)),
+            (&usual, json!({"tenant": ""}), Err(TokenError::BadTenant)),
+            (&usual, json!({"tenant": 1.5}), Err(TokenError::BadTenant)),
+            (&usual, json!({"tenant": ["acme"]}), Err(TokenError::BadTenant)),
+            (&usual, json!({"tenant": "x".repeat(129)}), Err(TokenError::BadTenant)),
             (&by("org"), json!({"org": "acme", "tenant": "other"}), named("acme")),
             (&by("iss"), json!({"tenant": "other"}), named("acme")),
-            (&by("aud"), json!({}), Err(TokenError::Malformed)),
+            (&by("aud"), json!({}), Err(TokenError::BadTenant)),
+            (&by("userId"), json!({"userId": 7}), named("7")),
             (&TokenRules { tenant_claim: None, ..usual.clone() }, json!({"tenant": ["a"]}), Ok(TenantId::default())),
         ] {
             assert_eq!(tenant(rules, more.clone()), expected, "{more}");

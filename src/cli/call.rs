@@ -10,7 +10,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
 use crate::protocol::native::{ExpiryReason, LatencyReport, TurnReport};
-use crate::sim::caller::{self, Audio, CallEvent, CallReport, CallerSettings, Credential, HangUp, Trust, Wire};
+use crate::sim::caller::{
+    self, Audio, CallError, CallEvent, CallReport, CallerSettings, Credential, HangUp, Trust, Wire,
+};
 use crate::sim::wav;
 
 use super::stop::StopSignals;
@@ -145,7 +147,17 @@ fn finish(arguments: &CallArguments, report: &CallReport) -> Result<ExitCode, St
     }
     match &report.error {
         None => Ok(ExitCode::SUCCESS),
-        Some(error) => Err(terminal::printable(&error.message)),
+        Some(error) => Err(terminal::printable(&in_terms_of_the_command_line(error))),
+    }
+}
+
+/// The server speaks of headers to whoever programs a client.
+fn in_terms_of_the_command_line(error: &CallError) -> String {
+    match error.code.as_str() {
+        "token_missing" => format!(
+            "the service wants to know who calls: set {TOKEN_VARIABLE} to a token, for example to what `tandem token --user ann` prints with the service's secret"
+        ),
+        _ => error.message.clone(),
     }
 }
 
@@ -378,5 +390,19 @@ mod tests {
         assert_eq!(wire(&["--wire", "moshi"]), Wire::Moshi);
         assert!(Line::try_parse_from(["call", "in.wav", "--rate", "12345"]).is_err());
         assert!(Line::try_parse_from(["call", "in.wav", "--tail", "NaN"]).is_err());
+    }
+
+    #[test]
+    fn who_calls_without_a_token_is_told_how_to_get_one() {
+        let mut error = CallError {
+            code: "token_missing".into(),
+            message: "Send.".into(),
+            status: Some(401),
+            retry_after_seconds: None,
+        };
+        let told = in_terms_of_the_command_line(&error);
+        assert!(told.contains("TANDEM_TOKEN") && told.contains("tandem token --user"), "{told}");
+        error.code = "no_capacity".into();
+        assert_eq!(in_terms_of_the_command_line(&error), "Send.");
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
     let mut judge = Judge { mode: raw.mode, exposed: false, flaws: Vec::new(), warnings: Vec::new() };
     let listen = ListenSettings { host: judge.host(&raw.listen.host), port: raw.listen.port };
     judge.exposed = raw.mode == Mode::Production || !listen.host.is_loopback();
-    let auth = judge.auth(raw.auth);
+    let auth = judge.auth(raw.auth, raw.quota.tenant_calls > 0 || raw.quota.tenant_seconds > 0);
     let doors = judge.doors(raw.doors);
     let persona = judge.persona(&raw.persona);
     let upstreams = judge.upstreams(raw.upstreams);
@@ -127,7 +127,7 @@ impl Judge {
         }
     }
 
-    fn auth(&mut self, raw: RawAuth) -> AuthSettings {
+    fn auth(&mut self, raw: RawAuth, tenants: bool) -> AuthSettings {
         let jwt_secret = set(raw.jwt_secret).map(SecretString::from);
         match &jwt_secret {
             None if self.exposed => self.flaws.push(Flaw::Missing { key: "auth.jwt_secret", reason: NEEDS_SECRET }),
@@ -141,7 +141,8 @@ impl Judge {
                 audience: set(raw.audience),
                 leeway: Duration::from_secs(raw.leeway_seconds),
                 required_scope: set(raw.required_scope),
-                tenant_claim: set(raw.tenant_claim),
+                // Without a limit for tenants nobody needs to know them.
+                tenant_claim: set(raw.tenant_claim).filter(|_| tenants),
             },
             tickets: TicketLimits { ttl: Duration::from_secs(raw.ticket_ttl_seconds), ..TicketLimits::default() },
         }

@@ -90,6 +90,8 @@ problems! {
     TokenWrongAudience => row("token_wrong_audience", 401, "The token's audience (aud) is not this service; ask for a token for it."),
     /// The token names nobody.
     TokenNoUser => row("token_no_user", 401, "The token must name its user in sub, userId or id, in 1 to 128 bytes of printable text."),
+    /// The tenant's claim is no tenant.
+    TokenBadTenant => row("token_bad_tenant", 401, "The token's tenant must be a whole number or 1 to 128 bytes of printable text."),
     /// The token came in the URL where that is switched off.
     TokenInQuery => row("token_in_query", 401, "Tokens are not accepted in the URL here; send a header, or get a ticket for the URL."),
     /// The ticket is no ticket.
@@ -216,6 +218,7 @@ impl From<TokenError> for Problem {
             TokenError::WrongIssuer => Problem::TokenWrongIssuer,
             TokenError::WrongAudience => Problem::TokenWrongAudience,
             TokenError::NoUser => Problem::TokenNoUser,
+            TokenError::BadTenant => Problem::TokenBadTenant,
             TokenError::Forbidden => Problem::Forbidden,
         }
     }

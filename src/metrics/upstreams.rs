@@ -118,6 +118,7 @@ impl Metrics {
         self.counter(&UPSTREAM_CHANGES, &["left".into()]).increment(1);
         self.circuit_state(name.to_owned(), 0);
         self.upstream_slow(name.to_owned(), false);
+        self.realtime_factor(name.to_owned(), f64::NAN);
     }
 
     /// Whether calls are sent to `upstream`: 0, 1 or 2.

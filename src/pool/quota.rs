@@ -1,7 +1,8 @@
 //! How many calls a user and a tenant may be in, and for how long they may talk in a rolling window (pure).
 //!
-//! A call books the time that it may last before it begins, and gives back what it did not need: so two calls that begin
-//! at once cannot both have what is left once. What it needed counts from its end on, until the window has passed.
+//! A call books a little time before it begins, books more before that is over, and gives back what it did not need: so
+//! two calls cannot both have what is left once, and none holds what another could use. What it needed counts from its
+//! end on, until the window has passed.
 //!
 //! **Invariants:** what is booked and what was used within the window are together never more than the limit; of users
 //! and tenants without a call at most [`MAX_IDLE`] each are remembered, and if there are more, those whose last call is
@@ -22,6 +23,8 @@ pub type TenantHash = [u8; 32];
 
 /// Less time than this is none: nothing can be said in it.
 pub const LEAST: Duration = Duration::from_secs(5);
+/// What a call books at a time, if so much is left.
+pub const SLICE: Duration = Duration::from_secs(60);
 /// Users, and tenants, without a call of which something is remembered.
 pub const MAX_IDLE: usize = 50_000;
 /// When to come back where a call that is going on may give back at any time what it has booked.
@@ -40,7 +43,7 @@ pub struct QuotaSettings {
     pub tenant_time: Duration,
     /// The window.
     pub window: Duration,
-    /// The longest call: no call books more.
+    /// The longest call: no call begins with more.
     pub longest: Duration,
 }
 
@@ -85,13 +88,23 @@ pub struct Payer {
 pub struct Booking {
     payer: Payer,
     time: Duration,
-    cut: bool,
+    /// What was left when the call began, if there is a limit.
+    left: Option<Duration>,
+}
+
+/// For how long a call may talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// What it has booked; more may follow.
+    pub booked: Duration,
+    /// What it could have booked at the most when it began.
+    pub left: Duration,
 }
 
 impl Booking {
-    /// How long the call may talk, if its quota leaves less than the longest call.
-    pub fn allowance(&self) -> Option<Duration> {
-        self.cut.then_some(self.time)
+    /// For how long the call may talk, where that is limited.
+    pub fn allowance(&self) -> Option<Allowance> {
+        self.left.map(|left| Allowance { booked: self.time, left })
     }
 }
 
@@ -123,7 +136,7 @@ impl Quotas {
         if tenant_calls > 0 && self.tenants.calls(&payer.tenant) >= tenant_calls {
             return full(Limit::TenantCalls, tenant_calls);
         }
-        let mut time = longest;
+        let mut left = None;
         let accounts = [
             (Limit::UserTime, user_time, &mut self.users, &payer.user),
             (Limit::TenantTime, tenant_time, &mut self.tenants, &payer.tenant),
@@ -133,8 +146,8 @@ impl Quotas {
                 continue;
             }
             let least = LEAST.min(total).min(longest);
-            let left = accounts.left(key, total, &self.clock, now);
-            if left < least {
+            let free = accounts.left(key, total, &self.clock, now);
+            if free < least {
                 let frees = accounts.frees_at(key, total, least, &self.clock, now);
                 let booked = !accounts.booked(key).is_zero();
                 let later = if booked {
@@ -144,20 +157,40 @@ impl Quotas {
                 };
                 return Err(Exceeded { limit, value: total.as_secs(), window: Some(window), later: Some(later) });
             }
-            time = time.min(left);
+            left = Some(left.map_or(free, |left: Duration| left.min(free)));
         }
+        let time = SLICE.min(longest).min(left.unwrap_or(Duration::MAX));
         self.users.book(payer.user, time);
         self.tenants.book(payer.tenant, time);
-        Ok(Booking { payer, time, cut: time < longest })
+        Ok(Booking { payer, time, left: left.map(|left| left.min(longest)) })
     }
 
-    /// A call is over, in which the model listened for so long.
-    pub fn end(&mut self, booking: Booking, talked: Duration, now: Instant) {
+    /// Books more for a call that is going on, and says how much: nothing where less than [`LEAST`] is left.
+    pub fn extend(&mut self, booking: &mut Booking, now: Instant) -> Duration {
+        let Payer { user, tenant } = booking.payer;
+        let QuotaSettings { user_time, tenant_time, .. } = self.settings;
+        let mut more = SLICE;
+        for (total, accounts, key) in [(user_time, &mut self.users, &user), (tenant_time, &mut self.tenants, &tenant)] {
+            if !total.is_zero() {
+                more = more.min(accounts.left(key, total, &self.clock, now));
+            }
+        }
+        if more < LEAST {
+            return Duration::ZERO;
+        }
+        self.users.book_more(&user, more);
+        self.tenants.book_more(&tenant, more);
+        booking.time += more;
+        more
+    }
+
+    /// A call is over, in which the model listened for so long. Says how many idle accounts were forgotten for want of room.
+    pub fn end(&mut self, booking: Booking, talked: Duration, now: Instant) -> usize {
         let Booking { payer, time, .. } = booking;
         // Nobody pays for the moments between the end of the time and the end of the call.
         let talked = talked.min(time);
         let used = |total: Duration| if total.is_zero() { Duration::ZERO } else { talked };
-        self.users.settle(payer.user, time, used(self.settings.user_time), &self.clock, now);
-        self.tenants.settle(payer.tenant, time, used(self.settings.tenant_time), &self.clock, now);
+        self.users.settle(payer.user, time, used(self.settings.user_time), &self.clock, now)
+            + self.tenants.settle(payer.tenant, time, used(self.settings.tenant_time), &self.clock, now)
     }
 }

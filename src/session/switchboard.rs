@@ -33,7 +33,7 @@ use crate::{
 };
 
 pub use crate::pool::{
-    quota::{Exceeded, Limit, Payer},
+    quota::{Allowance, Exceeded, Limit, Payer},
     roster::UserHash,
 };
 
@@ -190,6 +190,9 @@ impl Switchboard {
 
     /// Takes a seat for one call of `payer`. The seat's drop gives it back.
     fn take_seat(self: &Arc<Self>, payer: Payer) -> Result<Seat, NoSeat> {
+        if self.is_draining() {
+            return Err(NoSeat::Draining);
+        }
         let under = |taken: usize| (taken < self.limits.total).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, under).is_err() {
             return Err(NoSeat::Full);
@@ -206,10 +209,11 @@ impl Switchboard {
             user: payer.user,
             booking: Some(booking),
             listened_since: None,
+            talked: Duration::ZERO,
             admission: None,
             offers: Offers::default(),
         };
-        // Checked last: a drain that begins later finds the seat taken and waits for it.
+        // Checked again at last: a drain that begins later finds the seat taken and waits for it.
         if self.is_draining() {
             return Err(NoSeat::Draining);
         }
@@ -281,6 +285,8 @@ pub struct Seat {
     booking: Option<Booking>,
     /// Since when the model listens, which is what a quota counts.
     listened_since: Option<Instant>,
+    /// For how long it had listened before.
+    talked: Duration,
     admission: Option<Admission>,
     /// The tokens with which the caller may come back.
     offers: Offers,
@@ -303,14 +309,27 @@ impl Seat {
         self.user
     }
 
-    /// How long the call may talk, if a quota leaves it less than the longest call.
-    pub fn allowance(&self) -> Option<Duration> {
+    /// For how long the call may talk, where a quota limits that.
+    pub fn allowance(&self) -> Option<Allowance> {
         self.booking.as_ref().and_then(Booking::allowance)
     }
 
-    /// The model listens: from now on the call uses up what it has booked.
-    pub fn listened_to(&mut self) {
-        self.listened_since.get_or_insert_with(Instant::now);
+    /// Books more of the quota, and says how much.
+    pub fn book_more(&mut self) -> Duration {
+        let now = Instant::now().into_std();
+        self.booking.as_mut().map_or(Duration::ZERO, |booking| self.board.quotas().extend(booking, now))
+    }
+
+    /// Whether a model listens: while it does, the call uses up what it has booked.
+    pub fn is_listened_to(&mut self, listens: bool) {
+        match (self.listened_since, listens) {
+            (None, true) => self.listened_since = Some(Instant::now()),
+            (Some(since), false) => {
+                self.talked += since.elapsed();
+                self.listened_since = None;
+            }
+            _ => {}
+        }
     }
 
     /// The session's id.
@@ -360,8 +379,11 @@ impl Drop for Seat {
         self.offers.withdraw().for_each(|hash| self.board.resumable.forget(&hash));
         self.board.reach.remove(&self.id);
         if let Some(booking) = self.booking.take() {
-            let talked = self.listened_since.map_or(Duration::ZERO, |since| since.elapsed());
-            self.board.quotas().end(booking, talked, Instant::now().into_std());
+            self.is_listened_to(false);
+            let forgotten = self.board.quotas().end(booking, self.talked, Instant::now().into_std());
+            if forgotten > 0 {
+                tracing::warn!(forgotten, "too many users have talked within the window: what some used is forgotten");
+            }
         }
         self.board.taken.fetch_sub(1, Ordering::SeqCst);
         self.board.left.notify_waiters();
@@ -443,25 +465,27 @@ mod tests {
 
     #[actix::test]
     async fn a_race_for_the_rest_of_a_users_time_has_one_winner_and_it_comes_back_with_the_seat() {
-        let hour = Duration::from_secs(3_600);
-        let board = board_with(1000, QuotaSettings { user_calls: 100, user_time: OPEN.longest, ..OPEN });
+        let (minute, second) = (Duration::from_secs(60), Duration::from_secs(1));
+        let board = board_with(1000, QuotaSettings { user_calls: 100, user_time: minute * 2, ..OPEN });
         let held: Vec<_> = std::thread::scope(|scope| {
             let tries: Vec<_> = (0..16).map(|_| scope.spawn(|| board.take_seat(A).ok())).collect();
             tries.into_iter().filter_map(|one| one.join().unwrap()).collect()
         });
-        assert_eq!((held.len(), board.active()), (1, 1));
-        assert_eq!(held[0].allowance(), None, "it has all that a call can have");
+        assert_eq!((held.len(), board.active()), (2, 2), "a minute for each");
         tokio::time::pause();
-        tokio::time::advance(hour).await;
+        tokio::time::advance(minute * 60).await;
         drop(held);
         let mut seat = board.take_seat(A).unwrap();
-        assert_eq!(seat.allowance(), None, "a call to which no model ever listened costs nothing");
-        seat.listened_to();
-        tokio::time::advance(Duration::from_secs(600)).await;
-        seat.listened_to();
-        tokio::time::advance(Duration::from_secs(600)).await;
+        let all = Allowance { booked: minute, left: minute * 2 };
+        assert_eq!(seat.allowance(), Some(all), "calls to which no model ever listened cost nothing");
+        assert_eq!((seat.book_more(), seat.book_more()), (minute, Duration::ZERO));
+        for (listens, time) in [(true, 30), (true, 10), (false, 500), (true, 20)] {
+            seat.is_listened_to(listens);
+            tokio::time::advance(second * time).await;
+        }
         drop(seat);
-        assert_eq!(board.take_seat(A).unwrap().allowance(), Some(Duration::from_secs(600)));
+        let rest = board.take_seat(A).unwrap().allowance().unwrap();
+        assert_eq!(rest.left, minute, "a minute was talked, and the rest nobody listened");
     }
 
     #[actix::test]

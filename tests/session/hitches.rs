@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use tandem::{
-    pool::roster::{Class, NoSlot},
+    pool::{
+        retry::RetrySettings,
+        roster::{Class, NoSlot},
+    },
+    protocol::native::ClientEvent,
     session::machine::{ClientInput, Input, Limits, UpstreamEnd},
 };
 
@@ -191,4 +195,79 @@ fn a_slot_that_is_refused_for_now_is_asked_for_again() {
     call.run(60 * SECOND);
     assert!(call.count("Acquire { class: Failover, elsewhere: true, retry: true") > 3, "{:#?}", call.seen);
     call.run(60 * SECOND).at("ended upstream_lost");
+}
+
+#[test]
+fn servers_that_fall_silent_one_after_the_other_are_counted_like_those_that_die() {
+    // Each has its say for 8 s, and gives way to the next one.
+    let mut call = Theatre::open(Limits::default(), &[hangs(8 * SECOND, 900 * SECOND)], AT_ONCE);
+    for _ in 0..400 {
+        call.run(500 * MS);
+        if let Some(attempt) = call.machine.on_stage() {
+            call.words(attempt, " Hi.");
+        }
+    }
+    assert_eq!(call.count("OpenUpstream"), 4, "{:#?}", call.seen);
+    call.at("ended upstream_lost");
+    assert_eq!(call.open_servers(), 0);
+}
+
+#[test]
+fn good_service_forgives_earlier_losses() {
+    // Two die early; the third serves to the end of its window, and the fourth dies early again.
+    let cast = [dies_after(5 * SECOND), dies_after(6 * SECOND), Role::GOOD, dies_after(5 * SECOND), Role::GOOD];
+    let mut call = Theatre::open(Limits::default(), &cast, AT_ONCE);
+    for _ in 0..600 {
+        call.run(500 * MS);
+        if let Some(attempt) = call.machine.on_stage() {
+            call.words(attempt, " Hi.");
+        }
+    }
+    assert_eq!(call.machine.on_stage(), Some(5), "{:#?}", call.seen);
+    call.refuse("ended");
+}
+
+#[test]
+fn what_is_asked_in_vain_is_not_asked_again_at_once_whatever_is_set() {
+    let never: Pool = |class, retry| if retry { Err(NoSlot::RetriesSpent) } else { AT_ONCE(class, retry) };
+    let retry = RetrySettings { pause: Duration::ZERO, longest_pause: Duration::ZERO, ..RetrySettings::default() };
+    let limits = Limits { retry, ..Limits::default() };
+    let refuses = Role { handshake: None, ..Role::GOOD };
+    let mut call = Theatre::open(limits, &[dies_after(40 * SECOND), refuses], never);
+    call.run(120 * SECOND).at("ended upstream_lost");
+    let asked = call.count("Acquire { class: Failover");
+    assert!((100..310).contains(&asked), "at most five times a second for a minute: {asked}");
+}
+
+#[test]
+fn a_server_that_is_gone_when_its_slot_begins_anew_is_waited_for() {
+    let gone = Role { unreachable: true, ..Role::GOOD };
+    let mut call = Theatre::open(Limits::default(), &[Role::GOOD, gone.clone(), gone.clone(), gone, Role::GOOD], ALONE);
+    call.run(300 * SECOND);
+    assert_eq!(call.machine.on_stage(), Some(5), "{:#?}", call.seen);
+    call.refuse("ended");
+}
+
+#[test]
+fn a_call_that_ends_while_it_tells_of_a_loss_asks_for_nothing_more() {
+    let (mut ended_by_the_loss, mut asked) = (0, 0);
+    for events in 240..260 {
+        let mut call = Theatre::open(Limits::default(), &[dies_after(40 * SECOND), Role::GOOD], AT_ONCE);
+        call.run(44_500 * MS);
+        // A caller who reads nothing, and whose queue is nearly full of what may not be dropped.
+        call.reads = false;
+        for n in 0..events {
+            call.input(Input::Client(ClientInput::Event(ClientEvent::Ping { id: n.to_string() })));
+        }
+        let before = call.machine.phase_name();
+        call.run(600 * MS);
+        if (before, call.machine.phase_name()) == ("streaming", "closing") {
+            ended_by_the_loss += 1;
+            call.run(30 * SECOND).at("server 1 dies");
+            assert_eq!(call.open_servers(), 0, "{:#?}", call.seen);
+            asked += call.count("Acquire { class: Failover");
+        }
+    }
+    // With room for that one event it asks, and ends with the next.
+    assert!(ended_by_the_loss > asked, "{ended_by_the_loss}, {asked}");
 }

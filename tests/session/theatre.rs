@@ -35,6 +35,8 @@ pub struct Role {
     pub slow: bool,
     /// It is silent for 4 s of every 12, from its 20th second on.
     pub stutters: bool,
+    /// Nobody listens at its address.
+    pub unreachable: bool,
 }
 
 impl Role {
@@ -45,6 +47,7 @@ impl Role {
         speaks: None,
         slow: false,
         stutters: false,
+        unreachable: false,
     };
 }
 
@@ -94,6 +97,8 @@ pub struct Theatre {
     pub heard: BTreeMap<u32, u32>,
     /// Whether the caller still speaks.
     pub caller_speaks: bool,
+    /// Whether the caller reads what it is sent.
+    pub reads: bool,
     /// Whether a leg that closes in order gives its lease back.
     pub keeps_leases: bool,
 }
@@ -131,6 +136,7 @@ impl Theatre {
             sounds: Vec::new(),
             heard: BTreeMap::new(),
             caller_speaks: true,
+            reads: true,
             keeps_leases: true,
         };
         theatre.plan(Duration::ZERO, Coming::Caller);
@@ -201,7 +207,9 @@ impl Theatre {
                 }
             }
             Coming::HangsUp(attempt) => {
-                self.say(attempt, UpstreamInput::Ended(UpstreamEnd::HungUp));
+                let unreachable = self.servers[&attempt].role.unreachable;
+                let end = if unreachable { UpstreamEnd::ConnectFailed } else { UpstreamEnd::HungUp };
+                self.say(attempt, UpstreamInput::Ended(end));
                 self.servers.get_mut(&attempt).unwrap().closed = true;
             }
             Coming::Dies(attempt, end) => {
@@ -272,11 +280,15 @@ impl Theatre {
                 let role = self.cast.get(*attempt as usize - 1).or(self.cast.last()).unwrap().clone();
                 let coming = role
                     .handshake
+                    .filter(|_| !role.unreachable)
                     .map_or((10 * MS, Coming::HangsUp(*attempt)), |after| (after, Coming::Ready(*attempt)));
+                let is_there = !role.unreachable;
                 let server =
                     Server { role, prompt: *prompt, listens_at: None, fed: Duration::ZERO, frames: 0, closed: false };
                 self.servers.insert(*attempt, server);
-                self.machine.handle(Input::Upstream(*attempt, UpstreamInput::Opened), self.now);
+                if is_there {
+                    self.machine.handle(Input::Upstream(*attempt, UpstreamInput::Opened), self.now);
+                }
                 self.plan(coming.0, coming.1);
             }
             Effect::SendUpstream(attempt, packet) => {
@@ -291,11 +303,14 @@ impl Theatre {
                 if let ClientOutput::Audio(_) = output {
                     self.sounds.push(self.now);
                 }
-                self.machine.handle(Input::Client(ClientInput::Writable), self.now);
+                if self.reads {
+                    self.machine.handle(Input::Client(ClientInput::Writable), self.now);
+                }
                 if matches!(output, ClientOutput::Audio(_) | ClientOutput::Ping) {
                     return;
                 }
             }
+            Effect::MarkClient(_) if !self.reads => {}
             Effect::MarkClient(mark) => self.machine.handle(Input::Client(ClientInput::Confirmed(*mark)), self.now),
             _ => {}
         }

@@ -178,7 +178,8 @@ impl PoolActor {
     fn hand_over(&mut self, waiter: &Waiter, grant: Grant, waited: Waited, ctx: &mut Context<Self>) {
         let Some(lease) = self.lease(grant, ctx) else { return };
         let offer = self.roster.offer(grant.upstream);
-        self.ports.observer.waited(waiter.ask.class, WaitEnd::Granted, waited);
+        let end = if self.asked.contains_key(&waiter.id) { WaitEnd::Granted } else { WaitEnd::Left };
+        self.ports.observer.waited(waiter.ask.class, end, waited);
         // Whoever left in the meantime is not there: the lease goes back by itself.
         self.answer(waiter.id, Outcome::Granted(lease, offer));
     }

@@ -115,9 +115,23 @@ impl Accounts {
         account.booked += time;
     }
 
-    /// A call is over: its booking is given back, and what it used counts.
-    pub(super) fn settle(&mut self, key: [u8; 32], booked: Duration, used: Duration, clock: &Clock, now: Instant) {
-        let Some(account) = self.accounts.get_mut(&key) else { return };
+    /// A call that has booked something books more.
+    pub(super) fn book_more(&mut self, key: &[u8; 32], time: Duration) {
+        if let Some(account) = self.accounts.get_mut(key) {
+            account.booked += time;
+        }
+    }
+
+    /// A call is over: its booking is given back, and what it used counts. Says how many accounts were forgotten.
+    pub(super) fn settle(
+        &mut self,
+        key: [u8; 32],
+        booked: Duration,
+        used: Duration,
+        clock: &Clock,
+        now: Instant,
+    ) -> usize {
+        let Some(account) = self.accounts.get_mut(&key) else { return 0 };
         account.booked = account.booked.saturating_sub(booked);
         account.calls = account.calls.saturating_sub(1);
         account.forget_old(clock, now);
@@ -132,15 +146,16 @@ impl Accounts {
             if account.used.is_empty() {
                 self.accounts.remove(&key);
             } else {
-                self.bound_idle(clock, now);
+                return self.bound_idle(clock, now);
             }
         }
+        0
     }
 
-    /// Forgets the idle accounts that are too many.
-    fn bound_idle(&mut self, clock: &Clock, now: Instant) {
+    /// Forgets the idle accounts that are too many, and says how many those are.
+    fn bound_idle(&mut self, clock: &Clock, now: Instant) -> usize {
         if self.accounts.len() - self.busy <= self.max_idle {
-            return;
+            return 0;
         }
         self.accounts.retain(|_, account| {
             account.forget_old(clock, now);
@@ -148,8 +163,9 @@ impl Accounts {
         });
         let too_many = (self.accounts.len() - self.busy).saturating_sub(self.max_idle);
         if too_many == 0 {
-            return;
+            return 0;
         }
+        let before = self.accounts.len();
         let idle = self.accounts.iter().filter(|(_, account)| account.calls == 0);
         let mut oldest: Vec<_> = idle
             .map(|(key, account)| (account.used.back().map_or(0, |(step, _)| *step), account.spent(), *key))
@@ -158,6 +174,7 @@ impl Accounts {
         for (.., key) in oldest.into_iter().take(too_many.max(self.max_idle / FORGOTTEN_PART)) {
             self.accounts.remove(&key);
         }
+        before - self.accounts.len()
     }
 
     #[cfg(test)]

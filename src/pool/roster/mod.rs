@@ -217,11 +217,14 @@ impl Roster {
         self.unjudged(grant);
         self.rehearsed(grant, true);
         self.served(grant);
+        // A second slot that is given back is not the call's end.
+        let had = self.current(grant).and_then(|slot| slot.holder.as_ref()?.ongoing);
+        let had = had.is_some_and(|had| self.state(had.holds) == Some(SlotState::Leased));
         let Some(held) = self.current(grant).and_then(|slot| slot.release(now)) else { return };
         if let Some(member) = self.members.get_mut(&grant.upstream) {
             member.pace.rest(now);
         }
-        if !held.is_zero() && !self.is_continued(grant) {
+        if !held.is_zero() && !had && !self.is_continued(grant) {
             self.history.ended(grant, held);
         }
     }

@@ -6,7 +6,7 @@ mod notes;
 mod upstreams;
 mod waiting;
 
-use self::upstreams::UpstreamLegs;
+use self::{upstreams::UpstreamLegs, waiting::Booked};
 
 use std::sync::Arc;
 
@@ -94,6 +94,7 @@ impl SessionActor {
             self.perform(effect, ctx);
         }
         self.upstreams.stage(self.machine.on_stage());
+        self.seat.is_listened_to(self.machine.on_stage().is_some());
         if self.legs.has_candidate() && self.machine.is_detached() {
             self.promote(ctx);
         }
@@ -104,6 +105,7 @@ impl SessionActor {
         match effect {
             Effect::Acquire { class, elsewhere, retry } => self.acquire(class, elsewhere, retry, ctx),
             Effect::Withdraw => self.withdraw(ctx),
+            Effect::BookMore => ctx.notify(Booked(self.seat.book_more())),
             Effect::OpenUpstream(attempt, prompt) => self.open_upstream(attempt, prompt, ctx),
             Effect::CloseUpstream(attempt) => self.upstreams.close(attempt),
             Effect::KeepLease(attempt) => self.keep_lease(attempt, ctx),

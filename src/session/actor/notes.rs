@@ -21,7 +21,6 @@ impl SessionActor {
                 tracing::info!(taken_over, "caller is on a new socket");
             }
             Note::Ready { setup, handshake } => {
-                self.seat.listened_to();
                 self.call.ready(setup, handshake);
                 self.count_attempt("ready");
                 let (setup_ms, handshake_ms) = (millis(setup), millis(handshake));

@@ -1,5 +1,7 @@
 //! How a call gets its slots: what admitted it, and what it hears from the queue.
 
+use std::time::Duration;
+
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 
 use super::SessionActor;
@@ -125,5 +127,20 @@ impl Handler<Stands> for SessionActor {
 
     fn handle(&mut self, Stands(place): Stands, ctx: &mut Self::Context) {
         self.drive(Input::Queued(place), ctx);
+    }
+}
+
+/// What was booked of the caller's quota.
+pub(super) struct Booked(pub(super) Duration);
+
+impl actix::Message for Booked {
+    type Result = ();
+}
+
+impl Handler<Booked> for SessionActor {
+    type Result = ();
+
+    fn handle(&mut self, Booked(more): Booked, ctx: &mut Self::Context) {
+        self.drive(Input::Booked(more), ctx);
     }
 }

@@ -34,6 +34,8 @@ pub enum Effect {
     },
     /// Do not ask for a slot any more.
     Withdraw,
+    /// Book more of the caller's quota; [`Input::Booked`](super::Input::Booked) answers.
+    BookMore,
     /// Open the upstream leg of this attempt under the lease just granted, with these prompts.
     OpenUpstream(u32, Prompt),
     /// Close the upstream leg of this attempt; it gives its slot back by itself.

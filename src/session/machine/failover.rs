@@ -14,10 +14,7 @@ use crate::protocol::{
     native::{RecoveryReason, ServerEvent},
 };
 
-/// A server that has talked for so long had nothing against its prompts.
-const PROVEN_AFTER: Duration = Duration::from_secs(30);
-
-/// So many servers that are lost sooner than that, one after the other, are as many as one call may cost.
+/// So many servers that are lost before they are proven, one after the other, are as many as one call may cost.
 const QUICK_LOSSES: u32 = 3;
 
 /// The caller hears nothing and was told so.
@@ -37,8 +34,8 @@ impl Machine {
         if !self.can_recover() {
             return self.end(Ending::UpstreamLost, now);
         }
-        let talked = lost.map_or(Duration::ZERO, |server| now.saturating_duration_since(server.since));
-        if !self.relay.continued || self.relay.spoke || talked >= PROVEN_AFTER {
+        let proven = lost.is_some_and(|server| server.is_proven(now));
+        if !self.relay.continued || self.relay.spoke || proven {
             // The next prompts tell more than these did.
             self.upstream.tries_other_prompts();
         } else {
@@ -47,7 +44,7 @@ impl Machine {
         if let Some(lost) = lost {
             self.count_loss(lost, now);
         }
-        if self.upstream.failures() >= self.limits.attempts || self.relay.quick_losses >= QUICK_LOSSES {
+        if self.upstream.failures() >= self.limits.attempts || self.has_cost_enough() {
             return self.end(Ending::UpstreamLost, now);
         }
         self.relay.empty_since.get_or_insert(now);
@@ -56,8 +53,17 @@ impl Machine {
 
     /// A server is lost: whatever does this may do it to the next one too.
     pub(super) fn count_loss(&mut self, lost: &Server, now: Instant) {
-        let soon = now.saturating_duration_since(lost.since) < PROVEN_AFTER;
-        self.relay.quick_losses = if soon { self.relay.quick_losses + 1 } else { 0 };
+        self.relay.quick_losses = if lost.is_proven(now) { 0 } else { self.relay.quick_losses + 1 };
+    }
+
+    /// Whether the call has cost as many servers as it may.
+    pub(super) fn has_cost_enough(&self) -> bool {
+        self.relay.quick_losses >= QUICK_LOSSES
+    }
+
+    /// Whether a server that is lost now is one of several in a row.
+    pub(super) fn loses_again(&self, now: Instant) -> bool {
+        self.relay.quick_losses > 0 && self.server.as_ref().is_none_or(|server| !server.is_proven(now))
     }
 
     /// The slot that was to begin anew did not: another one is looked for, as when a server is lost. Says whether.
@@ -76,7 +82,7 @@ impl Machine {
         if !self.can_recover() {
             return self.end(Ending::UpstreamLost, now);
         }
-        let Some(server) = self.clear_stage() else { return self.end(Ending::UpstreamLost, now) };
+        let Some(server) = self.clear_stage(now) else { return self.end(Ending::UpstreamLost, now) };
         self.effects.push_back(Effect::Judge(server.attempt(), Judgement::Failed));
         self.effects.push_back(Effect::CloseUpstream(server.attempt()));
         self.server_lost(Some(&server), now);
@@ -116,17 +122,12 @@ impl Machine {
 
     /// Whether the stage is empty, and a call that may go on waits for whoever takes it.
     pub(super) fn is_stage_waiting(&self) -> bool {
-        self.relay.empty_since.is_some()
+        self.phase == Phase::Streaming && self.server.is_none()
     }
 
     /// Whether the server on stage was silent lately, and went on by itself.
     pub(super) fn has_stalled(&self, now: Instant) -> bool {
-        self.relay.stalled_at.is_some_and(|at| now < at + PROVEN_AFTER)
-    }
-
-    /// Whether a server that is silent again and again is to leave the stage, though it gives sound just now.
-    pub(super) fn is_replaced(&self, now: Instant) -> bool {
-        self.has_stalled(now) && self.relay.recovering.is_some() && self.relay.is_failing_over()
+        self.relay.stalled_at.is_some_and(|at| now < at + super::server::PROVEN_AFTER)
     }
 
     /// There is sound again, after so long a gap, of the same server or of another.
@@ -136,11 +137,13 @@ impl Machine {
             server.lag.restart(now);
         }
         if same {
+            let again = self.has_stalled(now);
             self.relay.stalled_at = Some(now);
-            if self.relay.is_failing_over() {
+            // One that is silent again and again is to leave the stage, though it gives sound just now.
+            if self.relay.is_failing_over() && !again {
                 self.dismiss_understudy();
+                self.upstream.tries_other_prompts();
             }
-            self.upstream.tries_other_prompts();
         }
         self.effects.push_back(Effect::Note(Note::Recovered { reason, same, gap }));
         self.say(ServerEvent::Recovered { gap_ms: millis(gap) }, now);

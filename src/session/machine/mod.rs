@@ -44,6 +44,7 @@ use std::time::{Duration, Instant};
 use crate::{
     audio::packet::OpusPacket,
     pool::{
+        quota::Allowance,
         retry::RetrySettings,
         roster::{NoSlot, Offer, Place},
     },
@@ -135,8 +136,8 @@ pub struct Terms {
     pub player_lead: Option<Duration>,
     /// How the caller may come back when its connection breaks; without it, not at all.
     pub resume: Option<ResumeTerms>,
-    /// How long the call may talk, if that is less than its longest duration: what is left of a quota.
-    pub allowance: Option<Duration>,
+    /// For how long the call may talk, where a quota limits that.
+    pub allowance: Option<Allowance>,
     /// Whether it is measured who speaks when: both sides are decoded all the time then.
     pub sampled: bool,
 }
@@ -167,6 +168,8 @@ pub enum Input {
     NoSlot(NoSlot),
     /// The pool does not answer.
     NoAnswer,
+    /// The call may talk for so much longer.
+    Booked(Duration),
     /// From the caller's leg.
     Client(ClientInput),
     /// The caller is back on a new socket: from now on its leg is that one. The next way to come back is told.

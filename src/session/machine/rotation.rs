@@ -171,12 +171,15 @@ impl Machine {
 
     /// The same slot begins anew: its leg closes in order and gives the lease back for the next one.
     fn restart_server(&mut self, now: Instant) {
-        let Some(server) = self.clear_stage() else { return };
+        let Some(server) = self.clear_stage(now) else { return };
         self.dismiss_understudy();
         self.upstream.tries_other_prompts();
         self.relay.kept = Some(server.offer());
         let eta_ms = millis(server.predicts(self.terms.handshake.continuation_steps));
         self.say(ServerEvent::Rotating { eta_ms }, now);
+        if self.is_ending() {
+            return self.effects.push_back(Effect::CloseUpstream(server.attempt()));
+        }
         self.effects.push_back(Effect::KeepLease(server.attempt()));
         self.call_understudy(Purpose::Restart, now);
     }

@@ -14,6 +14,9 @@ use crate::{
 /// One model frame: the server gives this much sound for this much input (personaplex.md 2.6).
 pub(super) const FRAME: Duration = Duration::from_millis(80);
 
+/// A server that has talked for so long had nothing against its prompts.
+pub(super) const PROVEN_AFTER: Duration = Duration::from_secs(30);
+
 /// What a server's prompts took: so many steps, of so long each.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PromptCost {
@@ -61,6 +64,11 @@ impl Server {
     /// The number of its leg.
     pub(super) fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// Whether it has talked for long enough to show that nothing in this call kills it.
+    pub(super) fn is_proven(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= PROVEN_AFTER
     }
 
     /// What is known of this server for the next time.

@@ -10,7 +10,11 @@ use super::{
     state::millis,
     understudy::Purpose,
 };
-use crate::{audio::packet::OpusPacket, protocol::native::ServerEvent, session::transcript::Transcript};
+use crate::{
+    audio::packet::OpusPacket,
+    protocol::{ending::Ending, native::ServerEvent},
+    session::transcript::Transcript,
+};
 
 impl Machine {
     /// The attempt whose server the caller hears, if there is one.
@@ -19,9 +23,13 @@ impl Machine {
     }
 
     /// Nobody is on stage from now on. What the caller was told of its pace holds until another one says otherwise.
-    pub(super) fn clear_stage(&mut self) -> Option<Server> {
+    pub(super) fn clear_stage(&mut self, now: Instant) -> Option<Server> {
         let server = self.server.take()?;
         self.relay.degraded = server.lag.told();
+        self.relay.cleared_at = Some(now);
+        if server.is_proven(now) {
+            self.relay.quick_losses = 0;
+        }
         Some(server)
     }
 
@@ -34,12 +42,19 @@ impl Machine {
 
     /// Another server is heard from now on.
     pub(super) fn take_over(&mut self, mut server: Server, purpose: Purpose, now: Instant) {
-        if let Some(old) = self.clear_stage() {
+        if let Some(old) = self.clear_stage(now) {
             if purpose == Purpose::Failover {
                 self.effects.push_back(Effect::Judge(old.attempt(), Judgement::Failed));
                 self.count_loss(&old, now);
             }
             self.effects.push_back(Effect::CloseUpstream(old.attempt()));
+        }
+        if self.has_cost_enough() {
+            self.effects.push_back(Effect::CloseUpstream(server.attempt()));
+            return self.end(Ending::UpstreamLost, now);
+        }
+        if let Some(since) = self.relay.cleared_at.take() {
+            self.watch.stage_was_empty(now.saturating_duration_since(since));
         }
         // What it did backstage is no measure of what is heard.
         server.lag = LagGuard::after(self.relay.degraded.take(), now);
@@ -69,8 +84,7 @@ impl Machine {
                 self.effects.push_back(Effect::Note(Note::Rotated { in_place, gap }));
                 self.say(ServerEvent::Rotated { gap_ms: millis(gap) }, now);
             }
-            None if !self.is_replaced(now) => self.recovered(gap, true, now),
-            None => {}
+            None => self.recovered(gap, true, now),
         }
     }
 

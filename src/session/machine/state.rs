@@ -128,6 +128,7 @@ impl Machine {
             Input::Queued(place) => self.queued(place, now),
             Input::NoSlot(why) => self.no_slot(why, now),
             Input::NoAnswer => self.no_answer(now),
+            Input::Booked(more) => self.booked(more, now),
             Input::Client(input) => self.client(input, now),
             Input::Attached(resume) => self.attach(resume, now),
             Input::Upstream(attempt, input) => self.model(attempt, input, now),
@@ -172,11 +173,12 @@ impl Machine {
     }
 
     fn created(&self) -> ServerEvent {
+        let longest = self.limits.max_duration;
         ServerEvent::Created {
             session_id: self.terms.session_id.clone(),
             audio: self.terms.audio.clone(),
             limits: LimitTerms {
-                max_duration_ms: millis(self.limits.max_duration.min(self.terms.allowance.unwrap_or(Duration::MAX))),
+                max_duration_ms: millis(self.terms.allowance.map_or(longest, |allowance| allowance.left.min(longest))),
                 idle_timeout_ms: millis(self.limits.idle_timeout),
             },
             resume: self.terms.resume.clone(),

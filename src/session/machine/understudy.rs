@@ -75,6 +75,8 @@ pub(super) struct Relay {
     pub(super) sounded_at: Option<Instant>,
     /// What the caller was told last of the pace of the server that left the stage.
     pub(super) degraded: Option<f64>,
+    /// When the stage was left empty, until another server takes it.
+    pub(super) cleared_at: Option<Instant>,
     /// When the server on stage was silent last, and went on by itself.
     pub(super) stalled_at: Option<Instant>,
     /// Servers in a row that were lost soon after they had taken the stage.
@@ -160,6 +162,9 @@ impl Machine {
 
     /// Calls for a server, unless that is the one whose slot is kept.
     pub(super) fn call_understudy(&mut self, purpose: Purpose, now: Instant) {
+        if self.is_ending() {
+            return;
+        }
         self.relay.understudy = Some(Understudy { purpose, state: State::Asking });
         self.ask_for_understudy(purpose, now);
     }
@@ -176,13 +181,16 @@ impl Machine {
             self.upstream.tries_other_prompts();
         }
         let failover = class == Class::Failover;
-        let again = failover && (self.relay.quick_losses > 0 || self.has_stalled(now));
+        let again = failover && (self.loses_again(now) || self.has_stalled(now));
         let retry = self.upstream.tries() > 0 || again;
         self.effects.push_back(Effect::Acquire { class, elsewhere: failover || retry, retry });
     }
 
     /// A slot was granted, or came back.
     pub(super) fn understudy_leased(&mut self, offer: Offer, now: Instant) {
+        if self.is_ending() {
+            return;
+        }
         let Some(Understudy { purpose, state: state @ State::Asking }) = &mut self.relay.understudy else { return };
         *state = State::Opening;
         let purpose = *purpose;
@@ -333,6 +341,9 @@ impl Machine {
 
     /// It gets another purpose, or is called: the one on stage failed.
     pub(super) fn hurry_understudy(&mut self, now: Instant) {
+        if self.is_ending() {
+            return;
+        }
         match self.relay.understudy.take() {
             None => self.call_understudy(Purpose::Failover, now),
             Some(Understudy { state: State::Listening(server), .. }) => self.take_over(*server, Purpose::Failover, now),

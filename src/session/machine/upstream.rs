@@ -17,6 +17,9 @@ use crate::{
     },
 };
 
+/// The least pause before what could not be reached is tried again, whatever is set.
+const BREATH: Duration = Duration::from_millis(200);
+
 /// What is known of the attempts. At most one leg is being opened at a time.
 #[derive(Debug)]
 pub(super) struct Upstream {
@@ -110,8 +113,10 @@ impl Upstream {
 
     /// The pause before the next try. Servers that are not there are given time to come back.
     pub(super) fn pause(&self, retry: &RetrySettings, jitter: f64) -> Duration {
-        let jitter = if self.unreached > 0 { jitter.mul_add(0.5, 0.5) } else { jitter };
-        retry.pause_before(self.tries(), jitter)
+        if self.unreached == 0 {
+            return retry.pause_before(self.tries(), jitter);
+        }
+        retry.pause_before(self.tries(), jitter.mul_add(0.5, 0.5)).max(BREATH)
     }
 
     /// Tries that failed since a server took the prompts.
@@ -162,10 +167,11 @@ impl Machine {
         let step = offer.step.unwrap_or(self.terms.handshake.step);
         let window = offer.window_steps.unwrap_or(self.limits.rotation.window_steps);
         self.upstream.opening = Some(Opening { opened: false, at: now, until: now + limit, steps, step, window });
+        // Told afterwards: a caller who reads nothing ends the call with that, and the leg is closed again.
+        self.effects.push_back(Effect::OpenUpstream(attempt, prompt));
         if prompt != Prompt::Memory {
             self.say(ServerEvent::Connecting { attempt, deadline_ms: millis(limit) }, now);
         }
-        self.effects.push_back(Effect::OpenUpstream(attempt, prompt));
     }
 
     /// What a leg says; one that is closed says nothing that matters.
@@ -235,7 +241,7 @@ impl Machine {
                 }
             }
             UpstreamInput::Ended(_) => {
-                let server = self.clear_stage();
+                let server = self.clear_stage(now);
                 self.server_lost(server.as_ref(), now);
             }
         }

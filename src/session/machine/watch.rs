@@ -3,13 +3,16 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    ClientOutput, Limits, Machine,
+    ClientOutput, Effect, Limits, Machine,
     server::Server,
     state::{Phase, millis},
 };
-use crate::protocol::{
-    ending::Ending,
-    native::{ExpiryReason, ServerEvent},
+use crate::{
+    pool::quota::Allowance,
+    protocol::{
+        ending::Ending,
+        native::{ExpiryReason, ServerEvent},
+    },
 };
 
 /// When what last happened, and which warnings are out.
@@ -24,7 +27,8 @@ pub(super) struct Watch {
     max_warned: bool,
     /// When what is left of the caller's quota is used up.
     quota_end: Option<Instant>,
-    quota_warned: bool,
+    /// Whether more was asked for, and no answer came yet or none that helps.
+    quota_asked: bool,
     drain_by: Option<Instant>,
 }
 
@@ -39,7 +43,7 @@ impl Watch {
             idle_warned: None,
             max_warned: false,
             quota_end: None,
-            quota_warned: false,
+            quota_asked: false,
             drain_by: None,
         }
     }
@@ -66,9 +70,14 @@ impl Watch {
     }
 
     /// The model listens: from now on silence of the caller counts, and the time that it may talk runs.
-    pub(super) fn listening(&mut self, allowance: Option<Duration>, now: Instant) {
+    pub(super) fn listening(&mut self, allowance: Option<Allowance>, now: Instant) {
         self.spoke_at = Some(now);
-        self.quota_end = self.quota_end.or(allowance.map(|allowance| now + allowance));
+        self.quota_end = self.quota_end.or(allowance.map(|allowance| now + allowance.booked));
+    }
+
+    /// Nobody was on stage for so long: that time is not the caller's.
+    pub(super) fn stage_was_empty(&mut self, time: Duration) {
+        self.quota_end = self.quota_end.map(|at| at + time);
     }
 
     pub(super) fn drain_by(&mut self, deadline: Instant) {
@@ -167,7 +176,7 @@ impl Machine {
         [
             self.patience(),
             Some((self.started + limits.max_duration, Ending::MaxDuration)),
-            watch.quota_end.map(|at| (at, Ending::QuotaSpent)),
+            watch.quota_end.filter(|_| self.server.is_some()).map(|at| (at, Ending::QuotaSpent)),
             here.then_some((watch.heard_at + limits.lost_after, Ending::ClientLost)),
             self.detached_until().map(|at| (at, Ending::ClientLost)),
             self.idle_end().filter(|_| here).map(|at| (at, Ending::IdleTimeout)),
@@ -219,10 +228,21 @@ impl Machine {
         Some(self.ears.assistant_speaks_until().map_or(end, |until| end.max(until)))
     }
 
-    /// When the caller is warned that its quota is used up.
+    /// When more of the quota is booked, or the caller is warned that there is no more.
     fn quota_warning(&self) -> Option<Instant> {
         let (end, allowance) = (self.watch.quota_end?, self.terms.allowance?);
-        end.checked_sub(self.ahead(allowance))
+        end.checked_sub(self.ahead(allowance.booked)).filter(|_| self.server.is_some())
+    }
+
+    /// The call may talk for so much longer, or is warned that it may not.
+    pub(super) fn booked(&mut self, more: Duration, now: Instant) {
+        let Some(end) = self.watch.quota_end else { return };
+        if more.is_zero() {
+            let in_ms = millis(end.saturating_duration_since(now));
+            self.say(ServerEvent::Expiring { reason: ExpiryReason::Quota, in_ms }, now);
+        } else {
+            (self.watch.quota_end, self.watch.quota_asked) = (Some(end + more), false);
+        }
     }
 
     /// The warnings that are still to be given, and when.
@@ -232,7 +252,7 @@ impl Machine {
         let idle = self.idle_warning().filter(|_| watch.idle_warned.is_none() && !self.is_detached());
         [
             idle.map(|at| (at, ExpiryReason::Idle)),
-            self.quota_warning().filter(|_| !watch.quota_warned).map(|at| (at, ExpiryReason::Quota)),
+            self.quota_warning().filter(|_| !watch.quota_asked).map(|at| (at, ExpiryReason::Quota)),
             (!watch.max_warned).then(|| (self.started + (longest - self.ahead(longest)), ExpiryReason::MaxDuration)),
         ]
         .into_iter()
@@ -248,8 +268,9 @@ impl Machine {
                     self.idle_end().unwrap_or(now)
                 }
                 ExpiryReason::Quota => {
-                    self.watch.quota_warned = true;
-                    self.watch.quota_end.unwrap_or(now)
+                    self.watch.quota_asked = true;
+                    self.effects.push_back(Effect::BookMore);
+                    continue;
                 }
                 ExpiryReason::MaxDuration | ExpiryReason::Drain | ExpiryReason::Persona => {
                     self.watch.max_warned = true;
