@@ -4,7 +4,9 @@
 mod clouds;
 mod command;
 mod contract;
+mod docker;
 mod faults;
+mod kubernetes;
 mod railway;
 mod runpod;
 mod stage;

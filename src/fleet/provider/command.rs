@@ -7,7 +7,6 @@
 //! It is given the settings' environment and few variables of Tandem's own, because those may hold secrets.
 
 mod identity;
-mod line;
 
 use std::{
     cell::RefCell,
@@ -24,7 +23,6 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::{process::Command, sync::watch, time::timeout};
 
 use self::identity::Identity;
-pub use self::line::{CommandLine, CommandLineError};
 use super::{Detail, PowerState, Provider, ProviderError, Started, Status, Stopped};
 
 /// What to run, and how it ends.
@@ -92,7 +90,7 @@ struct Process {
 }
 
 impl LocalProcess {
-    /// The process that these settings describe. One that an earlier Tandem started is found when it is first asked about.
+    /// The process that these settings describe. One that an earlier Tandem started is found now.
     pub fn new(settings: Settings) -> Self {
         let found = Identity::load(&settings.pid_file).filter(Identity::is_alive);
         let adopted = found.map(|identity| Process { identity, end: None, is_stopping: false });

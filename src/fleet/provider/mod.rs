@@ -6,10 +6,10 @@
 mod address;
 pub mod command;
 mod detail;
+pub mod docker;
 mod error;
 mod exchange;
-mod factory;
-mod machine;
+pub mod kubernetes;
 pub mod none;
 pub mod railway;
 pub mod runpod;
@@ -20,14 +20,7 @@ use std::fmt;
 
 use futures_util::future::LocalBoxFuture;
 
-pub use self::{
-    address::Address,
-    detail::Detail,
-    error::ProviderError,
-    exchange::Exchange,
-    factory::{Access, BuildError, CloudAccess, CommandAccess, CommandOutput, Place, RailwayAccess, build},
-    machine::{Machine, MachineError},
-};
+pub use self::{address::Address, detail::Detail, error::ProviderError, exchange::Exchange};
 
 /// What a provider says of a machine. `Running` is not readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
