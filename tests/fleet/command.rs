@@ -30,7 +30,7 @@ impl Desk {
         Desk(path)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
@@ -57,6 +57,12 @@ impl Desk {
     /// Waits for the program to say this.
     async fn hears(&self, wanted: &str) {
         eventually(wanted, || self.words().contains(wanted)).await;
+    }
+
+    /// Waits for a file of this name to say this.
+    pub async fn hears_in(&self, name: &str, wanted: &str) {
+        let words = || fs::read_to_string(self.path(name)).unwrap_or_default();
+        eventually(wanted, || words().contains(wanted)).await;
     }
 
     fn pid(&self) -> String {

@@ -4,6 +4,7 @@
 mod clouds;
 mod command;
 mod contract;
+mod factory;
 mod faults;
 mod railway;
 mod runpod;
