@@ -186,6 +186,7 @@ impl Gateway {
             switchboard: Switchboard::new(seats, pool.clone()),
             connector,
             metrics,
+            fleet: None,
             throttle: Throttle::new(
                 NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN),
             ),

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::problem::{Problem, Refusal};
 use crate::{
     auth::{TicketBox, Tokens},
+    fleet::actor::Control,
     metrics::Metrics,
     protocol::moshi::{Voice, prompt_steps},
     session::{
@@ -109,9 +110,16 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// Who tries too often.
     pub throttle: Throttle,
+    /// The machines that are started and stopped, if there are any.
+    pub fleet: Option<Control>,
 }
 
 impl Doors {
+    /// The machines, or that there are none.
+    pub fn fleet(&self) -> Result<&Control, Problem> {
+        self.fleet.as_ref().ok_or(Problem::NoFleet)
+    }
+
     /// The time that tickets live by.
     pub fn now(&self) -> std::time::Instant {
         Instant::now().into_std()

@@ -13,7 +13,7 @@ const PLACES: [(&str, &[&str]); 4] = [
             "session/actor/",
             "session/switchboard.rs",
             "pool/actor/",
-            "fleet/actor.rs",
+            "fleet/actor/",
             "gateway.rs",
             "gateway/",
             "cli/serve",

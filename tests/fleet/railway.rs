@@ -130,7 +130,7 @@ async fn what_runs_behind_a_failed_deployment_is_seen_and_stopped() {
 #[actix_web::test]
 async fn a_deployment_that_is_being_built_is_cancelled_and_the_one_before_it_stopped() {
     let (new, old) = (deployment("new", PowerState::Starting), deployment("old", PowerState::Running));
-    let (stage, it) = service_with(service(&new, &[old.clone()]), &[]).await;
+    let (stage, it) = service_with(service(&new, std::slice::from_ref(&old)), &[]).await;
     assert_eq!(it.stop().await, Ok(Stopped::Accepted));
     assert_eq!(mutations(&stage), ["deploymentCancel new", "deploymentStop old"]);
     let (stage, it) = service_with(service(&new, &[old]), &["deploymentCancel"]).await;

@@ -103,6 +103,21 @@ pub enum State {
     },
 }
 
+impl State {
+    /// The state in one word, for metrics, logs and answers.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Asleep => "asleep",
+            Self::Waking { .. } => "waking",
+            Self::Warming { .. } => "warming",
+            Self::Ready { .. } | Self::Retiring { .. } => "ready",
+            Self::FallingAsleep => "falling_asleep",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
 /// Why a machine could not be woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WakeFailure {
@@ -206,12 +221,14 @@ pub enum Effect {
     Wakes(WakeEta),
     /// Tell the pool that it takes calls.
     Serves,
-    /// Tell the pool that it takes none, and that none wakes it until the time is over, if one is given.
-    Rests(Option<WakeFailure>),
+    /// Tell the pool that it is off: nobody has a socket there.
+    Off,
+    /// Tell the pool that it takes no calls for now.
+    Away,
+    /// Tell the pool that it could not be woken, and for how long it is not tried again.
+    Fails(WakeFailure, Duration),
     /// Count a wake that took so long.
     Woke(Duration),
-    /// Count one that failed.
-    WakeFailed(WakeFailure),
 }
 
 /// What the provider, the server or the pool is asked, and has not answered.

@@ -14,10 +14,9 @@ impl Lifecycle {
         match self.state {
             State::Asleep if self.is_wanted(now) => self.wake(now),
             State::Failed { until, .. } if now >= until => {
-                self.rest(now);
-                if self.is_wanted(now) {
-                    self.wake(now);
-                }
+                // Off as far as is known, which is to be seen.
+                self.state = State::Unknown;
+                (self.setbacks, self.next) = (0, Some(now));
             }
             State::Ready { since } if self.sleeps_at().is_some_and(|at| now >= at) && self.asked.is_none() => {
                 self.state = State::Retiring { since };
@@ -37,6 +36,8 @@ impl Lifecycle {
             State::Waking { .. } if !self.started => self.ask(Asked::Start),
             State::FallingAsleep if !self.started => self.ask(Asked::Stop),
             State::Warming { .. } => self.ask(Asked::Probe),
+            // The provider is not heard: its server may be there all the same.
+            State::Unknown if self.setbacks % 2 == 1 => self.ask(Asked::Probe),
             State::Retiring { .. } => {}
             _ => self.ask(Asked::Look),
         }
@@ -72,7 +73,7 @@ impl Lifecycle {
         // A start that is not answered yet may have been heard.
         let asked = self.asked.take_if(|asked| matches!(asked, Asked::Start | Asked::Look | Asked::Probe));
         if self.started || asked == Some(Asked::Start) || matches!(self.state, State::Warming { .. }) {
-            self.effects.push_back(Effect::Rests(None));
+            self.effects.push_back(Effect::Away);
             self.state = State::FallingAsleep;
             (self.started, self.setbacks, self.next) = (false, 0, Some(now));
         } else {
@@ -83,7 +84,7 @@ impl Lifecycle {
     fn rest(&mut self, now: Instant) {
         self.state = State::Asleep;
         (self.setbacks, self.next) = (0, Some(now + self.policy.reconcile));
-        self.effects.push_back(Effect::Rests(None));
+        self.effects.push_back(Effect::Off);
     }
 
     /// It runs: whether its server answers is to be seen.
@@ -101,8 +102,7 @@ impl Lifecycle {
             WakeFailure::Auth | WakeFailure::NotFound | WakeFailure::Refused => self.policy.longest_pause,
             WakeFailure::Deadline | WakeFailure::Capacity => self.pause(),
         };
-        self.effects.push_back(Effect::WakeFailed(why));
-        self.effects.push_back(Effect::Rests(Some(why)));
+        self.effects.push_back(Effect::Fails(why, pause));
         if self.started {
             // What was started and does not get ready is paid for.
             self.state = State::FallingAsleep;
@@ -214,7 +214,16 @@ impl Lifecycle {
         if !self.answers(Asked::Probe) {
             return;
         }
-        let State::Warming { since } = self.state else { return };
+        let since = match self.state {
+            State::Warming { since } => since,
+            State::Unknown if answers => now,
+            State::Unknown => {
+                let pause = self.pause();
+                self.next = Some(now + pause);
+                return;
+            }
+            _ => return,
+        };
         if !answers {
             self.next = Some(now + self.policy.look);
             return;

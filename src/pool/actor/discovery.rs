@@ -89,7 +89,9 @@ impl PoolActor {
                     let address = upstream.endpoint.address();
                     tracing::info!(upstream = name, address, tls = tls.is_some(), "model server");
                     self.ports.observer.joined(&upstream, self.roster.upstream(id).is_some());
+                    let joined = upstream.clone();
                     self.drive(Input::Join(id, *upstream), ctx);
+                    self.tell_fleet(|fleet| fleet.joined(id, &joined));
                 }
                 Change::Part(id) => {
                     let name = self.roster.upstream(id).map(|upstream| upstream.endpoint.name.as_str());
@@ -108,6 +110,7 @@ impl PoolActor {
     pub(super) fn see_off(&mut self, id: UpstreamId, upstream: &Upstream) {
         tracing::info!(upstream = upstream.endpoint.name, "model server left the pool");
         self.ports.observer.gone(&upstream.endpoint.name);
+        self.tell_fleet(|fleet| fleet.gone(id));
         let changes = self.directory.gone(id);
         self.changes.extend(changes);
     }

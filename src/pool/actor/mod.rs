@@ -14,7 +14,7 @@ pub use discovery::{Addresses, Configure, LOOK_UP_TIMEOUT, Resolve, SystemResolv
 pub use health::{PROBE_EVERY, Prober};
 pub use observer::{PoolObserver, Ungranted};
 pub use ports::{Ports, Rehearser, WakePort};
-pub use power::{PowerChanged, Retire};
+pub use power::{Demand, HowMuch, PowerChanged, Retire};
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{PoolObserver, Prober};
-use crate::pool::{lease::Lease, ledger::LeaseLedger, roster::UpstreamId};
+use crate::pool::{endpoint::Upstream, lease::Lease, ledger::LeaseLedger, roster::UpstreamId};
 
 /// Tests a quarantined slot: one call with a neutral prompt, to the handshake and back. The pool defines it, the session's
 /// legs provide it.
@@ -14,6 +14,10 @@ pub trait Rehearser: Send {
 
 /// Whoever starts and stops machines. The pool defines it, the fleet provides it. Must not block.
 pub trait WakePort: Send {
+    /// An upstream has come, whose machine may be one of the fleet's.
+    fn joined(&self, id: UpstreamId, upstream: &Upstream);
+    /// An upstream is gone.
+    fn gone(&self, id: UpstreamId);
     /// Somebody waits for this machine.
     fn wake(&self, upstream: UpstreamId);
     /// Whether calls use it, or wait for it, changed.

@@ -1,9 +1,9 @@
 //! What passes between the pool and those who start and stop machines.
 
-use actix::{Handler, Message};
+use actix::{Handler, Message, MessageResult};
 
 use super::{PoolActor, WakePort};
-use crate::pool::roster::{Input, PowerNews, UpstreamId};
+use crate::pool::roster::{Class, Input, PowerNews, UpstreamId};
 
 /// The fleet says what became of a machine.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,31 @@ impl Handler<Retire> for PoolActor {
 
     fn handle(&mut self, Retire(id): Retire, ctx: &mut Self::Context) {
         self.drive(Input::Retire(id), ctx);
+    }
+}
+
+/// Asks how much is asked of the model servers.
+#[derive(Clone, Copy, Debug)]
+pub struct HowMuch;
+
+impl Message for HowMuch {
+    type Result = Demand;
+}
+
+/// How much is asked of the model servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Calls that wait for a slot.
+    pub waiting: usize,
+    /// Upstreams that calls use or wait for.
+    pub machines: usize,
+}
+
+impl Handler<HowMuch> for PoolActor {
+    type Result = MessageResult<HowMuch>;
+
+    fn handle(&mut self, _: HowMuch, _: &mut Self::Context) -> Self::Result {
+        MessageResult(Demand { waiting: self.roster.waiting(Class::New), machines: self.roster.wanted() })
     }
 }
 

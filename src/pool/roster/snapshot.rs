@@ -124,6 +124,11 @@ impl Roster {
         self.members.iter().flat_map(of).collect()
     }
 
+    /// Upstreams that calls use, or wait for.
+    pub fn wanted(&self) -> usize {
+        self.members.values().filter(|member| member.machine.used).count()
+    }
+
     /// How many of `class` wait.
     pub fn waiting(&self, class: Class) -> usize {
         self.queue.count(class)

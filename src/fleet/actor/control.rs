@@ -1,0 +1,44 @@
+//! The fleet, for doors.
+
+use std::time::Duration;
+
+use actix::Addr;
+use tokio::time::timeout;
+
+use super::{FallAsleep, FleetActor, MachineSnapshot, Machines, WakeUp};
+use crate::fleet::lifecycle::WakeReason;
+
+/// The fleet answers from memory: an answer that takes longer will not come.
+const FLEET_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Asks the fleet on behalf of operators, autoscalers and callers who will come soon.
+#[derive(Clone, Debug)]
+pub struct Control(Addr<FleetActor>);
+
+impl Control {
+    /// For this fleet.
+    pub fn new(fleet: Addr<FleetActor>) -> Self {
+        Self(fleet)
+    }
+
+    /// Every machine; `None` if the fleet is gone.
+    pub async fn machines(&self) -> Option<Vec<MachineSnapshot>> {
+        timeout(FLEET_TIMEOUT, self.0.send(Machines)).await.ok()?.ok()
+    }
+
+    /// Wakes the machine of this upstream, or without a name one that is enough for a call, and holds it awake for so
+    /// long. Gives what is known of it: nothing where there is no such machine.
+    pub async fn wake(
+        &self,
+        upstream: Option<String>,
+        reason: WakeReason,
+        hold: Duration,
+    ) -> Option<Vec<MachineSnapshot>> {
+        timeout(FLEET_TIMEOUT, self.0.send(WakeUp { upstream, reason, hold })).await.ok()?.ok()
+    }
+
+    /// Lets the machine of this upstream sleep as soon as nobody uses it.
+    pub async fn sleep(&self, upstream: String) -> Option<Vec<MachineSnapshot>> {
+        timeout(FLEET_TIMEOUT, self.0.send(FallAsleep { upstream })).await.ok()?.ok()
+    }
+}

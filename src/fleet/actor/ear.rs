@@ -1,0 +1,99 @@
+//! What the pool says of upstreams whose machines may be ours.
+
+use std::{rc::Rc, time::Duration};
+
+use actix::{Addr, AsyncContext, Context, Handler, Message};
+use tokio::time::Instant;
+
+use super::{FleetActor, Unit};
+use crate::{
+    fleet::lifecycle::{Input, Lifecycle, WakeReason},
+    pool::{
+        actor::WakePort,
+        endpoint::Upstream,
+        roster::{PowerNews, UpstreamId},
+    },
+};
+
+/// What the pool says.
+#[derive(Debug)]
+enum Word {
+    Joined(Box<Upstream>),
+    Gone,
+    Wake,
+    Used(bool),
+    Retired(bool),
+}
+
+#[derive(Debug)]
+struct FromPool(UpstreamId, Word);
+
+impl Message for FromPool {
+    type Result = ();
+}
+
+impl Handler<FromPool> for FleetActor {
+    type Result = ();
+
+    fn handle(&mut self, FromPool(id, word): FromPool, ctx: &mut Self::Context) {
+        match word {
+            Word::Joined(upstream) => self.joined(id, *upstream, ctx),
+            Word::Gone => {
+                // Whatever it runs on is not ours to stop any more.
+                if let Some((_, alarm)) = self.units.remove(&id).and_then(|unit| unit.alarm) {
+                    ctx.cancel_future(alarm);
+                }
+            }
+            Word::Wake => self.drive(id, Input::Wake(WakeReason::Call, Duration::ZERO), ctx),
+            Word::Used(used) => self.drive(id, Input::Used(used), ctx),
+            Word::Retired(gone) => self.drive(id, Input::Retired(gone), ctx),
+        }
+    }
+}
+
+impl FleetActor {
+    fn joined(&mut self, id: UpstreamId, upstream: Upstream, ctx: &mut Context<Self>) {
+        if self.units.contains_key(&id) {
+            return;
+        }
+        let Some(provider) = (self.ports.find)(&upstream) else { return };
+        // Nothing is known of it yet.
+        self.tell_pool(id, PowerNews::Away);
+        let life = Lifecycle::new(self.policy, Instant::now().into_std());
+        self.units.insert(id, Unit { upstream, provider: Rc::from(provider), life, told: None, alarm: None });
+        self.settle(id, ctx);
+    }
+}
+
+/// The fleet's ear in the pool.
+#[derive(Debug)]
+pub struct Ear(pub Addr<FleetActor>);
+
+impl Ear {
+    #[expect(clippy::disallowed_methods, reason = "a few for each call, and calls are bounded by the slots")]
+    fn say(&self, id: UpstreamId, word: Word) {
+        self.0.do_send(FromPool(id, word));
+    }
+}
+
+impl WakePort for Ear {
+    fn joined(&self, id: UpstreamId, upstream: &Upstream) {
+        self.say(id, Word::Joined(Box::new(upstream.clone())));
+    }
+
+    fn gone(&self, id: UpstreamId) {
+        self.say(id, Word::Gone);
+    }
+
+    fn wake(&self, id: UpstreamId) {
+        self.say(id, Word::Wake);
+    }
+
+    fn used(&self, id: UpstreamId, used: bool) {
+        self.say(id, Word::Used(used));
+    }
+
+    fn retired(&self, id: UpstreamId, gone: bool) {
+        self.say(id, Word::Retired(gone));
+    }
+}

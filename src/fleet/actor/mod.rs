@@ -1,0 +1,171 @@
+//! The one writer of every machine's life: it drives the lifecycles, and does what they decide.
+
+mod control;
+mod ear;
+mod errand;
+mod ports;
+mod requests;
+#[cfg(test)]
+mod tests;
+
+pub use control::Control;
+pub use ear::Ear;
+pub use ports::{FindProvider, FleetObserver, PoolPort, Ports, Readiness};
+pub use requests::{FallAsleep, MachineSnapshot, Machines, WakeUp};
+
+pub use super::lifecycle::WakeReason;
+
+use std::{collections::BTreeMap, rc::Rc};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
+use tokio::time::Instant;
+
+use self::errand::Errand;
+use super::{
+    lifecycle::{Effect, Input, Lifecycle, Policy},
+    provider::{Provider, ProviderError},
+    wakes::WakeEta,
+};
+use crate::pool::{
+    actor::{PowerChanged, Retire},
+    endpoint::Upstream,
+    roster::{Eta, PowerNews, UpstreamId},
+};
+
+/// One machine.
+struct Unit {
+    upstream: Upstream,
+    provider: Rc<dyn Provider>,
+    life: Lifecycle,
+    /// What was told of its state last.
+    told: Option<&'static str>,
+    alarm: Option<(Instant, SpawnHandle)>,
+}
+
+/// Owns every machine's lifecycle.
+pub struct FleetActor {
+    policy: Policy,
+    ports: Ports,
+    units: BTreeMap<UpstreamId, Unit>,
+}
+
+impl FleetActor {
+    /// A fleet without machines; they come with the upstreams that the pool tells of.
+    pub fn new(policy: Policy, ports: Ports) -> Self {
+        Self { policy, ports, units: BTreeMap::new() }
+    }
+
+    /// The one door to a machine's life. **Invariant:** all effects are drained before the next input.
+    fn drive(&mut self, id: UpstreamId, input: Input, ctx: &mut Context<Self>) {
+        let Some(unit) = self.units.get_mut(&id) else { return };
+        unit.life.handle(input, Instant::now().into_std());
+        self.settle(id, ctx);
+    }
+
+    fn settle(&mut self, id: UpstreamId, ctx: &mut Context<Self>) {
+        while let Some(effect) = self.units.get_mut(&id).and_then(|unit| unit.life.poll_effect()) {
+            self.perform(id, effect, ctx);
+        }
+        self.tell_state(id);
+        self.arm(id, ctx);
+    }
+
+    fn perform(&mut self, id: UpstreamId, effect: Effect, ctx: &mut Context<Self>) {
+        let Some(unit) = self.units.get(&id) else { return };
+        let name = unit.upstream.endpoint.name.as_str();
+        match effect {
+            Effect::Start => self.ask(id, Errand::Start, ctx),
+            Effect::Stop => self.ask(id, Errand::Stop, ctx),
+            Effect::Look => self.ask(id, Errand::Look, ctx),
+            Effect::Probe => {
+                let asking = self.ports.readiness.answers(&unit.upstream.endpoint);
+                ctx.spawn(asking.into_actor(self).map(move |answers, actor, ctx| {
+                    actor.drive(id, Input::Probed(answers), ctx);
+                }));
+            }
+            Effect::Retire => self.ports.pool.retire(Retire(id)),
+            Effect::Wakes(eta) => self.tell_pool(id, PowerNews::Waking(eta.into())),
+            Effect::Serves => self.tell_pool(id, PowerNews::Awake),
+            Effect::Off => self.tell_pool(id, PowerNews::Off),
+            Effect::Away => self.tell_pool(id, PowerNews::Away),
+            Effect::Fails(why, pause) => {
+                tracing::warn!(upstream = name, why = why.code(), "machine could not be woken");
+                self.ports.observer.wake_failed(name, why.code());
+                self.tell_pool(id, PowerNews::Failed(pause));
+            }
+            Effect::Woke(took) => {
+                let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(upstream = name, took_ms, "machine woke");
+                self.ports.observer.woke(name, took);
+            }
+        }
+    }
+
+    fn tell_pool(&self, id: UpstreamId, news: PowerNews) {
+        self.ports.pool.power(PowerChanged(id, news));
+    }
+
+    /// Sends the provider on an errand; what came of it is an input.
+    fn ask(&self, id: UpstreamId, errand: Errand, ctx: &mut Context<Self>) {
+        let Some(unit) = self.units.get(&id) else { return };
+        let provider = Rc::clone(&unit.provider);
+        let asking = async move {
+            let (input, failed) = errand.run(provider.as_ref()).await;
+            (provider.name(), input, failed)
+        };
+        ctx.spawn(asking.into_actor(self).map(move |(provider, input, failed), actor, ctx| {
+            let result = failed.as_ref().map_or("ok", ProviderError::code);
+            actor.ports.observer.asked(provider, errand.code(), result);
+            if let Some(error) = failed
+                && let Some(unit) = actor.units.get(&id)
+            {
+                let upstream = unit.upstream.endpoint.name.as_str();
+                tracing::warn!(upstream, provider, errand = errand.code(), %error, "provider did not do as asked");
+            }
+            actor.drive(id, input, ctx);
+        }));
+    }
+
+    fn tell_state(&mut self, id: UpstreamId) {
+        let Some(unit) = self.units.get_mut(&id) else { return };
+        let state = unit.life.state().code();
+        if unit.told.replace(state) != Some(state) {
+            let upstream = unit.upstream.endpoint.name.as_str();
+            tracing::info!(upstream, state, "machine");
+            self.ports.observer.state(upstream, state);
+        }
+    }
+
+    /// One timer a machine, and none while the right one runs.
+    fn arm(&mut self, id: UpstreamId, ctx: &mut Context<Self>) {
+        let Some(unit) = self.units.get_mut(&id) else { return };
+        let at = unit.life.deadline().map(Instant::from_std);
+        if unit.alarm.as_ref().map(|(at, _)| *at) == at {
+            return;
+        }
+        if let Some((_, alarm)) = unit.alarm.take() {
+            ctx.cancel_future(alarm);
+        }
+        let Some(at) = at else { return };
+        let alarm = tokio::time::sleep_until(at).into_actor(self).map(move |(), actor, ctx| {
+            if let Some(unit) = actor.units.get_mut(&id) {
+                unit.alarm = None;
+            }
+            actor.drive(id, Input::Tick, ctx);
+        });
+        let alarm = ctx.spawn(alarm);
+        if let Some(unit) = self.units.get_mut(&id) {
+            unit.alarm = Some((at, alarm));
+        }
+    }
+}
+
+impl Actor for FleetActor {
+    type Context = Context<Self>;
+}
+
+impl From<WakeEta> for Eta {
+    fn from(eta: WakeEta) -> Self {
+        Self { median: eta.median, p90: eta.p90 }
+    }
+}

@@ -1,0 +1,52 @@
+//! What a fleet needs from outside.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use crate::{
+    fleet::provider::Provider,
+    pool::{
+        actor::{PowerChanged, Retire},
+        endpoint::{Endpoint, Upstream},
+    },
+};
+
+/// Asks a model server whether it answers, without a call. The fleet defines it, the session's legs provide it.
+pub trait Readiness {
+    /// What comes of asking; bounded in time.
+    fn answers(&self, endpoint: &Endpoint) -> Pin<Box<dyn Future<Output = bool>>>;
+}
+
+/// Who is told what the fleet does, in order to count it. Must not block.
+pub trait FleetObserver {
+    /// A machine is in another state.
+    fn state(&self, _upstream: &str, _state: &'static str) {}
+    /// A wake took so long.
+    fn woke(&self, _upstream: &str, _took: Duration) {}
+    /// A wake failed.
+    fn wake_failed(&self, _upstream: &str, _why: &'static str) {}
+    /// A provider was asked, and what came of it.
+    fn asked(&self, _provider: &'static str, _what: &'static str, _result: &'static str) {}
+}
+
+/// Finds who starts and stops the machine of an upstream; none for one that is always on.
+pub type FindProvider = Box<dyn Fn(&Upstream) -> Option<Box<dyn Provider>>>;
+
+/// What a fleet needs from outside.
+pub struct Ports {
+    /// Which machines there are.
+    pub find: FindProvider,
+    /// Whether model servers answer.
+    pub readiness: Box<dyn Readiness>,
+    /// Who counts.
+    pub observer: Box<dyn FleetObserver>,
+    /// Who gives out slots.
+    pub pool: Box<dyn PoolPort>,
+}
+
+/// The pool, as the fleet sees it. Must not block.
+pub trait PoolPort {
+    /// What became of a machine.
+    fn power(&self, changed: PowerChanged);
+    /// Lets go of a machine if nobody needs it.
+    fn retire(&self, retire: Retire);
+}

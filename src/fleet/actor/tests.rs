@@ -1,0 +1,237 @@
+//! A fleet over a pool of its own, with a provider in memory and time that stands still.
+
+use std::{cell::RefCell, future::Future, pin::Pin, time::Duration};
+
+use actix::Addr;
+use futures_util::future::LocalBoxFuture;
+
+use super::*;
+use crate::{
+    fleet::{
+        lifecycle::WakeReason,
+        provider::{PowerState, Started, Status, Stopped},
+        wakes::Prior,
+    },
+    pool::{
+        actor::{Acquire, PoolActor, PoolObserver, Ports as PoolPorts, Slots},
+        endpoint::{Endpoint, Labels},
+        roster::{Ask, RosterSettings, SlotLabel},
+        wait::{News, Outcome, Wait},
+    },
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A machine in memory: it runs 20 s after its start, and its server answers 10 s later.
+#[derive(Debug, Default)]
+struct Machine {
+    started_at: RefCell<Option<Instant>>,
+    starts: RefCell<u32>,
+    stops: RefCell<u32>,
+    refuses: RefCell<bool>,
+}
+
+impl Machine {
+    fn state(&self) -> PowerState {
+        match *self.started_at.borrow() {
+            None => PowerState::Stopped,
+            Some(at) if Instant::now() < at + SECOND * 20 => PowerState::Starting,
+            Some(_) => PowerState::Running,
+        }
+    }
+
+    fn answers(&self) -> bool {
+        self.started_at.borrow().is_some_and(|at| Instant::now() >= at + SECOND * 30)
+    }
+}
+
+#[derive(Debug)]
+struct InMemory(Rc<Machine>);
+
+impl Provider for InMemory {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn start(&self) -> LocalBoxFuture<'_, Result<Started, ProviderError>> {
+        *self.0.starts.borrow_mut() += 1;
+        if *self.0.refuses.borrow() {
+            return Box::pin(async { Err(ProviderError::Auth) });
+        }
+        self.0.started_at.borrow_mut().get_or_insert_with(Instant::now);
+        Box::pin(async { Ok(Started::Accepted) })
+    }
+
+    fn stop(&self) -> LocalBoxFuture<'_, Result<Stopped, ProviderError>> {
+        *self.0.stops.borrow_mut() += 1;
+        *self.0.started_at.borrow_mut() = None;
+        Box::pin(async { Ok(Stopped::Accepted) })
+    }
+
+    fn restart(&self) -> LocalBoxFuture<'_, Result<(), ProviderError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn status(&self) -> LocalBoxFuture<'_, Result<Status, ProviderError>> {
+        let state = self.0.state();
+        Box::pin(async move { Ok(Status::of(state)) })
+    }
+}
+
+struct Answers(Rc<Machine>);
+
+impl Readiness for Answers {
+    fn answers(&self, _: &Endpoint) -> Pin<Box<dyn Future<Output = bool>>> {
+        let answers = self.0.answers();
+        Box::pin(async move { answers })
+    }
+}
+
+struct Nobody;
+
+impl FleetObserver for Nobody {}
+impl PoolObserver for Nobody {}
+
+/// The pool's address, which is there after the fleet's.
+#[derive(Clone, Default)]
+struct Later(Rc<RefCell<Option<Addr<PoolActor>>>>);
+
+impl PoolPort for Later {
+    #[expect(clippy::disallowed_methods, reason = "as the gateway does it")]
+    fn power(&self, changed: PowerChanged) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(changed);
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "as the gateway does it")]
+    fn retire(&self, retire: Retire) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(retire);
+        }
+    }
+}
+
+struct World {
+    machine: Rc<Machine>,
+    pool: Addr<PoolActor>,
+    fleet: Addr<FleetActor>,
+}
+
+fn policy() -> Policy {
+    Policy {
+        idle: SECOND * 600,
+        min_awake: SECOND * 60,
+        wake_deadline: SECOND * 480,
+        pause: SECOND * 2,
+        longest_pause: SECOND * 60,
+        reconcile: SECOND * 60,
+        look: SECOND * 5,
+        prior: Prior { median: SECOND * 60, p90: SECOND * 180 },
+    }
+}
+
+impl World {
+    async fn new() -> World {
+        tokio::time::pause();
+        let (machine, later) = (Rc::new(Machine::default()), Later::default());
+        let found = Rc::clone(&machine);
+        let ports = Ports {
+            find: Box::new(move |_| Some(Box::new(InMemory(Rc::clone(&found))))),
+            readiness: Box::new(Answers(Rc::clone(&machine))),
+            observer: Box::new(Nobody),
+            pool: Box::new(later.clone()),
+        };
+        let fleet = FleetActor::new(policy(), ports).start();
+        let endpoint = Endpoint::plain("1", "h", 1);
+        let upstream = Upstream { endpoint, capacity: 1, labels: Labels::default() };
+        let ports = PoolPorts {
+            observer: Box::new(Nobody),
+            rehearser: None,
+            prober: None,
+            ledger: None,
+            fleet: Some(Box::new(Ear(fleet.clone()))),
+        };
+        // The pool's address is known before it says its first word.
+        let pool = PoolActor::create(|ctx| {
+            *later.0.borrow_mut() = Some(ctx.address());
+            PoolActor::new(vec![upstream], RosterSettings::default(), ports)
+        });
+        let world = World { machine, pool, fleet };
+        world.until(SlotLabel::Asleep).await;
+        world
+    }
+
+    async fn label(&self) -> SlotLabel {
+        self.pool.send(Slots).await.unwrap()[0].label
+    }
+
+    /// Lets time pass until the slot is as wanted.
+    async fn until(&self, wanted: SlotLabel) {
+        for _ in 0..2_000 {
+            if self.label().await == wanted {
+                return;
+            }
+            tokio::time::advance(SECOND).await;
+        }
+        panic!("it is {:?}, not {wanted:?}; {:?}", self.label().await, self.fleet.send(Machines).await);
+    }
+
+    async fn ask(&self, user: u8) -> Wait {
+        self.pool.send(Acquire(Ask::new([user; 32]))).await.unwrap()
+    }
+}
+
+/// How a wait ends.
+async fn outcome(wait: &mut Wait) -> Outcome {
+    loop {
+        if let News::Outcome(outcome) = wait.news().await {
+            return outcome.expect("the pool answers");
+        }
+    }
+}
+
+#[actix::test]
+async fn a_call_wakes_its_machine_talks_and_leaves_it_asleep() {
+    let world = World::new().await;
+    let (mut first, mut second) = (world.ask(1).await, world.ask(2).await);
+    let Outcome::Granted(lease, _) = outcome(&mut first).await else { panic!("it is served") };
+    assert_eq!(*world.machine.starts.borrow(), 1, "one request for both");
+    drop(lease);
+    let Outcome::Granted(lease, _) = outcome(&mut second).await else { panic!("so is the next") };
+    tokio::time::advance(SECOND * 3_600).await;
+    assert_eq!(world.label().await, SlotLabel::Leased, "never under a call");
+    drop(lease);
+    world.until(SlotLabel::Free).await;
+    world.until(SlotLabel::Asleep).await;
+    let machines = world.fleet.send(Machines).await.unwrap();
+    assert!(matches!(machines[0].state, "falling_asleep" | "asleep"), "{machines:?}");
+    tokio::time::advance(SECOND * 30).await;
+    assert_eq!((*world.machine.starts.borrow(), *world.machine.stops.borrow()), (1, 1));
+}
+
+#[actix::test]
+async fn who_waits_for_a_machine_that_cannot_be_woken_is_told_so() {
+    let world = World::new().await;
+    *world.machine.refuses.borrow_mut() = true;
+    let Outcome::Refused(why, _) = outcome(&mut world.ask(1).await).await else { panic!("there is none") };
+    assert_eq!(why, crate::pool::roster::NoSlot::WakeFailed);
+    assert_eq!(world.fleet.send(Machines).await.unwrap()[0].state, "failed");
+}
+
+#[actix::test]
+async fn an_operator_wakes_a_machine_and_holds_it() {
+    let world = World::new().await;
+    let wake = |hold| WakeUp { upstream: Some("1".into()), reason: WakeReason::Request, hold };
+    world.fleet.send(wake(SECOND * 7_200)).await.unwrap();
+    let machines = world.fleet.send(Machines).await.unwrap();
+    assert_eq!((machines[0].state, machines[0].eta_ms), ("waking", Some(90_000)));
+    world.until(SlotLabel::Free).await;
+    for _ in 0..70 {
+        tokio::time::advance(SECOND * 100).await;
+        assert_eq!(world.label().await, SlotLabel::Free);
+    }
+    world.until(SlotLabel::Asleep).await;
+    world.fleet.send(WakeUp { upstream: Some("nobody".into()), ..wake(SECOND) }).await.unwrap();
+    assert_eq!(world.label().await, SlotLabel::Asleep);
+}
