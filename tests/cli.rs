@@ -4,7 +4,7 @@
 
 use std::f32::consts::TAU;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -339,6 +339,78 @@ fn a_check_finds_out_which_servers_are_up_and_leaves_their_prompts_alone() {
     assert_eq!(running, Some(0));
     let ran = desk.run(&["check", "--offline"], &[("PERSONAPLEX_SERVER_URL", &plain_url)]);
     assert_eq!(ran.status, Some(0), "{ran:?}");
+}
+
+/// An API of RunPod's on loopback that knows one pod, and says this of it to whoever has the key; and its URL.
+fn cloud(pod: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut socket in listener.incoming().map_while(Result::ok) {
+            let mut head = String::new();
+            let mut lines = BufReader::new(&socket);
+            while lines.read_line(&mut head).is_ok_and(|bytes| bytes > 2) {}
+            let known = head.starts_with("GET /pods/p0d HTTP") && head.contains("Bearer k3y-k3y");
+            let (status, body) = if known { (200, pod) } else { (404, "{}") };
+            let length = body.len();
+            let _ =
+                write!(socket, "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+        }
+    });
+    url
+}
+
+#[test]
+fn a_check_tells_what_machines_do_and_wakes_none() {
+    let desk = Desk::new();
+    let asleep = cloud(r#"{"status":"EXITED"}"#);
+    let check = |urls, api: &str| {
+        let environment = [
+            ("PERSONAPLEX_SERVER_URL", urls),
+            ("RUNPOD_API_KEY", "k3y-k3y"),
+            ("TANDEM__PROVIDERS__RUNPOD__BASE_URL", api),
+            ("TANDEM__PROVIDERS__COMMAND__START", "touch started"),
+        ];
+        desk.run(&["check"], &environment)
+    };
+    let two = "ws://127.0.0.1:9#provider=runpod:p0d&region=eu,ws://[::1]:19#provider=command:big";
+    let ran = check(two, &asleep);
+    assert_eq!(ran.status, Some(0), "machines that sleep are no problem: {ran:?}");
+    for words in [
+        "asleep  does not answer, because its machine sleeps",
+        "machine runpod:p0d: stopped",
+        "machine command:big: stopped",
+    ] {
+        assert!(ran.stdout.contains(words), "{words}: {ran:?}");
+    }
+    assert!(!ran.stdout.contains("k3y-k3y") && !desk.path("started").exists(), "{ran:?}");
+    let ran = check("ws://127.0.0.1:9#provider=runpod:other", &asleep);
+    assert_eq!(ran.status, Some(1), "{ran:?}");
+    assert!(ran.stdout.contains("machine runpod:other: UNKNOWN: the provider does not know this machine"), "{ran:?}");
+    assert!(ran.stderr.contains("1 of 1 model servers are on machines that nobody says anything of"), "{ran:?}");
+    let running = cloud(r#"{"status":"RUNNING","runtime":{}}"#);
+    let ran = check("ws://127.0.0.1:9#provider=runpod:p0d", &running);
+    assert!(ran.status == Some(1) && ran.stdout.contains("down    nothing listens there"), "{ran:?}");
+    assert!(ran.stdout.contains("machine runpod:p0d: running"), "{ran:?}");
+}
+
+#[test]
+fn a_check_asks_the_server_where_its_machine_is_now() {
+    let desk = Desk::new();
+    let (_server, url) = simulator(&desk, &[]);
+    let port = url.rsplit(':').next().unwrap();
+    let pod = format!(
+        r#"{{"status":"RUNNING","runtime":{{"ports":[{{"type":"tcp","private":8998,"public":{port},"ip":"127.0.0.1"}}]}}}}"#
+    );
+    let api = cloud(pod.leak());
+    let environment = [
+        ("PERSONAPLEX_SERVER_URL", "ws://127.0.0.1:9#provider=runpod:p0d"),
+        ("RUNPOD_API_KEY", "k3y-k3y"),
+        ("TANDEM__PROVIDERS__RUNPOD__BASE_URL", &api),
+    ];
+    let ran = desk.run(&["check"], &environment);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains(&format!("machine runpod:p0d: running at 127.0.0.1:{port}")), "{ran:?}");
 }
 
 #[test]

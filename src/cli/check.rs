@@ -29,7 +29,7 @@ pub(super) struct CheckArguments {
     host: Vec<String>,
 }
 
-/// Prints every problem, or the settings and how the model servers are; status 1 when something needs doing.
+/// Prints every problem, or the settings and how the model servers and their machines are; status 1 when something needs doing.
 pub(super) async fn check(arguments: &CheckArguments) -> Result<ExitCode, String> {
     if let Some(directory) = &arguments.make_cert {
         return make_certificate(directory, &arguments.host);
@@ -44,11 +44,15 @@ pub(super) async fn check(arguments: &CheckArguments) -> Result<ExitCode, String
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let (count, down) = server_report::report(&settings.upstreams, &connector).await;
-    match down {
-        0 => Ok(ExitCode::SUCCESS),
-        down => Err(format!("{down} of {count} model servers cannot take calls")),
-    }
+    let count = server_report::report(&settings, &connector).await;
+    let down = format!("{} of {} model servers cannot take calls", count.down, count.servers);
+    let unknown =
+        format!("{} of {} model servers are on machines that nobody says anything of", count.unknown, count.servers);
+    let problems: Vec<String> = [(count.down, down), (count.unknown, unknown)]
+        .into_iter()
+        .filter_map(|(n, it)| (n > 0).then_some(it))
+        .collect();
+    if problems.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(problems.join("\ntandem: ")) }
 }
 
 /// Makes a server's key and certificate, and says how both ends use them.

@@ -7,6 +7,7 @@ mod check;
 mod dev_secret;
 mod dev_state;
 mod fault_flag;
+mod machine_report;
 mod private_file;
 mod reload;
 mod serve;

@@ -60,6 +60,12 @@ impl Desk {
         eventually(wanted, || self.words().contains(wanted)).await;
     }
 
+    /// Waits for a file of this name to say this.
+    pub async fn hears_in(&self, name: &str, wanted: &str) {
+        let words = || fs::read_to_string(self.path(name)).unwrap_or_default();
+        eventually(wanted, || words().contains(wanted)).await;
+    }
+
     fn pid(&self) -> String {
         fs::read_to_string(self.path("pid")).unwrap().split(' ').next().unwrap().to_owned()
     }

@@ -5,6 +5,7 @@ mod clouds;
 mod command;
 mod contract;
 mod docker;
+mod factory;
 mod faults;
 mod kubernetes;
 mod railway;

@@ -7,6 +7,7 @@
 //! It is given the settings' environment and few variables of Tandem's own, because those may hold secrets.
 
 mod identity;
+mod line;
 
 use std::{
     cell::RefCell,
@@ -23,6 +24,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::{process::Command, sync::watch, time::timeout};
 
 use self::identity::Identity;
+pub use self::line::{CommandLine, CommandLineError};
 use super::{Detail, PowerState, Provider, ProviderError, Started, Status, Stopped};
 
 /// What to run, and how it ends.

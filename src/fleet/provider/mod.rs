@@ -9,7 +9,9 @@ mod detail;
 pub mod docker;
 mod error;
 mod exchange;
+mod factory;
 pub mod kubernetes;
+mod machine;
 pub mod none;
 pub mod railway;
 pub mod runpod;
@@ -20,7 +22,14 @@ use std::fmt;
 
 use futures_util::future::LocalBoxFuture;
 
-pub use self::{address::Address, detail::Detail, error::ProviderError, exchange::Exchange};
+pub use self::{
+    address::Address,
+    detail::Detail,
+    error::ProviderError,
+    exchange::Exchange,
+    factory::{Access, BuildError, CloudAccess, CommandAccess, CommandOutput, Place, RailwayAccess, build},
+    machine::{Machine, MachineError},
+};
 
 /// What a provider says of a machine. `Running` is not readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

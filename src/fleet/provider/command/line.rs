@@ -40,7 +40,7 @@ impl FromStr for CommandLine {
         if words.first().is_none_or(String::is_empty) {
             return Err(CommandLineError::Empty);
         }
-        let has_odd_place = |word: &String| word.split('{').skip(1).any(|rest| is_odd_place(rest));
+        let has_odd_place = |word: &String| word.split('{').skip(1).any(is_odd_place);
         if words.iter().any(has_odd_place) { Err(CommandLineError::Place) } else { Ok(Self(words)) }
     }
 }
