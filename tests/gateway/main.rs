@@ -13,6 +13,7 @@ mod failures;
 mod formats;
 mod health;
 mod house;
+mod machines;
 mod odd_servers;
 mod overlap;
 mod queue;

@@ -255,6 +255,8 @@ pub struct Lifecycle {
     refused: Option<WakeFailure>,
     /// Whether a start was accepted in this wake.
     started: bool,
+    /// It is to sleep as soon as nobody uses it.
+    dismissed: bool,
     /// Wanted awake until then, whoever uses it.
     held_until: Option<Instant>,
     keep_warm: bool,
@@ -276,6 +278,7 @@ impl Lifecycle {
             setbacks: 0,
             refused: None,
             started: false,
+            dismissed: false,
             held_until: None,
             keep_warm: false,
             used: false,
@@ -317,18 +320,18 @@ impl Lifecycle {
         match input {
             Input::Wake(_, hold) => {
                 let until = now + hold;
+                self.dismissed = false;
                 self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
             }
             Input::Sleep => {
-                self.held_until = None;
-                // As if it had been idle for long enough.
-                self.idle_since = now.checked_sub(self.policy.idle).unwrap_or(self.idle_since);
+                (self.held_until, self.dismissed) = (None, true);
                 self.abandon(now);
             }
             Input::Used(used) => {
                 if self.used && !used {
                     self.idle_since = now;
                 }
+                self.dismissed &= !used;
                 self.used = used;
             }
             Input::KeepWarm(keep_warm) => self.keep_warm = keep_warm,
@@ -351,6 +354,9 @@ impl Lifecycle {
 
     /// Whether somebody wants it awake now.
     fn is_wanted(&self, now: Instant) -> bool {
+        if self.dismissed {
+            return self.used;
+        }
         self.used || self.keep_warm || self.policy.idle.is_zero() || self.held_until.is_some_and(|until| now < until)
     }
 
@@ -365,8 +371,12 @@ impl Lifecycle {
     /// When it falls asleep, if nothing happens until then.
     fn sleeps_at(&self) -> Option<Instant> {
         let State::Ready { since } = self.state else { return None };
-        if self.used || self.keep_warm || self.policy.idle.is_zero() || self.asked == Some(Asked::Retire) {
+        let stays = !self.dismissed && (self.keep_warm || self.policy.idle.is_zero());
+        if self.used || stays || self.asked == Some(Asked::Retire) {
             return None;
+        }
+        if self.dismissed {
+            return Some(self.idle_since);
         }
         let idle = self.idle_since + self.policy.idle;
         Some(idle.max(since + self.policy.min_awake).max(self.held_until.unwrap_or(idle)))

@@ -235,6 +235,14 @@ fn it_stays_awake_for_its_least_time_for_a_hold_and_in_its_hours() {
     world.tell(Input::Sleep);
     world.pass(SECOND * 10);
     assert_eq!(world.life.state(), State::Asleep, "an operator's word ends a hold");
+    let mut world = World::awake();
+    world.tell(Input::Used(true));
+    world.tell(Input::Sleep);
+    world.pass(MINUTE * 30);
+    assert!(world.serves, "but no call");
+    world.tell(Input::Used(false));
+    world.pass(SECOND * 10);
+    assert_eq!(world.life.state(), State::Asleep, "and then it is not waited for");
 }
 
 #[test]

@@ -1,0 +1,164 @@
+//! Model servers whose machines sleep: a local process is the machine, and calls, operators and autoscalers wake it.
+
+use std::{net::TcpListener, time::Duration};
+
+use serde_json::{Value, json};
+use tandem::{gateway::Rehearsal, http::identity::unix_now_seconds};
+
+use crate::{
+    house::{House, PATIENCE, SECRET, gateway_over},
+    refusals::{bearer, event, knock},
+};
+
+/// A gateway with one server, which is a process that it starts and stops; its state is gone with the test.
+struct Sleepy {
+    house: House,
+    port: u16,
+    state: std::path::PathBuf,
+}
+
+impl Sleepy {
+    fn new(idle_seconds: &str) -> Sleepy {
+        let state = std::env::temp_dir().join(format!("tandem-machines-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&state).unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (dir, start) = (state.display().to_string(), simulator());
+        let variables = [
+            ("TANDEM__STATE__DIR", dir.as_str()),
+            ("TANDEM__PROVIDERS__COMMAND__START", start.as_str()),
+            ("TANDEM__PROVIDERS__COMMAND__OUTPUT", "off"),
+            ("TANDEM__FLEET__IDLE_SECONDS", idle_seconds),
+            ("TANDEM__FLEET__MIN_AWAKE_SECONDS", "0"),
+            ("TANDEM__SESSION__ATTEMPTS_PER_MINUTE_PER_USER", "10000"),
+        ];
+        let url = format!("ws://127.0.0.1:{port}#provider=command:sim");
+        let house = House { gateway: gateway_over(&url, &variables, Rehearsal::default()), servers: Vec::new() };
+        Sleepy { house, port, state }
+    }
+
+    async fn is(&self, state: &str) {
+        self.house.metric_until(&format!("tandem_machine_state{{upstream=\"1\",state=\"{state}\"}}"), 1.0).await;
+    }
+
+    fn listens(&self) -> bool {
+        std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.house.url())
+    }
+}
+
+impl Drop for Sleepy {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.state);
+    }
+}
+
+fn simulator() -> String {
+    let program = env!("CARGO_BIN_EXE_tandem");
+    format!("'{program}' simulate --port {{port}} --step-ms 1 --voice-steps 1 --poll-ms 0")
+}
+
+/// A token with the scope that operating needs.
+fn operator() -> (&'static str, String) {
+    let claims = json!({"sub": "ops", "exp": unix_now_seconds() + 60, "scope": "tandem:operate"});
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    ("authorization", format!("Bearer {token}"))
+}
+
+struct Told {
+    status: u16,
+    later: Option<u64>,
+    location: Option<String>,
+    body: Value,
+}
+
+async fn ask(method: &str, url: &str, header: Option<(&str, String)>, body: Option<Value>) -> Told {
+    let client = awc::Client::builder().timeout(PATIENCE).finish();
+    let mut request = client.request(method.parse().unwrap(), url);
+    if let Some(header) = header {
+        request = request.insert_header(header);
+    }
+    let mut response = match body {
+        Some(body) => request.send_json(&body).await.unwrap(),
+        None => request.send().await.unwrap(),
+    };
+    let text = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    Told {
+        status: response.status().as_u16(),
+        later: text("retry-after").map(|seconds| seconds.parse().unwrap()),
+        location: text("location"),
+        body: response.json().await.unwrap(),
+    }
+}
+
+#[actix_web::test]
+async fn a_call_wakes_its_machine_sees_the_progress_talks_and_leaves_it_to_sleep() {
+    let sleepy = Sleepy::new("1");
+    sleepy.is("asleep").await;
+    assert!(!sleepy.listens());
+    let mut ann = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "ann")]).await.socket();
+    let queued = event(&mut ann, "session.queued").await;
+    assert_eq!(queued["reason"], "waking", "{queued}");
+    event(&mut ann, "session.ready").await;
+    sleepy.is("ready").await;
+    assert!(sleepy.listens());
+    ann.close(None).await.unwrap();
+    sleepy.is("asleep").await;
+    assert!(!sleepy.listens(), "the process is gone");
+    let asked = |what: &str| {
+        let series = format!("tandem_provider_requests_total{{provider=\"command\",request=\"{what}\",result=\"ok\"}}");
+        sleepy.house.metric(&series)
+    };
+    assert_eq!((asked("start"), asked("stop")), (Some(1.0), Some(1.0)), "one request each");
+}
+
+#[actix_web::test]
+async fn operators_and_autoscalers_wake_machines_and_others_may_not() {
+    let sleepy = Sleepy::new("600");
+    sleepy.is("asleep").await;
+    let wake = sleepy.url("/v1/wake");
+    let nobody = ask("POST", &wake, None, None).await;
+    assert_eq!((nobody.status, nobody.body["code"].as_str()), (401, Some("token_missing")));
+    let caller = ask("POST", &wake, Some(bearer(&sleepy.house, "ann")), None).await;
+    assert_eq!((caller.status, caller.body["code"].as_str()), (403, Some("not_operator")));
+    let odd = ask("POST", &wake, Some(operator()), Some(json!({"hold": 1}))).await;
+    assert_eq!((odd.status, odd.body["code"].as_str()), (400, Some("bad_request")));
+    let order = json!({"reason": "morning", "hold_seconds": 60, "idempotency_key": "a"});
+    let told = ask("POST", &wake, Some(operator()), Some(order)).await;
+    assert_eq!((told.status, told.body["state"].as_str()), (202, Some("waking")), "{}", told.body);
+    assert!(told.later.is_some_and(|later| (1..=60).contains(&later)));
+    assert_eq!(told.location.as_deref(), Some("/v1/upstreams"));
+    assert!(told.body["machines"][0]["eta_p90_ms"].as_u64() > told.body["machines"][0]["eta_ms"].as_u64());
+    let ready = ask("POST", &sleepy.url("/v1/upstreams/1/wake?wait=15"), Some(operator()), None).await;
+    assert_eq!((ready.status, ready.body["state"].as_str()), (200, Some("ready")), "{}", ready.body);
+    let listed = ask("GET", &sleepy.url("/v1/upstreams"), Some(operator()), None).await;
+    assert_eq!(listed.body["machines"][0]["provider"], "command");
+    let scale = ask("GET", &sleepy.url("/v1/autoscale"), Some(operator()), None).await;
+    assert_eq!(scale.body, json!({"desired": 0, "active": 0, "waiting": 0, "state": "ready"}));
+    let unknown = ask("POST", &sleepy.url("/v1/upstreams/9/wake"), Some(operator()), None).await;
+    assert_eq!((unknown.status, unknown.body["code"].as_str()), (404, Some("unknown_machine")));
+    ask("POST", &sleepy.url("/v1/upstreams/1/sleep"), Some(operator()), None).await;
+    sleepy.is("asleep").await;
+    assert!(!sleepy.listens());
+}
+
+#[actix_web::test]
+async fn whoever_gets_a_ticket_finds_the_machine_awake() {
+    let sleepy = Sleepy::new("600");
+    sleepy.is("asleep").await;
+    let ticket = ask("POST", &sleepy.url("/v1/tickets"), Some(bearer(&sleepy.house, "ann")), None).await;
+    assert_eq!(ticket.status, 201);
+    sleepy.is("ready").await;
+    tokio::time::timeout(Duration::from_secs(1), async {
+        let mut ann = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "ann")]).await.socket();
+        event(&mut ann, "session.ready").await;
+        ann.close(None).await.unwrap();
+    })
+    .await
+    .expect("nothing is waited for");
+    ask("POST", &sleepy.url("/v1/upstreams/1/sleep"), Some(operator()), None).await;
+    sleepy.is("asleep").await;
+}
