@@ -334,7 +334,11 @@ impl Lifecycle {
                 self.dismissed &= !used;
                 self.used = used;
             }
-            Input::KeepWarm(keep_warm) => self.keep_warm = keep_warm,
+            Input::KeepWarm(keep_warm) => {
+                // The hours begin: what was said before them is over.
+                self.dismissed &= self.keep_warm || !keep_warm;
+                self.keep_warm = keep_warm;
+            }
             Input::Started(answer) => self.started(answer, now),
             Input::Stopped(answer) => self.stopped(answer, now),
             Input::Seen(answer) => self.seen(answer, now),
