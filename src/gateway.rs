@@ -1,6 +1,7 @@
 //! The one place that knows everything: it plugs configuration, pool, sessions and doors together, and stops them.
 
 mod counter;
+mod machines;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, AsyncContext};
 use actix_web::{App, HttpServer, dev::ServerHandle, http::KeepAlive, web};
 use secrecy::SecretString;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -19,17 +20,21 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::counter::Counter;
+use self::{
+    counter::Counter,
+    machines::{Owners, PoolLater},
+};
 use crate::{
     auth::{KeyError, SigningKey, TicketBox, Tokens},
     config::Settings,
+    fleet::actor::Control,
     http::{
         self,
         doors::{DoorPolicy, Doors, HandshakeBudget, Persona, Throttle},
     },
     metrics::Metrics,
     pool::{
-        actor::{Configure, PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
+        actor::{Configure, PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop, WakePort},
         discovery::Configured,
         endpoint::Endpoint,
         lease::Lease,
@@ -127,6 +132,7 @@ pub struct Gateway {
     /// What its doors share.
     pub doors: web::Data<Doors>,
     pool: Addr<PoolActor>,
+    owners: Owners,
     server: ServerHandle,
     drain: Duration,
     close: Duration,
@@ -154,6 +160,9 @@ impl Gateway {
             seed: rand::random(),
             ..RosterSettings::default()
         };
+        let (owners, later) = (Owners::of(settings), PoolLater::default());
+        let fleet = machines::start(settings, &owners, &connector, &metrics, &later);
+        let (fleet, ear) = fleet.map_or((None, None), |(fleet, ear)| (Some(Control::new(fleet)), Some(ear)));
         let ports = Ports {
             observer: Box::new(Counter::new(Arc::clone(&metrics), roster.queue_limit)),
             rehearser: Some(Box::new(Rehearsals {
@@ -162,9 +171,13 @@ impl Gateway {
             })),
             prober: Some(Box::new(Probes { connector: connector.clone(), every: rehearsal.probe_every })),
             ledger,
-            fleet: None,
+            fleet: ear.map(|ear| Box::new(ear) as Box<dyn WakePort>),
         };
-        let pool = PoolActor::new(settings.upstreams.servers().collect(), roster, ports).start();
+        let servers: Vec<_> = settings.upstreams.servers().collect();
+        let pool = PoolActor::create(|ctx| {
+            later.is(ctx.address());
+            PoolActor::new(servers, roster, ports)
+        });
         let seats = SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota };
         let doors = web::Data::new(Doors {
             tokens,
@@ -186,7 +199,8 @@ impl Gateway {
             switchboard: Switchboard::new(seats, pool.clone()),
             connector,
             metrics,
-            fleet: None,
+            fleet,
+            ticket_hold: settings.fleet.ticket_hold,
             throttle: Throttle::new(
                 NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN),
             ),
@@ -194,7 +208,7 @@ impl Gateway {
         let server = serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
         let close = settings.upstreams.close_timeout;
-        Ok(Self { address, doors, pool, server, drain: settings.drain.deadline, close })
+        Ok(Self { address, doors, pool, owners, server, drain: settings.drain.deadline, close })
     }
 
     /// Takes the model servers of new settings in place of those that it has. Calls go on: a server that is not among
@@ -203,6 +217,7 @@ impl Gateway {
         for trust in settings.upstreams.trusts() {
             self.doors.connector.prepare(&trust)?;
         }
+        self.owners.renew(settings);
         let configure = self.pool.send(Configure(settings.upstreams.servers().collect()));
         timeout(RELOAD_TIMEOUT, configure).await.ok().and_then(Result::ok).ok_or(ReloadError::PoolLost)
     }

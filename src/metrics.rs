@@ -2,6 +2,7 @@
 //!
 //! The recorder belongs to one gateway and is not installed globally, so that several can live in one process.
 
+mod fleet;
 mod queue;
 mod relay;
 mod resumes;
@@ -140,6 +141,10 @@ pub const TABLE: &[Series] = &[
     queue::ETA_KEPT,
     queue::RETRIES,
     queue::LEASE_CONFLICTS,
+    fleet::STATE,
+    fleet::WAKE_SECONDS,
+    fleet::WAKES,
+    fleet::REQUESTS,
     upstreams::UPSTREAMS,
     upstreams::UPSTREAM_CHANGES,
     upstreams::CIRCUIT_STATE,

@@ -180,6 +180,7 @@ fn a_call_tells_how_fast_it_was_answered() {
     let simulator = Running::start(desk.command(&[&words[..], &answers].concat(), &[]));
     let server = simulator.line("listens at").rsplit(' ').next().unwrap().to_owned();
     let (serving, _) = serve(&desk, &[], &[("PERSONAPLEX_SERVER_URL", &server)]);
+    serving.line("Call it from another terminal");
     let ran = desk.run(&["call", "in.wav", "--tail", "0.2", "--json"], &[]);
     assert_eq!(ran.status, Some(0), "{ran:?}");
     let report: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();

@@ -201,6 +201,18 @@ fn what_is_left_of_a_quota_runs_while_the_model_listens_and_its_end_is_told_in_t
     call = call.answered();
     call.stay(minute).expect("BookMore").refuse("expiring").refuse("ended");
     call.stay(minute).expect("expiring Quota 30000").expect("ended quota_spent");
+    // However little the caller is warned of its limits.
+    let quiet = Limits { warning: Duration::ZERO, ..limits.clone() };
+    let mut call = Call::allowed(Some(minute), quiet, false, None);
+    call.more = minute;
+    call = call.answered();
+    call.stay(minute * 2 - Duration::from_secs(1)).refuse("ended");
+    call.stay(Duration::from_secs(2)).expect("ended quota_spent");
+    // What comes back in the last half minute is booked still.
+    let mut call = Call::allowed(Some(minute), limits.clone(), false, None).answered();
+    call.stay(minute * 3 / 4).expect("expiring Quota 30000");
+    call.more = minute;
+    call.stay(minute).refuse("ended").expect("expiring Quota");
     let mut short = Call::allowed(Some(Duration::from_secs(8)), limits.clone(), false, None).answered();
     short.stay(Duration::from_secs(4)).expect("expiring Quota 4000");
     let mut unlimited = Call::allowed(None, limits, false, None).answered();

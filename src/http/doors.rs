@@ -112,6 +112,8 @@ pub struct Doors {
     pub throttle: Throttle,
     /// The machines that are started and stopped, if there are any.
     pub fleet: Option<Control>,
+    /// How long a ticket keeps a machine awake; none: tickets wake nothing.
+    pub ticket_hold: Option<Duration>,
 }
 
 impl Doors {

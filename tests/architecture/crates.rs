@@ -20,7 +20,7 @@ const PLACES: [(&str, &[&str]); 4] = [
         ],
     ),
     ("actix_web", &["http.rs", "http/", "gateway.rs", "gateway/", "cli.rs", "cli/"]),
-    ("awc", &["session/leg/upstream", "fleet/provider/exchange.rs"]),
+    ("awc", &["session/leg/upstream", "fleet/provider/exchange"]),
     ("tokio_tungstenite", &["sim.rs", "sim/"]),
 ];
 

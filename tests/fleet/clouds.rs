@@ -1,8 +1,10 @@
 //! Clouds of one machine each, as their documentation has them, traps included.
 
+use std::time::Duration;
+
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tandem::fleet::provider::{Exchange, PowerState, Provider, railway, runpod, vast, webhook};
+use tandem::fleet::provider::{Exchange, PowerState, Provider, docker, kubernetes, railway, runpod, vast, webhook};
 
 use super::stage::{Answer, Asked, Stage};
 
@@ -20,18 +22,23 @@ pub enum Kind {
     Vast,
     Railway,
     Webhook,
+    Kubernetes,
+    Docker,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::RunPod, Kind::Vast, Kind::Railway, Kind::Webhook];
+    pub const ALL: [Kind; 6] = [Kind::RunPod, Kind::Vast, Kind::Railway, Kind::Webhook, Kind::Kubernetes, Kind::Docker];
 
     /// The provider of this kind that asks at this address.
-    pub fn at(self, url: &str, exchange: &Exchange) -> Box<dyn Provider> {
+    pub fn at(self, url: &str, timeout: Duration) -> Box<dyn Provider> {
+        let exchange = &Exchange::new(timeout);
         match self {
             Kind::RunPod => Box::new(runpod::RunPod::new(pod_at(url), exchange)),
             Kind::Vast => Box::new(vast::Vast::new(instance_at(url), exchange)),
             Kind::Railway => Box::new(railway::Railway::new(service_at(url), exchange)),
             Kind::Webhook => Box::new(webhook::Webhook::new(hooks_at(url), exchange)),
+            Kind::Kubernetes => Box::new(kubernetes::Kubernetes::new(workload_at(url), timeout).unwrap()),
+            Kind::Docker => Box::new(docker::Docker::new(container_at(url), timeout)),
         }
     }
 
@@ -43,6 +50,8 @@ impl Kind {
             Kind::Vast => Stage::open(move |asked| machine.vast(asked)).await,
             Kind::Railway => Stage::open(move |asked| machine.railway(asked)).await,
             Kind::Webhook => Stage::open(move |asked| machine.webhook(asked)).await,
+            Kind::Kubernetes => Stage::open(move |asked| machine.kubernetes(asked)).await,
+            Kind::Docker => Stage::open(move |asked| machine.docker(asked)).await,
         }
     }
 }
@@ -78,6 +87,32 @@ pub fn hooks_at(url: &str) -> webhook::Settings {
         headers: vec![("authorization".into(), format!("Bearer {SECRET}").into())],
     }
 }
+
+pub fn workload_at(url: &str) -> kubernetes::Settings {
+    kubernetes::Settings {
+        base_url: url.to_owned(),
+        ca_file: None,
+        token: kubernetes::Token::Fixed(secret()),
+        namespace: "voice".into(),
+        kind: kubernetes::Kind::Deployment,
+        name: "model".into(),
+        replicas: 2,
+    }
+}
+
+pub fn container_at(url: &str) -> docker::Settings {
+    docker::Settings {
+        daemon: docker::Daemon::Url(url.to_owned()),
+        container: "model".into(),
+        grace: Duration::from_secs(30),
+    }
+}
+
+/// What Railway's schema has of what is to be known.
+const READ: &str = "query($s: String!, $e: String!) { serviceInstance(serviceId: $s, environmentId: $e) {
+    latestDeployment { id status deploymentStopped instances { id status } }
+    activeDeployments { id status deploymentStopped instances { id status } }
+} }";
 
 /// A machine. What it does takes one look at it.
 struct Machine {
@@ -147,7 +182,7 @@ impl Machine {
         let (body, state) = (asked.json(), self.state);
         let query = body["query"].as_str().unwrap();
         let is_ours = body["variables"] == json!({ "s": "SVC", "e": "ENV" });
-        if query.starts_with("query") && is_ours {
+        if query.replace(' ', "") == READ.replace([' ', '\n'], "") && is_ours {
             let deployment = deployment("dep1", self.look());
             return data(json!({ "serviceInstance": {
                 "latestDeployment": deployment, "activeDeployments": [deployment],
@@ -182,6 +217,41 @@ impl Machine {
             _ => return Answer::text(404, ""),
         }
         Answer::text(202, "")
+    }
+
+    fn kubernetes(&mut self, asked: &Asked) -> Answer {
+        let failure = |code: u16, reason: &str| {
+            let body =
+                json!({ "kind": "Status", "status": "Failure", "reason": reason, "message": "no", "code": code });
+            Answer::json(code, &body)
+        };
+        if !has_bearer(asked) {
+            return failure(401, "Unauthorized");
+        }
+        let path = "/apis/apps/v1/namespaces/voice/deployments/model";
+        let Some(rest) = asked.path.strip_prefix(path) else { return failure(404, "NotFound") };
+        let is_merge = asked.header("content-type") == Some("application/merge-patch+json");
+        match (asked.method.as_str(), rest, &asked.json()["spec"]) {
+            ("GET", "", _) => return Answer::json(200, &workload(self.look())),
+            ("PATCH", _, _) if !is_merge => return failure(415, "UnsupportedMediaType"),
+            ("PATCH", "/scale", spec) if *spec == json!({ "replicas": 2 }) => self.state = PowerState::Starting,
+            ("PATCH", "/scale", spec) if *spec == json!({ "replicas": 0 }) => self.state = PowerState::Stopping,
+            ("PATCH", "", spec) if spec["template"].is_object() => self.state = PowerState::Starting,
+            _ => return failure(422, "Invalid"),
+        }
+        Answer::json(200, &json!({ "kind": "Scale", "apiVersion": "autoscaling/v1" }))
+    }
+
+    fn docker(&mut self, asked: &Asked) -> Answer {
+        let (next, same) = match (asked.method.as_str(), asked.path.as_str()) {
+            ("GET", "/containers/model/json") => return Answer::json(200, &container(self.look())),
+            ("POST", "/containers/model/start") => (PowerState::Running, !self.is_off()),
+            ("POST", "/containers/model/stop?t=30") => (PowerState::Stopped, self.is_off()),
+            ("POST", "/containers/model/restart?t=30") => (PowerState::Running, false),
+            _ => return Answer::json(404, &json!({ "message": "No such container" })),
+        };
+        self.state = next;
+        Answer::text(if same { 304 } else { 204 }, "")
     }
 }
 
@@ -236,4 +306,30 @@ pub fn deployment(id: &str, state: PowerState) -> Value {
     json!({
         "id": id, "status": status, "deploymentStopped": stopped, "instances": [{ "id": "i", "status": instance }],
     })
+}
+
+/// A deployment as Kubernetes describes it.
+pub fn workload(state: PowerState) -> Value {
+    let (wanted, there, ready) = match state {
+        PowerState::Running => (2, 2, 2),
+        PowerState::Starting => (2, 2, 0),
+        PowerState::Stopping => (0, 1, 1),
+        _ => (0, 0, 0),
+    };
+    // Counts that are 0 are left out.
+    let mut status = json!({ "observedGeneration": 3, "conditions": [] });
+    for (key, count) in [("replicas", there), ("readyReplicas", ready)] {
+        if count > 0 {
+            status[key] = json!(count);
+        }
+    }
+    json!({ "kind": "Deployment", "apiVersion": "apps/v1", "spec": { "replicas": wanted }, "status": status })
+}
+
+/// A container as Docker describes it.
+pub fn container(state: PowerState) -> Value {
+    let (status, code) = if state == PowerState::Running { ("running", 0) } else { ("exited", 143) };
+    json!({ "Id": "7f", "Name": "/model", "State": {
+        "Status": status, "Running": status == "running", "OOMKilled": false, "ExitCode": code,
+    } })
 }

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tandem::fleet::provider::{
     PowerState, Provider, Started, Stopped,
     command::{LocalProcess, Output, Settings},
@@ -71,7 +72,14 @@ impl Desk {
 }
 
 impl Drop for Desk {
+    /// Processes outlive who started them: what a failed test left in this folder is ended here.
     fn drop(&mut self) {
+        for process in fs::read_dir("/proc").unwrap().flatten() {
+            let pid = process.file_name().to_str().and_then(|name| Pid::from_raw(name.parse().ok()?));
+            if let Some(pid) = pid.filter(|_| fs::read_link(process.path().join("cwd")).is_ok_and(|it| it == self.0)) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,8 +1,8 @@
 //! What every provider promises, whoever it asks.
 
-use std::{future::Future, time::Duration};
+use std::future::Future;
 
-use tandem::fleet::provider::{Exchange, PowerState, Provider, Started, Stopped, none::AlwaysOn};
+use tandem::fleet::provider::{PowerState, Provider, Started, Stopped, none::AlwaysOn};
 
 use super::{
     clouds::{Kind, SECRET},
@@ -49,7 +49,7 @@ async fn keeps_the_contract(provider: &dyn Provider) {
 async fn each_cloud<F: Future<Output = ()>>(test: impl Fn(Kind, Box<dyn Provider>) -> F) {
     for kind in Kind::ALL {
         let cloud = kind.cloud().await;
-        test(kind, kind.at(&cloud.url, &Exchange::new(PATIENCE))).await;
+        test(kind, kind.at(&cloud.url, PATIENCE)).await;
         assert!(!cloud.asked().is_empty());
     }
 }
@@ -85,8 +85,7 @@ async fn a_start_that_is_under_way_can_be_stopped() {
 
 #[actix_web::test]
 async fn each_provider_has_a_name_of_its_own() {
-    let exchange = Exchange::new(Duration::from_secs(1));
-    let mut names: Vec<_> = Kind::ALL.iter().map(|kind| kind.at("http://127.0.0.1:1", &exchange).name()).collect();
+    let mut names: Vec<_> = Kind::ALL.iter().map(|kind| kind.at("http://127.0.0.1:1", PATIENCE).name()).collect();
     names.extend([AlwaysOn.name(), Desk::new().process(SLEEPER, PATIENCE).name()]);
-    assert_eq!(names, ["runpod", "vast", "railway", "webhook", "none", "command"]);
+    assert_eq!(names, ["runpod", "vast", "railway", "webhook", "kubernetes", "docker", "none", "command"]);
 }

@@ -4,8 +4,10 @@
 mod clouds;
 mod command;
 mod contract;
+mod docker;
 mod factory;
 mod faults;
+mod kubernetes;
 mod railway;
 mod runpod;
 mod stage;

@@ -139,6 +139,30 @@ async fn a_deployment_that_is_being_built_is_cancelled_and_the_one_before_it_sto
 }
 
 #[actix_web::test]
+async fn what_is_asked_for_is_in_the_schema() {
+    let stopped = deployment("dep1", PowerState::Stopped);
+    let (anew, it) = service_with(service(&stopped, &[]), &["deploymentRedeploy"]).await;
+    it.start().await.unwrap();
+    let (new, old) = (deployment("new", PowerState::Starting), deployment("old", PowerState::Running));
+    let (stage, it) = service_with(service(&new, &[old]), &[]).await;
+    it.stop().await.unwrap();
+    it.restart().await.unwrap();
+    let asked = [anew.asked(), stage.asked()].concat();
+    let queries: Vec<_> = asked.iter().map(|asked| asked.json()["query"].as_str().unwrap().to_owned()).collect();
+    let mutations: Vec<_> = queries.iter().filter_map(|query| query.strip_prefix("mutation")).collect();
+    assert_eq!(
+        mutations,
+        [
+            "($id:String!){deploymentRedeploy(id:$id,usePreviousImageTag:true){id status}}",
+            "($s:String!,$e:String!){serviceInstanceRedeploy(serviceId:$s,environmentId:$e)}",
+            "($id:String!){deploymentCancel(id:$id)}",
+            "($id:String!){deploymentStop(id:$id)}",
+            "($id:String!){deploymentRestart(id:$id)}",
+        ]
+    );
+}
+
+#[actix_web::test]
 async fn what_cannot_be_redeployed_is_deployed_anew() {
     let stopped = deployment("dep1", PowerState::Stopped);
     let (stage, it) = service_with(service(&stopped, &[]), &["deploymentRedeploy"]).await;

@@ -81,6 +81,16 @@ async fn each_status_has_its_state() {
 }
 
 #[actix_web::test]
+async fn an_answer_of_64_kib_is_read_and_a_longer_one_is_not() {
+    let frame = json!({ "status": "RUNNING", "padding": "" }).to_string().len();
+    for (bytes, state) in [(64 * 1024, Some(PowerState::Running)), (64 * 1024 + 1, None)] {
+        let body = json!({ "status": "RUNNING", "padding": "x".repeat(bytes - frame) });
+        let (_stage, it) = pod_with(problem(409, ""), body).await;
+        assert_eq!(it.status().await.ok().map(|status| status.state), state, "{bytes}");
+    }
+}
+
+#[actix_web::test]
 async fn the_address_is_read_anew_each_time() {
     let at = |ports: Value| json!({ "status": "RUNNING", "ports": ["8998/http"], "runtime": { "ports": ports } });
     let tcp = |ip: &str, public: Value| {

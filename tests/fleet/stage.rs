@@ -2,16 +2,18 @@
 
 use std::{
     fmt::Write as _,
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::{TcpListener, UnixListener},
     task::AbortHandle,
 };
+use tokio_rustls::{TlsAcceptor, rustls};
 
 /// How long anything in these tests may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -89,6 +91,41 @@ impl Stage {
         Stage { url, asked, task: task.abort_handle() }
     }
 
+    /// The same at a socket of this machine; its URL is that of nobody.
+    pub async fn at_socket(path: &Path, play: impl FnMut(&Asked) -> Answer + Send + 'static) -> Stage {
+        let listener = UnixListener::bind(path).unwrap();
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let (play, log): (Play, _) = (Arc::new(Mutex::new(play)), Arc::clone(&asked));
+        let task = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                tokio::spawn(serve(socket, Arc::clone(&play), Arc::clone(&log)));
+            }
+        });
+        Stage { url: String::new(), asked, task: task.abort_handle() }
+    }
+
+    /// The same behind TLS, and the certificate in PEM, which nobody signed.
+    pub async fn behind_tls(play: impl FnMut(&Asked) -> Answer + Send + 'static) -> (Stage, String) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config =
+            rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key.into()).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let (play, log): (Play, _) = (Arc::new(Mutex::new(play)), Arc::clone(&asked));
+        let task = tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (acceptor, play, log) = (acceptor.clone(), Arc::clone(&play), Arc::clone(&log));
+                tokio::spawn(async move { serve(acceptor.accept(socket).await.ok()?, play, log).await });
+            }
+        });
+        (Stage { url, asked, task: task.abort_handle() }, made.cert.pem())
+    }
+
     /// The same answer to everything.
     pub async fn repeating(answer: Answer) -> Stage {
         Stage::open(move |_| answer.clone()).await
@@ -117,7 +154,7 @@ impl Drop for Stage {
 }
 
 /// One connection has one request.
-async fn serve(mut socket: TcpStream, play: Play, log: Arc<Mutex<Vec<Asked>>>) -> Option<()> {
+async fn serve(mut socket: impl AsyncRead + AsyncWrite + Unpin, play: Play, log: Arc<Mutex<Vec<Asked>>>) -> Option<()> {
     let asked = read(&mut socket).await?;
     log.lock().unwrap().push(asked.clone());
     let answer = (play.lock().unwrap())(&asked);
@@ -136,10 +173,10 @@ async fn serve(mut socket: TcpStream, play: Play, log: Arc<Mutex<Vec<Asked>>>) -
         // Until the client gives up.
         let _ = socket.read(&mut [0]).await;
     }
-    Some(())
+    socket.shutdown().await.ok()
 }
 
-async fn read(socket: &mut TcpStream) -> Option<Asked> {
+async fn read(socket: &mut (impl AsyncRead + Unpin)) -> Option<Asked> {
     let mut bytes = Vec::new();
     loop {
         if let Some(asked) = parse(&bytes) {

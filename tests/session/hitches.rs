@@ -207,7 +207,8 @@ fn servers_that_fall_silent_one_after_the_other_are_counted_like_those_that_die(
             call.words(attempt, " Hi.");
         }
     }
-    assert_eq!(call.count("OpenUpstream"), 4, "{:#?}", call.seen);
+    // Nobody is looked for whose turn would not come.
+    assert_eq!(call.count("OpenUpstream"), 3, "{:#?}", call.seen);
     call.at("ended upstream_lost");
     assert_eq!(call.open_servers(), 0);
 }
@@ -270,4 +271,43 @@ fn a_call_that_ends_while_it_tells_of_a_loss_asks_for_nothing_more() {
     }
     // With room for that one event it asks, and ends with the next.
     assert!(ended_by_the_loss > asked, "{ended_by_the_loss}, {asked}");
+}
+
+#[test]
+fn a_third_server_that_is_silent_for_a_while_may_go_on() {
+    let cast = [dies_after(5 * SECOND), dies_after(5 * SECOND), hangs(8 * SECOND, 12 * SECOND)];
+    let mut call = Theatre::open(Limits::default(), &cast, AT_ONCE);
+    for _ in 0..160 {
+        call.run(500 * MS);
+        if let Some(attempt) = call.machine.on_stage() {
+            call.words(attempt, " Hi.");
+        }
+    }
+    assert_eq!((call.machine.on_stage(), call.count("OpenUpstream")), (Some(3), 3), "{:#?}", call.seen);
+    assert_eq!((call.count("recovering"), call.count("recovered")), (3, 3));
+}
+
+#[test]
+fn who_is_looked_for_in_vain_is_not_looked_for_for_ever() {
+    // Silent twice within 30 s while no slot is free, and well ever after.
+    let stutters = Role { stutters_until: Some(36 * SECOND), ..Role::GOOD };
+    let never: Pool = |class, _| Ok(if class == Class::New { 10 * MS } else { 100_000 * SECOND });
+    let mut call = Theatre::open(Limits::default(), &[stutters], never);
+    call.run(150 * SECOND);
+    assert_eq!((call.count("recovering"), call.count("recovered")), (2, 2), "{:#?}", call.seen);
+    let last = call.seen.iter().rfind(|(_, line)| line.starts_with("recovered")).unwrap().0;
+    assert!(
+        (last + 29_000..last + 31_000).contains(&call.seen.iter().rfind(|(_, line)| line == "Withdraw").unwrap().0)
+    );
+    assert_eq!(call.machine.on_stage(), Some(1));
+}
+
+#[test]
+fn a_quota_that_is_booked_by_the_minute_delays_no_rotation() {
+    let mut call = Theatre::with_quota(60 * SECOND, Limits::default(), &[Role::GOOD], AT_ONCE);
+    call.run(700 * SECOND);
+    let prepared = call.at("Acquire { class: Rotation");
+    assert!((5_000 + 182_000 - 500..5_000 + 182_000 + 500).contains(&prepared), "as without one: {prepared}");
+    assert_eq!(call.count("rotated"), 3, "{:#?}", call.seen);
+    call.refuse("ended");
 }

@@ -7,7 +7,10 @@ use std::{
 
 use tandem::{
     audio::{hush::Hush, packet::OpusPacket},
-    pool::roster::{Class, NoSlot, Offer},
+    pool::{
+        quota::Allowance,
+        roster::{Class, NoSlot, Offer},
+    },
     protocol::{moshi::TextPiece, native::AudioTerms},
     session::machine::{
         ClientInput, ClientOutput, Effect, HandshakeTerms, Input, Limits, Machine, Prompt, Terms, UpstreamEnd,
@@ -35,6 +38,8 @@ pub struct Role {
     pub slow: bool,
     /// It is silent for 4 s of every 12, from its 20th second on.
     pub stutters: bool,
+    /// The same until then.
+    pub stutters_until: Option<Duration>,
     /// Nobody listens at its address.
     pub unreachable: bool,
 }
@@ -47,6 +52,7 @@ impl Role {
         speaks: None,
         slow: false,
         stutters: false,
+        stutters_until: None,
         unreachable: false,
     };
 }
@@ -79,6 +85,7 @@ enum Coming {
 /// The stage, its actors, and what was seen.
 pub struct Theatre {
     pub machine: Machine,
+    slice: Duration,
     pub now: Instant,
     start: Instant,
     /// The roles of the servers in the order in which they are opened; the last one is played by all after it.
@@ -117,12 +124,26 @@ pub fn terms(step: Duration) -> Terms {
 }
 
 impl Theatre {
-    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
     pub fn open(limits: Limits, cast: &[Role], pool: Pool) -> Theatre {
+        Theatre::with(None, limits, cast, pool)
+    }
+
+    /// The same for a caller whose quota has no end, and is booked in parts of so long.
+    pub fn with_quota(slice: Duration, limits: Limits, cast: &[Role], pool: Pool) -> Theatre {
+        Theatre::with(Some(slice), limits, cast, pool)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+    fn with(slice: Option<Duration>, limits: Limits, cast: &[Role], pool: Pool) -> Theatre {
         let limits = Limits { idle_timeout: 80_000 * SECOND, ..limits };
         let now = Instant::now();
         let mut theatre = Theatre {
-            machine: Machine::new(terms(50 * MS), limits, now),
+            machine: Machine::new(
+                Terms { allowance: slice.map(|slice| Allowance { booked: slice, left: slice }), ..terms(50 * MS) },
+                limits,
+                now,
+            ),
+            slice: slice.unwrap_or_default(),
             now,
             start: now,
             cast: cast.to_vec(),
@@ -267,6 +288,7 @@ impl Theatre {
                     Err(why) => self.plan(MS, Coming::Refused(self.asks, why)),
                 }
             }
+            Effect::BookMore => self.machine.handle(Input::Booked(self.slice), self.now),
             Effect::Withdraw => self.asking = false,
             Effect::KeepLease(attempt) => {
                 self.servers.get_mut(attempt).unwrap().closed = true;
@@ -325,9 +347,10 @@ impl Theatre {
         let due = self.servers.iter_mut().find(|(_, server)| {
             let silent = server.listens_at.zip(server.role.silent);
             let silent = silent.is_some_and(|(since, (from, to))| (since + from..since + to).contains(&now));
-            let stutters = server.listens_at.filter(|_| server.role.stutters).is_some_and(|since| {
+            let until = if server.role.stutters { Some(Duration::MAX) } else { server.role.stutters_until };
+            let stutters = server.listens_at.zip(until).is_some_and(|(since, until)| {
                 let seconds = (now - since).as_secs();
-                seconds >= 20 && (seconds - 20) % 12 < 4
+                now - since < until && seconds >= 20 && (seconds - 20) % 12 < 4
             });
             let busy = server.listens_at.filter(|_| server.role.slow);
             let busy = busy.is_some_and(|since| now < since + 100 * MS * server.frames);

@@ -59,7 +59,9 @@ impl FleetActor {
         let Some(provider) = (self.ports.find)(&upstream) else { return };
         // Nothing is known of it yet.
         self.tell_pool(id, PowerNews::Away);
-        let life = Lifecycle::new(self.policy, Instant::now().into_std());
+        let now = Instant::now().into_std();
+        let mut life = Lifecycle::new(self.policy, now);
+        life.handle(Input::KeepWarm(self.is_warm_hour()), now);
         self.units.insert(id, Unit { upstream, provider: Rc::from(provider), life, told: None, alarm: None });
         self.settle(id, ctx);
     }

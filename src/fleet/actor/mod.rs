@@ -15,7 +15,11 @@ pub use requests::{FallAsleep, MachineSnapshot, Machines, WakeUp};
 
 pub use super::lifecycle::WakeReason;
 
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::BTreeMap,
+    rc::Rc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
 use tokio::time::Instant;
@@ -24,6 +28,7 @@ use self::errand::Errand;
 use super::{
     lifecycle::{Effect, Input, Lifecycle, Policy},
     provider::{Provider, ProviderError},
+    schedule::Schedule,
     wakes::WakeEta,
 };
 use crate::pool::{
@@ -31,6 +36,9 @@ use crate::pool::{
     endpoint::Upstream,
     roster::{Eta, PowerNews, UpstreamId},
 };
+
+/// Between two looks at the clock on the wall.
+const CLOCK_EVERY: Duration = Duration::from_secs(20);
 
 /// One machine.
 struct Unit {
@@ -47,12 +55,32 @@ pub struct FleetActor {
     policy: Policy,
     ports: Ports,
     units: BTreeMap<UpstreamId, Unit>,
+    keep_warm: Schedule,
 }
 
 impl FleetActor {
     /// A fleet without machines; they come with the upstreams that the pool tells of.
     pub fn new(policy: Policy, ports: Ports) -> Self {
-        Self { policy, ports, units: BTreeMap::new() }
+        Self { policy, ports, units: BTreeMap::new(), keep_warm: Schedule::default() }
+    }
+
+    /// The same, with hours in which all machines are kept awake.
+    pub fn kept_warm(self, keep_warm: Schedule) -> Self {
+        Self { keep_warm, ..self }
+    }
+
+    /// Looks at the clock on the wall.
+    fn look_at_the_clock(&mut self, ctx: &mut Context<Self>) {
+        let on = self.is_warm_hour();
+        let ids: Vec<_> = self.units.keys().copied().collect();
+        for id in ids {
+            self.drive(id, Input::KeepWarm(on), ctx);
+        }
+    }
+
+    fn is_warm_hour(&self) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.keep_warm.is_on(i64::try_from(now).unwrap_or(i64::MAX))
     }
 
     /// The one door to a machine's life. **Invariant:** all effects are drained before the next input.
@@ -162,6 +190,12 @@ impl FleetActor {
 
 impl Actor for FleetActor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if !self.keep_warm.is_empty() {
+            ctx.run_interval(CLOCK_EVERY, Self::look_at_the_clock);
+        }
+    }
 }
 
 impl From<WakeEta> for Eta {

@@ -92,7 +92,7 @@ struct Process {
 }
 
 impl LocalProcess {
-    /// The process that these settings describe. One that an earlier Tandem started is found when it is first asked about.
+    /// The process that these settings describe. One that an earlier Tandem started is found now.
     pub fn new(settings: Settings) -> Self {
         let found = Identity::load(&settings.pid_file).filter(Identity::is_alive);
         let adopted = found.map(|identity| Process { identity, end: None, is_stopping: false });

@@ -20,15 +20,12 @@ pub struct Detail(String);
 impl Detail {
     /// The remark, without what must not be shown. None: nothing was said.
     pub(super) fn said(text: &str, secrets: &[SecretString]) -> Option<Self> {
-        let mut text = text.to_owned();
-        for secret in secrets.iter().map(ExposeSecret::expose_secret).filter(|it| it.len() >= MIN_SECRET_BYTES) {
-            text = text.replace(secret, HIDDEN);
-        }
         let printable = |c: char| if c.is_control() || is_invisible(c) { ' ' } else { c };
-        let text: String = text.chars().map(printable).collect();
+        let text: String = without(text, secrets).chars().map(printable).collect();
         let words: Vec<&str> =
             text.split_whitespace().map(|word| if is_address(word) { HIDDEN } else { word }).collect();
-        let mut line = words.join(" ");
+        // Once more: with fewer blanks it may be one again.
+        let mut line = without(&words.join(" "), secrets);
         if let Some((end, _)) = line.char_indices().nth(MAX_CHARS) {
             line.truncate(end);
             line.push('…');
@@ -51,6 +48,11 @@ impl fmt::Display for Detail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+fn without(text: &str, secrets: &[SecretString]) -> String {
+    let secrets = secrets.iter().map(ExposeSecret::expose_secret).filter(|it| it.len() >= MIN_SECRET_BYTES);
+    secrets.fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
 }
 
 /// Whether the text says that there is no hardware. No provider has a code of its own for that.
@@ -83,10 +85,25 @@ fn is_invisible(c: char) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
+    proptest! {
+        #[test]
+        fn whatever_is_said_fits_a_line_and_keeps_the_secret(
+            before in ".{0,200}", between in "[ \\t\\n\\x07]{1,3}", after in ".{0,200}",
+        ) {
+            let secret = SecretString::from("first second");
+            let said = Detail::said(&format!("{before}first{between}second{after}"), &[secret]).unwrap();
+            prop_assert!(!said.as_str().contains("first second"), "{said}");
+            prop_assert!(said.as_str().chars().count() <= MAX_CHARS + 1 && !said.as_str().contains(char::is_control));
+        }
+    }
+
     fn said(text: &str) -> Option<String> {
-        Detail::said(text, &["k3y-value".into(), "no".into(), "".into()]).map(|detail| detail.0)
+        let secrets = ["k3y-value", "two  blanks", "no", ""].map(SecretString::from);
+        Detail::said(text, &secrets).map(|detail| detail.0)
     }
 
     #[test]
@@ -95,6 +112,8 @@ mod tests {
             ("no such pod", Some("no such pod")),
             ("key k3y-value,\r\n\u{1b}[31mis wrong", Some("key (hidden), [31mis wrong")),
             ("see https://x.example/?token=abc now", Some("see (hidden) now")),
+            ("see https://x.example/abc now", Some("see (hidden) now")),
+            ("it has two  blanks", Some("it has (hidden)")),
             ("/start?key=abc failed", Some("(hidden) failed")),
             ("a\u{202e}b", Some("a b")),
             (" \n\t\0", None),

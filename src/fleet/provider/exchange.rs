@@ -3,10 +3,13 @@
 //! The only file of the fleet that knows awc. Each request has a connection of its own: calls are rare, and a start must
 //! not fail because a kept connection had ended unseen.
 
+mod socket;
+
 use std::{
     fmt,
     future::Future,
     io,
+    path::Path,
     rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -21,10 +24,15 @@ use awc::{
     },
 };
 use futures_util::StreamExt;
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
+use self::socket::SocketDialer;
 use super::{
     detail::{Detail, tells_of_no_capacity},
     error::ProviderError,
@@ -50,14 +58,50 @@ impl Exchange {
 
     /// Trusts the system's certificate authorities, which are read now; no call takes longer than the time-out.
     pub fn new(timeout: Duration) -> Self {
+        Self::trusting(timeout, system_roots())
+    }
+
+    /// Trusts the system's certificate authorities and those of a PEM file, which are read now.
+    pub(super) fn with_authorities(timeout: Duration, file: &Path) -> Result<Self, ProviderError> {
+        let unusable = || ProviderError::permanent("the CA file cannot be used: it has to hold PEM certificates");
+        let mut roots = system_roots();
+        let known = roots.len();
+        for certificate in CertificateDer::pem_file_iter(file).map_err(|_| unusable())? {
+            certificate.ok().and_then(|it| roots.add(it).ok()).ok_or_else(unusable)?;
+        }
+        if roots.len() == known {
+            return Err(unusable());
+        }
+        Ok(Self::trusting(timeout, roots))
+    }
+
+    /// Asks whoever listens at a socket of this machine, whatever host a URL names.
+    pub(super) fn over_socket(timeout: Duration, socket: &Path) -> Self {
+        let dialer = SocketDialer(socket.into());
+        let connector = awc::Connector::new().connector(dialer).limit(0).timeout(timeout);
+        let client = awc::Client::builder().connector(connector).disable_timeout().disable_redirects().finish();
+        Self { client, timeout, secrets: Rc::new([]) }
+    }
+
+    fn trusting(timeout: Duration, roots: RootCertStore) -> Self {
         let connector = awc::Connector::new().limit(0).timeout(timeout).handshake_timeout(timeout);
-        let connector = match tls() {
+        let connector = match tls(roots) {
             Ok(config) => connector.rustls_0_23(Arc::new(config)),
             // Without TLS awc refuses `https`, and says so.
             Err(_) => connector,
         };
         let client = awc::Client::builder().connector(connector).disable_timeout().disable_redirects().finish();
         Self { client, timeout, secrets: Rc::new([]) }
+    }
+
+    /// The same with another time-out for each call.
+    pub(super) fn taking(&self, timeout: Duration) -> Self {
+        Self { timeout, ..self.clone() }
+    }
+
+    /// The longest that a call takes.
+    pub(super) const fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// The same, with secrets that no answer is allowed to repeat.
@@ -121,6 +165,12 @@ impl<'a> Request<'a> {
 
     pub(super) fn put(url: &'a str) -> Self {
         Self { method: Method::PUT, ..Self::get(url) }
+    }
+
+    /// A merge patch (RFC 7396).
+    pub(super) fn merge(url: &'a str, body: &Value) -> Self {
+        let request = Self { method: Method::PATCH, body: body.to_string(), ..Self::get(url) };
+        request.header("content-type", "application/merge-patch+json")
     }
 
     pub(super) fn header(mut self, name: &'a str, value: impl Into<String>) -> Self {
@@ -254,9 +304,13 @@ fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-fn tls() -> Result<ClientConfig, rustls::Error> {
+fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let mut config = builder.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

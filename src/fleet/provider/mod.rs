@@ -6,9 +6,11 @@
 mod address;
 pub mod command;
 mod detail;
+pub mod docker;
 mod error;
 mod exchange;
 mod factory;
+pub mod kubernetes;
 mod machine;
 pub mod none;
 pub mod railway;

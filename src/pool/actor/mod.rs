@@ -147,6 +147,9 @@ impl PoolActor {
                 Ok(Opened::Theirs) => {
                     actor.ports.observer.ungranted(Ungranted::HeldElsewhere);
                     let waits = actor.asked.contains_key(&waiter.id);
+                    if !waits {
+                        actor.ports.observer.waited(waiter.ask.class, WaitEnd::Left, waited);
+                    }
                     actor.drive(Input::Contested(grant, waits.then_some(waiter)), ctx);
                 }
                 Err(error) => {

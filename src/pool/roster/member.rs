@@ -75,13 +75,13 @@ impl Member {
     pub(super) fn new(upstream: Upstream, breaker: BreakerSettings) -> Self {
         Self {
             slots: (0..upstream.capacity.max(1)).map(|_| Slot::new()).collect(),
+            machine: Machine::of(&upstream.labels),
             upstream,
             breaker: Breaker::new(breaker),
             reachable: true,
             unanswered: 0,
             ready_at: None,
             doubted_by: None,
-            machine: Machine::default(),
             leaving: false,
             step: None,
             pace: Pace::default(),

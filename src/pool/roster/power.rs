@@ -11,6 +11,7 @@ use std::{
 use serde::Serialize;
 
 use super::{Class, Effect, NoSlot, Roster, SlotState, UpstreamId, WaiterId, estimate::Eta};
+use crate::pool::endpoint::{Labels, Price};
 
 /// Whether the machine of an upstream runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
@@ -105,9 +106,7 @@ impl Roster {
             let asleep = self.members.iter().filter(|(id, member)| {
                 member.machine.may_be_woken(now) && !coming.contains_key(id) && member.fits(&waiter.ask, **id)
             });
-            let price = |price: Option<_>| {
-                price.map_or((true, 0), |price: crate::pool::endpoint::Price| (false, price.millionths()))
-            };
+            let price = |price: Option<_>| price.map_or((true, 0), |price: Price| (false, price.millionths()));
             let cheapest = asleep.min_by_key(|(id, member)| (price(member.upstream.labels.price), **id));
             if let Some((id, member)) = cheapest {
                 coming.insert(*id, member.slots.len().saturating_sub(1));
@@ -153,6 +152,11 @@ impl Roster {
 }
 
 impl Machine {
+    /// One that sleeps is not known to run before the fleet says so.
+    pub(super) fn of(labels: &Labels) -> Self {
+        Self { power: if labels.sleeps { Power::Asleep } else { Power::Awake }, ..Self::default() }
+    }
+
     /// Whether it is on its way, or was asked for.
     pub(super) fn is_coming(&self) -> bool {
         self.power == Power::Waking || self.called

@@ -81,6 +81,10 @@ impl UpstreamLegs {
     /// Closes a leg; it gives its slot back by itself.
     pub(super) fn close(&mut self, attempt: u32) {
         drop(self.take(attempt));
+        // The one that gets ready takes its place.
+        if let Some((held, next)) = self.held.as_mut().zip(self.legs.last()).filter(|(held, _)| held.0 == attempt) {
+            *held = (next.attempt, next.witness.grant());
+        }
     }
 
     fn take(&mut self, attempt: u32) -> Option<UpstreamLeg> {

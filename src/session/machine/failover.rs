@@ -111,8 +111,24 @@ impl Machine {
     /// Looks for another server as soon as the one on stage is silent for too long.
     pub(super) fn watch_stage(&mut self, now: Instant) {
         if self.phase == Phase::Streaming && self.silence_until().is_some_and(|at| now >= at) {
-            self.recover(RecoveryReason::Silent, now);
+            // Its loss would be the last one: nobody could take its place.
+            let last = self.relay.quick_losses + 1 >= QUICK_LOSSES && self.loses_again(now);
+            if last {
+                self.tell_recovering(RecoveryReason::Silent, now)
+            } else {
+                self.recover(RecoveryReason::Silent, now)
+            }
         }
+        if self.forgives_at().is_some_and(|at| now >= at) {
+            self.dismiss_understudy();
+            self.upstream.tries_other_prompts();
+        }
+    }
+
+    /// When a server that was silent again and again, and has given sound since, may keep the stage after all.
+    pub(super) fn forgives_at(&self) -> Option<Instant> {
+        let kept = self.relay.is_failing_over() && self.relay.recovering.is_none() && self.server.is_some();
+        Some(self.relay.stalled_at.filter(|_| kept)? + super::server::PROVEN_AFTER)
     }
 
     /// How long the stage may stay empty.
@@ -140,8 +156,10 @@ impl Machine {
             let again = self.has_stalled(now);
             self.relay.stalled_at = Some(now);
             // One that is silent again and again is to leave the stage, though it gives sound just now.
-            if self.relay.is_failing_over() && !again {
-                self.dismiss_understudy();
+            if !(again && self.relay.is_failing_over()) {
+                if self.relay.is_failing_over() {
+                    self.dismiss_understudy();
+                }
                 self.upstream.tries_other_prompts();
             }
         }

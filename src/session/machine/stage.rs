@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     audio::packet::OpusPacket,
-    protocol::{ending::Ending, native::ServerEvent},
+    protocol::native::{RecoveryReason, ServerEvent},
     session::transcript::Transcript,
 };
 
@@ -49,10 +49,6 @@ impl Machine {
             }
             self.effects.push_back(Effect::CloseUpstream(old.attempt()));
         }
-        if self.has_cost_enough() {
-            self.effects.push_back(Effect::CloseUpstream(server.attempt()));
-            return self.end(Ending::UpstreamLost, now);
-        }
         if let Some(since) = self.relay.cleared_at.take() {
             self.watch.stage_was_empty(now.saturating_duration_since(since));
         }
@@ -75,7 +71,15 @@ impl Machine {
         let before = self.relay.sounded_at.replace(now);
         let gap = before.map_or(Duration::ZERO, |before| now.saturating_duration_since(before)).saturating_sub(FRAME);
         match self.relay.change.take() {
-            Some(Purpose::Failover) => self.recovered(gap, false, now),
+            Some(Purpose::Failover) if self.relay.recovering.is_some() => self.recovered(gap, false, now),
+            // It had been silent again and again, and gave sound when the other one was ready.
+            Some(Purpose::Failover) => {
+                self.effects.push_back(Effect::Note(Note::Recovered {
+                    reason: RecoveryReason::Silent,
+                    same: false,
+                    gap,
+                }));
+            }
             Some(purpose) => {
                 // It was slow to begin, and another one was looked for.
                 self.recovered(gap, true, now);

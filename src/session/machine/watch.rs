@@ -27,8 +27,10 @@ pub(super) struct Watch {
     max_warned: bool,
     /// When what is left of the caller's quota is used up.
     quota_end: Option<Instant>,
-    /// Whether more was asked for, and no answer came yet or none that helps.
-    quota_asked: bool,
+    /// When more of it is booked next; none while that is asked for.
+    quota_asks_at: Option<Instant>,
+    /// Whether no more was left, and the caller was told.
+    quota_warned: bool,
     drain_by: Option<Instant>,
 }
 
@@ -43,7 +45,8 @@ impl Watch {
             idle_warned: None,
             max_warned: false,
             quota_end: None,
-            quota_asked: false,
+            quota_asks_at: None,
+            quota_warned: false,
             drain_by: None,
         }
     }
@@ -72,17 +75,30 @@ impl Watch {
     /// The model listens: from now on silence of the caller counts, and the time that it may talk runs.
     pub(super) fn listening(&mut self, allowance: Option<Allowance>, now: Instant) {
         self.spoke_at = Some(now);
-        self.quota_end = self.quota_end.or(allowance.map(|allowance| now + allowance.booked));
+        if let Some(allowance) = allowance.filter(|_| self.quota_end.is_none()) {
+            self.quota_end = Some(now + allowance.booked);
+            self.quota_asks_at = Some(now + (allowance.booked - quota_lead(allowance)));
+        }
     }
 
     /// Nobody was on stage for so long: that time is not the caller's.
     pub(super) fn stage_was_empty(&mut self, time: Duration) {
         self.quota_end = self.quota_end.map(|at| at + time);
+        self.quota_asks_at = self.quota_asks_at.map(|at| at + time);
     }
 
     pub(super) fn drain_by(&mut self, deadline: Instant) {
         self.drain_by = Some(self.drain_by.map_or(deadline, |known| known.min(deadline)));
     }
+}
+
+/// So long before what is booked of a quota is used up, more is booked; sooner where it is little.
+const QUOTA_LEAD: Duration = Duration::from_secs(30);
+/// Where no more was left, it is asked for again so often.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+fn quota_lead(allowance: Allowance) -> Duration {
+    QUOTA_LEAD.min(allowance.booked / 2)
 }
 
 /// A limit that ends the call, when it does, and why.
@@ -97,7 +113,8 @@ impl Machine {
             Phase::Leasing | Phase::Pausing { .. } | Phase::Handshaking | Phase::Streaming => {
                 let limits = self.limits_in_force().map(|(at, _)| at);
                 let warnings = self.warnings().map(|(at, _)| at);
-                let others = [self.client_open.then_some(self.watch.next_ping), self.next_second()];
+                let others =
+                    [self.client_open.then_some(self.watch.next_ping), self.next_second(), self.quota_asks_at()];
                 limits
                     .chain(self.pause_until())
                     .chain(self.relay_deadlines())
@@ -152,6 +169,7 @@ impl Machine {
                 return;
             }
         }
+        self.book_more(now);
         self.warn(now);
         self.ping(now);
     }
@@ -165,7 +183,13 @@ impl Machine {
     /// What the servers must do by then, before others are tried.
     fn relay_deadlines(&self) -> impl Iterator<Item = Instant> + use<> {
         let backstage = self.relay.backstage_stuck_since().map(|at| at + self.limits.silent_after);
-        let others = [self.upstream.handshake_until(), self.relay.pause_until(), self.silence_until(), backstage];
+        let others = [
+            self.upstream.handshake_until(),
+            self.relay.pause_until(),
+            self.silence_until(),
+            backstage,
+            self.forgives_at(),
+        ];
         others.into_iter().flatten()
     }
 
@@ -192,7 +216,9 @@ impl Machine {
     /// When the call ends at the latest, as far as that is known.
     pub(super) fn ends_at(&self) -> Instant {
         let longest = self.started + self.limits.max_duration;
-        [self.watch.quota_end, self.watch.drain_by].into_iter().flatten().fold(longest, Instant::min)
+        // Before it is known that no more is left, more will be booked.
+        let quota_end = self.watch.quota_end.filter(|_| self.watch.quota_warned);
+        [quota_end, self.watch.drain_by].into_iter().flatten().fold(longest, Instant::min)
     }
 
     /// Since when the caller takes nothing, or confirms nothing, of what waits for it.
@@ -228,20 +254,33 @@ impl Machine {
         Some(self.ears.assistant_speaks_until().map_or(end, |until| end.max(until)))
     }
 
-    /// When more of the quota is booked, or the caller is warned that there is no more.
-    fn quota_warning(&self) -> Option<Instant> {
-        let (end, allowance) = (self.watch.quota_end?, self.terms.allowance?);
-        end.checked_sub(self.ahead(allowance.booked)).filter(|_| self.server.is_some())
-    }
-
     /// The call may talk for so much longer, or is warned that it may not.
     pub(super) fn booked(&mut self, more: Duration, now: Instant) {
-        let Some(end) = self.watch.quota_end else { return };
+        let (Some(end), Some(allowance)) = (self.watch.quota_end, self.terms.allowance) else { return };
         if more.is_zero() {
-            let in_ms = millis(end.saturating_duration_since(now));
-            self.say(ServerEvent::Expiring { reason: ExpiryReason::Quota, in_ms }, now);
+            // Others may give some back at any time.
+            self.watch.quota_asks_at = Some(now + ASK_AGAIN);
+            if !std::mem::replace(&mut self.watch.quota_warned, true) {
+                let in_ms = millis(end.saturating_duration_since(now));
+                self.say(ServerEvent::Expiring { reason: ExpiryReason::Quota, in_ms }, now);
+            }
         } else {
-            (self.watch.quota_end, self.watch.quota_asked) = (Some(end + more), false);
+            let end = end + more;
+            (self.watch.quota_end, self.watch.quota_warned) = (Some(end), false);
+            self.watch.quota_asks_at = end.checked_sub(quota_lead(allowance));
+        }
+    }
+
+    /// When more of the quota is booked: not while nobody listens.
+    fn quota_asks_at(&self) -> Option<Instant> {
+        self.watch.quota_asks_at.filter(|_| self.server.is_some())
+    }
+
+    /// Books more of the quota, if it is time to.
+    fn book_more(&mut self, now: Instant) {
+        if self.quota_asks_at().is_some_and(|at| now >= at) {
+            self.watch.quota_asks_at = None;
+            self.effects.push_back(Effect::BookMore);
         }
     }
 
@@ -252,7 +291,6 @@ impl Machine {
         let idle = self.idle_warning().filter(|_| watch.idle_warned.is_none() && !self.is_detached());
         [
             idle.map(|at| (at, ExpiryReason::Idle)),
-            self.quota_warning().filter(|_| !watch.quota_asked).map(|at| (at, ExpiryReason::Quota)),
             (!watch.max_warned).then(|| (self.started + (longest - self.ahead(longest)), ExpiryReason::MaxDuration)),
         ]
         .into_iter()
@@ -267,12 +305,7 @@ impl Machine {
                     self.watch.idle_warned = Some(now);
                     self.idle_end().unwrap_or(now)
                 }
-                ExpiryReason::Quota => {
-                    self.watch.quota_asked = true;
-                    self.effects.push_back(Effect::BookMore);
-                    continue;
-                }
-                ExpiryReason::MaxDuration | ExpiryReason::Drain | ExpiryReason::Persona => {
+                ExpiryReason::MaxDuration | ExpiryReason::Quota | ExpiryReason::Drain | ExpiryReason::Persona => {
                     self.watch.max_warned = true;
                     self.started + self.limits.max_duration
                 }

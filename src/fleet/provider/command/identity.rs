@@ -40,7 +40,8 @@ impl Identity {
     /// Keeps it in a file that only its owner may read, for a later Tandem.
     pub(super) fn save(&self, file: &Path) -> io::Result<()> {
         use std::os::unix::fs::OpenOptionsExt;
-        let draft = file.with_extension("draft");
+        let mut draft = file.as_os_str().to_owned();
+        draft.push(".draft");
         let mut options = fs::OpenOptions::new();
         let open = options.write(true).create(true).truncate(true).mode(0o600).open(&draft);
         let text = format!("{} {} {}\n", self.pid.as_raw_nonzero(), self.started, self.boot);

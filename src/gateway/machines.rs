@@ -1,0 +1,140 @@
+//! Plugs the fleet into the pool, the providers, the model servers and the metrics.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use actix::{Actor, Addr};
+
+use crate::{
+    config::{FleetSettings, Settings, UpstreamUrl},
+    fleet::{
+        actor::{Ear, FleetActor, FleetObserver, PoolPort, Ports, Readiness},
+        provider::{Exchange, Provider},
+    },
+    metrics::Metrics,
+    pool::{
+        actor::{PoolActor, PowerChanged, Retire},
+        endpoint::{Endpoint, Upstream},
+        roster::Probed,
+    },
+    session::leg::upstream::{connect::UpstreamConnector, probe},
+};
+
+/// How long a provider may take to answer.
+const PROVIDER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The servers of the settings, of which some have machines: read again with every reload.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Owners(Arc<Mutex<Vec<UpstreamUrl>>>);
+
+impl Owners {
+    pub(super) fn of(settings: &Settings) -> Self {
+        let owners = Self::default();
+        owners.renew(settings);
+        owners
+    }
+
+    pub(super) fn renew(&self, settings: &Settings) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = settings.upstreams.urls.clone();
+    }
+
+    /// Whether any server has a machine that is started and stopped.
+    pub(super) fn any(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|url| url.options.machine.is_some())
+    }
+
+    fn of_upstream(&self, upstream: &Upstream) -> Option<UpstreamUrl> {
+        let Endpoint { host, port, .. } = &upstream.endpoint;
+        let urls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        urls.iter().find(|url| url.options.machine.is_some() && url.host == *host && url.port == *port).cloned()
+    }
+}
+
+/// The pool, which is there a moment after the fleet.
+#[derive(Clone, Default)]
+pub(super) struct PoolLater(Rc<RefCell<Option<Addr<PoolActor>>>>);
+
+impl PoolLater {
+    pub(super) fn is(&self, pool: Addr<PoolActor>) {
+        *self.0.borrow_mut() = Some(pool);
+    }
+}
+
+impl PoolPort for PoolLater {
+    #[expect(clippy::disallowed_methods, reason = "a few for each wake, and wakes are single-flight")]
+    fn power(&self, changed: PowerChanged) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(changed);
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "one at a time for each machine")]
+    fn retire(&self, retire: Retire) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(retire);
+        }
+    }
+}
+
+/// Starts the fleet, if there are machines to start and stop.
+pub(super) fn start(
+    settings: &Settings,
+    owners: &Owners,
+    connector: &UpstreamConnector,
+    metrics: &Arc<Metrics>,
+    pool: &PoolLater,
+) -> Option<(Addr<FleetActor>, Ear)> {
+    if !owners.any() {
+        return None;
+    }
+    let fleet: FleetSettings = settings.fleet.clone();
+    let (owners, exchange) = (owners.clone(), Exchange::new(PROVIDER_TIMEOUT));
+    let find = move |upstream: &Upstream| -> Option<Box<dyn Provider>> {
+        let url = owners.of_upstream(upstream)?;
+        fleet.provider(&url, &exchange).inspect_err(|error| tracing::error!(%error, "no provider")).ok()
+    };
+    let ports = Ports {
+        find: Box::new(find),
+        readiness: Box::new(Answers(connector.clone())),
+        observer: Box::new(Counts(Arc::clone(metrics))),
+        pool: Box::new(pool.clone()),
+    };
+    let actor = FleetActor::new(settings.fleet.policy, ports).kept_warm(settings.fleet.keep_warm.clone()).start();
+    Some((actor.clone(), Ear(actor)))
+}
+
+/// Asks model servers whether they answer, with a plain request and never a WebSocket.
+struct Answers(UpstreamConnector);
+
+impl Readiness for Answers {
+    fn answers(&self, endpoint: &Endpoint) -> Pin<Box<dyn Future<Output = bool>>> {
+        let (connector, endpoint) = (self.0.clone(), endpoint.clone());
+        Box::pin(async move { probe::probe(&connector, &endpoint).await == Probed::Answered })
+    }
+}
+
+struct Counts(Arc<Metrics>);
+
+impl FleetObserver for Counts {
+    fn state(&self, upstream: &str, state: &'static str) {
+        self.0.machine_state(upstream, state);
+    }
+
+    fn woke(&self, upstream: &str, took: Duration) {
+        self.0.machine_woke(upstream, took);
+    }
+
+    fn wake_failed(&self, upstream: &str, why: &'static str) {
+        self.0.machine_wake_failed(upstream, why);
+    }
+
+    fn asked(&self, provider: &'static str, what: &'static str, result: &'static str) {
+        self.0.provider_asked(provider, what, result);
+    }
+}

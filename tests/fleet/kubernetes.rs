@@ -1,0 +1,107 @@
+//! Kubernetes' own ways, and TLS to whom the system does not know.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tandem::fleet::provider::{
+    Exchange, PowerState, Provider, Started,
+    kubernetes::{Kind, Kubernetes, Settings, Token},
+    runpod::RunPod,
+};
+
+use super::{
+    clouds::{pod, pod_at, secret, workload, workload_at},
+    command::Desk,
+    stage::{Answer, PATIENCE, Stage},
+};
+
+async fn workload_with(answer: Answer) -> (Stage, Kubernetes) {
+    let stage = Stage::repeating(answer).await;
+    let it = Kubernetes::new(workload_at(&stage.url), PATIENCE).unwrap();
+    (stage, it)
+}
+
+#[actix_web::test]
+async fn what_is_wanted_and_what_is_ready_make_the_state() {
+    let of = |spec: Value, status: Value| json!({ "spec": spec, "status": status });
+    let condition = |kind: &str, status: &str| {
+        json!({ "conditions": [
+        { "type": "Available", "status": "False", "reason": "Minimum", "message": "x" },
+        { "type": kind, "status": status, "reason": "Reason", "message": "words" },
+    ] })
+    };
+    for (body, state, said) in [
+        (of(json!({ "replicas": 0 }), json!({})), PowerState::Stopped, None),
+        (of(json!({ "replicas": 0 }), json!({ "replicas": 1 })), PowerState::Stopping, None),
+        (of(json!({ "replicas": 1 }), json!({})), PowerState::Starting, Some("0 of 1 ready")),
+        (of(json!({ "replicas": 2 }), json!({ "readyReplicas": 1 })), PowerState::Running, Some("1 of 2 ready")),
+        (of(json!({}), json!({ "readyReplicas": 1 })), PowerState::Running, Some("1 of 1 ready")),
+        (of(json!({ "replicas": 1 }), condition("Progressing", "False")), PowerState::Starting, Some("Reason: words")),
+        (of(json!({ "replicas": 1 }), condition("ReplicaFailure", "True")), PowerState::Failed, Some("Reason: words")),
+        (json!([]), PowerState::Starting, Some("0 of 1 ready")),
+    ] {
+        let (_stage, it) = workload_with(Answer::json(200, &body)).await;
+        let status = it.status().await.unwrap();
+        assert_eq!((status.state, status.detail.as_ref().map(|it| it.as_str())), (state, said), "{body}");
+    }
+}
+
+#[actix_web::test]
+async fn two_who_write_at_once_are_told_to_try_again() {
+    let (_stage, it) = workload_with(Answer::json(409, &json!({ "reason": "Conflict", "message": "modified" }))).await;
+    assert_eq!(it.start().await.unwrap_err().code(), "transient");
+}
+
+#[actix_web::test]
+async fn a_stateful_set_has_its_own_path_and_at_least_one_replica() {
+    let stage = Stage::repeating(Answer::json(200, &workload(PowerState::Stopped))).await;
+    let settings = Settings { kind: Kind::StatefulSet, name: "a/b".into(), replicas: 0, ..workload_at(&stage.url) };
+    assert_eq!(Kubernetes::new(settings, PATIENCE).unwrap().start().await, Ok(Started::Accepted));
+    let path = "/apis/apps/v1/namespaces/voice/statefulsets/a%2Fb";
+    assert_eq!(stage.lines(), [format!("GET {path}"), format!("PATCH {path}/scale")]);
+    assert_eq!(stage.asked()[1].json(), json!({ "spec": { "replicas": 1 } }));
+}
+
+#[actix_web::test]
+async fn a_token_in_a_file_is_read_for_each_call() {
+    let (desk, stage) = (Desk::new(), Stage::repeating(Answer::json(200, &workload(PowerState::Stopped))).await);
+    let settings = Settings { token: Token::File(desk.path("token")), ..workload_at(&stage.url) };
+    let it = Kubernetes::new(settings, PATIENCE).unwrap();
+    let error = it.status().await.unwrap_err();
+    assert!(error.code() == "permanent" && error.to_string().contains("token"), "{error}");
+    for token in ["first", "second"] {
+        fs::write(desk.path("token"), format!("{token}\n")).unwrap();
+        it.status().await.unwrap();
+    }
+    let asked = stage.asked();
+    let sent: Vec<_> = asked.iter().map(|asked| asked.header("authorization").unwrap()).collect();
+    assert_eq!(sent, ["Bearer first", "Bearer second"]);
+}
+
+#[actix_web::test]
+async fn who_signed_the_certificate_has_to_be_known() {
+    let (desk, answers) = (Desk::new(), |_: &_| Answer::json(200, &workload(PowerState::Running)));
+    let (stage, pem) = Stage::behind_tls(answers).await;
+    let stranger = Kubernetes::new(workload_at(&stage.url), PATIENCE).unwrap();
+    let error = stranger.status().await.unwrap_err();
+    assert!(error.code() == "permanent" && error.to_string().contains("certificate"), "{error}");
+    assert_eq!(stage.lines(), Vec::<String>::new(), "the token was not sent");
+    let file = desk.path("ca.crt");
+    let settings = Settings { ca_file: Some(file.clone()), ..workload_at(&stage.url) };
+    for unusable in ["no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        fs::write(&file, unusable).unwrap();
+        assert!(Kubernetes::new(settings.clone(), PATIENCE).unwrap_err().to_string().contains("PEM"), "{unusable}");
+    }
+    fs::write(&file, pem).unwrap();
+    let it = Kubernetes::new(settings, PATIENCE).unwrap();
+    assert_eq!(it.status().await.unwrap().state, PowerState::Running);
+}
+
+#[actix_web::test]
+async fn tls_where_there_is_none_is_transient() {
+    let stage = Stage::repeating(Answer::json(200, &pod(PowerState::Running))).await;
+    let settings = pod_at(&stage.url.replace("http://", "https://"));
+    let it = RunPod::new(settings, &Exchange::new(PATIENCE));
+    assert_eq!(it.status().await.unwrap_err().code(), "transient");
+    assert!(!format!("{it:?} {:?}", secret()).contains("marker"));
+}
