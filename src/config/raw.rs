@@ -108,9 +108,17 @@ raw! {
         warm_up: bool,
         keep_warm: String,
     }
-    RawProviders { runpod: RawCloud, vast: RawCloud, railway: RawRailway, command: RawCommand, webhook: RawWebhook }
+    RawProviders {
+        runpod: RawCloud,
+        vast: RawCloud,
+        railway: RawRailway,
+        docker: RawDocker,
+        kubernetes: RawKubernetes,
+        command: RawCommand, webhook: RawWebhook }
     RawCloud { api_key: String, base_url: String, port: u16 }
     RawRailway { project_token: String, account_token: String, base_url: String }
+    RawDocker { daemon: String, grace_seconds: u64 }
+    RawKubernetes { base_url: String, ca_file: String, token: String, token_file: String, replicas: u32 }
     RawCommand {
         start: String,
         environment: Vec<String>,

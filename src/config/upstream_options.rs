@@ -277,7 +277,7 @@ mod tests {
             ("provider", Machine(MachineError::Provider)),
             ("provider=hush:1", Machine(MachineError::Provider)),
             ("provider=vast:hush", Machine(MachineError::Vast)),
-            ("provider=docker:hush", Machine(MachineError::NotBuilt("docker"))),
+            ("provider=docker:hush/", Machine(MachineError::Docker)),
             ("dns&provider=vast:1", DnsMachine),
             ("provider=vast:1&dns", DnsMachine),
             ("provider=vast:1&provider=vast:2", Doubled("provider")),

@@ -263,6 +263,11 @@ mod tests {
         assert_eq!(on("01:00-02:30"), "##########......");
         assert_eq!(on("02:15-02:45"), ".....######.....");
         assert_eq!(on("03:00-04:00"), "............####");
+        // In St. John's in 2010 Sunday was a minute old when it was Saturday again, for an hour less a minute.
+        let since = at("2010-11-07T02:15:00Z");
+        let sunday = read("Sun 00:00-06:00 America/St_Johns");
+        let seen = (0..6).map(|quarter| sunday.is_on(since + quarter * 900)).collect::<Vec<_>>();
+        assert_eq!(seen, [false, true, true, true, true, true]);
     }
 
     #[test]

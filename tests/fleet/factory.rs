@@ -69,6 +69,16 @@ async fn a_webhook_is_asked_with_what_the_machine_is_called_there_signed_and_aut
     assert!(asked.header("tandem-signature").is_some_and(|signature| signature.starts_with("sha256=")));
 }
 
+#[actix_web::test]
+async fn a_container_and_a_workload_are_asked_for_by_their_names() {
+    let container = asked("ws://a:1#provider=docker:voice", "docker", "daemon = \"STAGE\"").await;
+    assert_eq!((container.method.as_str(), container.path.as_str()), ("GET", "/containers/voice/json"));
+    let keys = "base_url = \"STAGE\"\ntoken = \"t0ken\"";
+    let workload = asked("ws://a:1#provider=kubernetes:ns/statefulset/voice", "kubernetes", keys).await;
+    assert_eq!(workload.path, "/apis/apps/v1/namespaces/ns/statefulsets/voice");
+    assert_eq!(workload.header("authorization"), Some("Bearer t0ken"));
+}
+
 /// The settings of a local process that says its words and one variable, and waits.
 fn local(desk: &Desk, variable: &str) -> String {
     let state = desk.path("").display().to_string();

@@ -8,12 +8,14 @@ use secrecy::SecretString;
 use super::{Judge, set};
 use crate::config::authority::{Authority, is_loopback};
 use crate::config::flaw::{Flaw, quoted};
-use crate::config::raw::{RawCloud, RawCommand, RawFleet, RawProviders, RawRailway, RawWebhook};
+use crate::config::raw::{
+    RawCloud, RawCommand, RawDocker, RawFleet, RawKubernetes, RawProviders, RawRailway, RawWebhook,
+};
 use crate::config::settings::{FleetSettings, UpstreamSettings};
 use crate::fleet::lifecycle::Policy;
 use crate::fleet::provider::{
-    Access, CloudAccess, CommandAccess, CommandOutput, RailwayAccess, command::CommandLineError, railway::Token,
-    webhook,
+    Access, CloudAccess, CommandAccess, CommandOutput, DockerAccess, KubernetesAccess, RailwayAccess,
+    command::CommandLineError, docker::Daemon, kubernetes, railway::Token, webhook,
 };
 use crate::fleet::schedule::{Schedule, ScheduleError};
 
@@ -39,6 +41,12 @@ const RAILWAY: Need = Need {
     key: "providers.railway.project_token",
     reason: "an address with provider=railway needs a token for the project's environment; set RAILWAY_TOKEN (or, for a \
              token of the account, RAILWAY_API_TOKEN)",
+};
+const KUBERNETES: Need = Need {
+    provider: "kubernetes",
+    key: "providers.kubernetes.token",
+    reason: "an address with provider=kubernetes needs the token of a service account; set \
+             TANDEM__PROVIDERS__KUBERNETES__TOKEN, or TANDEM__PROVIDERS__KUBERNETES__TOKEN_FILE to a file that has it",
 };
 const COMMAND: Need = Need {
     provider: "command",
@@ -91,8 +99,11 @@ impl Judge {
         let runpod = self.cloud(raw.runpod, "providers.runpod.base_url", &RUNPOD, upstreams);
         let vast = self.cloud(raw.vast, "providers.vast.base_url", &VAST, upstreams);
         let railway = self.railway(raw.railway, upstreams);
+        let docker = self.docker(&raw.docker);
+        let kubernetes = self.kubernetes(raw.kubernetes, upstreams);
         let command = self.command(raw.command, upstreams, state);
-        Access { runpod, vast, railway, command, webhook: self.webhook(raw.webhook, upstreams) }
+        let webhook = self.webhook(raw.webhook, upstreams);
+        Access { runpod, vast, railway, docker, kubernetes, command, webhook }
     }
 
     /// Says that something is missing where an address needs it.
@@ -125,6 +136,33 @@ impl Judge {
             return None;
         };
         Some(RailwayAccess { token, base_url })
+    }
+
+    fn docker(&mut self, raw: &RawDocker) -> Option<DockerAccess> {
+        let written = raw.daemon.trim_end_matches('/');
+        let daemon = match written.strip_prefix("http://") {
+            Some(rest) if !rest.is_empty() && !rest.contains(['@', '?', '#', ' ']) => Daemon::Url(written.to_owned()),
+            None if written.starts_with('/') => Daemon::Socket(written.into()),
+            _ => {
+                let expected = "the path of a socket such as /var/run/docker.sock, or a URL that begins with http://";
+                self.value("providers.docker.daemon", "a value that is not shown", expected);
+                return None;
+            }
+        };
+        Some(DockerAccess { daemon, grace: Duration::from_secs(raw.grace_seconds) })
+    }
+
+    fn kubernetes(&mut self, raw: RawKubernetes, upstreams: &UpstreamSettings) -> Option<KubernetesAccess> {
+        let base_url = self.base_url("providers.kubernetes.base_url", &raw.base_url);
+        let file = || set(raw.token_file).map(|file| kubernetes::Token::File(file.into()));
+        let in_pod = base_url == kubernetes::Settings::BASE_URL;
+        let ca_file =
+            set(raw.ca_file).or_else(|| in_pod.then(|| kubernetes::Settings::CA_FILE.to_owned())).map(Into::into);
+        let Some(token) = secret(&raw.token).map(kubernetes::Token::Fixed).or_else(file) else {
+            self.need(&KUBERNETES, upstreams);
+            return None;
+        };
+        Some(KubernetesAccess { base_url, ca_file, token, replicas: raw.replicas })
     }
 
     fn command(&mut self, raw: RawCommand, upstreams: &UpstreamSettings, state: &Path) -> Option<CommandAccess> {

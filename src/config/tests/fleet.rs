@@ -2,20 +2,23 @@
 
 use super::*;
 use crate::fleet::lifecycle::Policy;
-use crate::fleet::provider::{CommandOutput, Exchange, Machine, railway::Token};
+use crate::fleet::provider::{CommandOutput, Exchange, Machine, docker::Daemon, kubernetes, railway::Token};
 
 const URL: &str = "PERSONAPLEX_SERVER_URL";
 
 /// One server of each provider.
 const ALL: &str = "ws://a:1#provider=runpod:pod,ws://b:1#provider=vast:7,ws://c:1#provider=railway:env/svc,\
-                   ws://localhost:8998#provider=command:big,ws://e:1#provider=webhook:rack/1,ws://f:1";
+                   ws://localhost:8998#provider=command:big,ws://e:1#provider=webhook:rack/1,ws://f:1,ws://g:1#provider=docker:voice,\
+                   ws://h:1#provider=kubernetes:ns/deployment/voice";
 
 /// What all of them need.
-const NEEDED: [(&str, &str); 6] = [
+const NEEDED: [(&str, &str); 8] = [
     ("RUNPOD_API_KEY", "hush-runpod\n"),
     ("VAST_API_KEY", "hush-vast"),
     ("RAILWAY_TOKEN", "hush-railway"),
     ("TANDEM__PROVIDERS__COMMAND__START", "serve --host {host} --port {port}"),
+    ("TANDEM__PROVIDERS__KUBERNETES__TOKEN", "hush-kubernetes"),
+    ("TANDEM__PROVIDERS__KUBERNETES__BASE_URL", "https://k8s:6443"),
     ("TANDEM__PROVIDERS__WEBHOOK__START_URL", "https://hush.example/{action}"),
     ("TANDEM__PROVIDERS__WEBHOOK__STOP_URL", "http://hush.example/{machine}/off"),
 ];
@@ -83,7 +86,10 @@ fn every_server_gets_the_provider_of_its_address() {
     let settings = all([]).unwrap();
     let exchange = Exchange::new(Exchange::TIMEOUT);
     let made = settings.upstreams.urls.iter().map(|url| settings.fleet.provider(url, &exchange).unwrap().name());
-    assert_eq!(made.collect::<Vec<_>>(), ["runpod", "vast", "railway", "command", "webhook", "none"]);
+    assert_eq!(
+        made.collect::<Vec<_>>(),
+        ["runpod", "vast", "railway", "command", "webhook", "none", "docker", "kubernetes"]
+    );
     let machine = settings.upstreams.urls[2].options.machine.clone();
     assert_eq!(machine, Some(Machine::Railway { environment: "env".to_owned(), service: "svc".to_owned() }));
 }
@@ -163,6 +169,36 @@ fn everything_of_a_command_and_of_a_webhook_can_be_set() {
 }
 
 #[test]
+fn docker_and_kubernetes_have_defaults_for_where_they_run_and_can_be_elsewhere() {
+    let access = with([]).unwrap().fleet.access;
+    let docker = access.docker.unwrap();
+    assert_eq!((docker.daemon, docker.grace.as_secs()), (Daemon::Socket("/var/run/docker.sock".into()), 20));
+    let inside = access.kubernetes.unwrap();
+    assert_eq!((inside.base_url.as_str(), inside.replicas), (kubernetes::Settings::BASE_URL, 1));
+    assert_eq!(inside.ca_file.unwrap().to_str(), Some(kubernetes::Settings::CA_FILE));
+    let kubernetes::Token::File(path) = inside.token else { panic!("a pod has its token in a file") };
+    assert_eq!(path.to_str(), Some(kubernetes::Settings::TOKEN_FILE));
+    let text = "[providers.docker]\ndaemon = \"http://10.0.0.2:2375/\"\ngrace_seconds = 1\n[providers.kubernetes]\n\
+                base_url = \"https://k8s:6443\"\ntoken = \"hush\"\nreplicas = 2\n";
+    let access = load(Some(&file(text)), &environment([])).unwrap().fleet.access;
+    let docker = access.docker.unwrap();
+    assert_eq!((docker.daemon, docker.grace.as_secs()), (Daemon::Url("http://10.0.0.2:2375".to_owned()), 1));
+    let outside = access.kubernetes.unwrap();
+    assert_eq!((outside.base_url.as_str(), outside.replicas, outside.ca_file), ("https://k8s:6443", 2, None));
+    assert!(matches!(outside.token, kubernetes::Token::Fixed(token) if token.expose_secret() == "hush"));
+    let text = "[upstreams]\nurls = [\"ws://h:1#provider=kubernetes:ns/statefulset/voice\"]\n[providers.kubernetes]\n\
+                token_file = \"\"\n[providers.docker]\ndaemon = \"tcp://hush\"\n";
+    let told = flaws(load(Some(&file(text)), &environment([])));
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].ends_with(
+            "expected the path of a socket such as /var/run/docker.sock, or a URL that begins with http://."
+        )
+    );
+    assert!(told[1].contains("set TANDEM__PROVIDERS__KUBERNETES__TOKEN, or") && !told[0].contains("hush"), "{told:?}");
+}
+
+#[test]
 fn what_a_provider_cannot_use_is_told_and_no_secret_is_repeated() {
     let told = flaws(all([
         ("TANDEM__PROVIDERS__RUNPOD__BASE_URL", "http://api.runpod.io/v2"),
@@ -238,7 +274,7 @@ fn sections_within_sections_are_named_when_something_is_unknown() {
     let text = "[providers.runpd]\napi_key = \"hush\"\n[providers.vast]\nkey = 1\n[providers]\nruntime = {}\n";
     let told = flaws(load(Some(&file(text)), &environment([("TANDEM__PROVIDERS__VAST__KEY", "hush")])));
     let begins = [
-        "\"providers.runpd\" in tandem.toml names no setting; section providers has runpod, vast, railway, command, webhook.",
+        "\"providers.runpd\" in tandem.toml names no setting; section providers has runpod, vast, railway, docker, kubernetes, command, webhook.",
         "\"providers.runtime\" in tandem.toml names no setting; section providers has runpod,",
         "\"providers.vast.key\" in tandem.toml names no setting; section providers.vast has api_key, base_url, port.",
         "\"TANDEM__PROVIDERS__VAST__KEY\" in the environment names no setting; there are TANDEM__PROVIDERS__VAST__API_KEY, T",

@@ -5,8 +5,10 @@ use std::{env, path::PathBuf, time::Duration};
 use secrecy::SecretString;
 
 use super::{
-    Exchange, Machine, Provider,
+    Exchange, Machine, Provider, ProviderError,
     command::{self, CommandLine, LocalProcess, Output},
+    docker::{self, Docker},
+    kubernetes::{self, Kubernetes},
     none::AlwaysOn,
     railway::{self, Railway},
     runpod::{self, RunPod},
@@ -25,6 +27,10 @@ pub struct Access {
     pub vast: Option<CloudAccess>,
     /// Railway's.
     pub railway: Option<RailwayAccess>,
+    /// Docker's.
+    pub docker: Option<DockerAccess>,
+    /// Kubernetes'.
+    pub kubernetes: Option<KubernetesAccess>,
     /// For processes of this machine.
     pub command: Option<CommandAccess>,
     /// For webhooks; its `machine` is filled in for each.
@@ -49,6 +55,28 @@ pub struct RailwayAccess {
     pub token: railway::Token,
     /// Where the API is.
     pub base_url: String,
+}
+
+/// Docker.
+#[derive(Clone, Debug)]
+pub struct DockerAccess {
+    /// Where the daemon listens.
+    pub daemon: docker::Daemon,
+    /// How long a container may take to end by itself before it is killed.
+    pub grace: Duration,
+}
+
+/// Kubernetes.
+#[derive(Clone, Debug)]
+pub struct KubernetesAccess {
+    /// Where the API is, without a `/` at its end.
+    pub base_url: String,
+    /// The cluster's own authorities, next to the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Who asks.
+    pub token: kubernetes::Token,
+    /// How many replicas a workload has when it runs.
+    pub replicas: u32,
 }
 
 /// How processes of this machine are run. In the names of files `{name}` stands for the machine's.
@@ -105,6 +133,9 @@ pub enum BuildError {
          providers.command.environment"
     )]
     NoVariable(String),
+    /// The provider cannot be asked at all.
+    #[error(transparent)]
+    Unusable(#[from] ProviderError),
 }
 
 /// RunPod's proxy, which leads to a pod wherever it runs.
@@ -127,6 +158,14 @@ pub fn build(
             let (service_id, environment_id) = (service.clone(), environment.clone());
             Box::new(Railway::new(railway::Settings { token, base_url, service_id, environment_id }, exchange))
         }
+        Machine::Docker(container) => {
+            let DockerAccess { daemon, grace } = access.docker.clone().ok_or(missing)?;
+            Box::new(Docker::new(docker::Settings { daemon, container: container.clone(), grace }, Exchange::TIMEOUT))
+        }
+        Machine::Kubernetes { namespace, kind, name } => {
+            let access = access.kubernetes.as_ref().ok_or(missing)?;
+            Box::new(Kubernetes::new(workload(namespace, *kind, name, access), Exchange::TIMEOUT)?)
+        }
         Machine::Command(name) => {
             let access = access.command.as_ref().ok_or(missing)?;
             Box::new(LocalProcess::new(process(name, place, access)?))
@@ -148,6 +187,19 @@ fn runpod(pod: &str, place: Place<'_>, access: &CloudAccess, exchange: &Exchange
 fn vast(instance_id: u64, access: &CloudAccess, exchange: &Exchange) -> Vast {
     let CloudAccess { api_key, base_url, port } = access.clone();
     Vast::new(vast::Settings { api_key, base_url, instance_id, port }, exchange)
+}
+
+fn workload(namespace: &str, kind: kubernetes::Kind, name: &str, access: &KubernetesAccess) -> kubernetes::Settings {
+    let KubernetesAccess { base_url, ca_file, token, replicas } = access.clone();
+    kubernetes::Settings {
+        base_url,
+        ca_file,
+        token,
+        namespace: namespace.to_owned(),
+        kind,
+        name: name.to_owned(),
+        replicas,
+    }
 }
 
 fn process(name: &str, place: Place<'_>, access: &CommandAccess) -> Result<command::Settings, BuildError> {

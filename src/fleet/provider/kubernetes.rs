@@ -57,7 +57,7 @@ pub enum Token {
 }
 
 /// What has the replicas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A deployment. A restart needs room for a second pod, unless its strategy is `Recreate`.
     Deployment,

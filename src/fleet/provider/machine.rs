@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::kubernetes::Kind;
+
 /// The longest name or id, in bytes.
 const MAX_ID_BYTES: usize = 64;
 
@@ -19,6 +21,17 @@ pub enum Machine {
         /// The service's id.
         service: String,
     },
+    /// A container of Docker, `docker:CONTAINER`.
+    Docker(String),
+    /// A workload of Kubernetes, `kubernetes:NAMESPACE/KIND/NAME`.
+    Kubernetes {
+        /// Its namespace.
+        namespace: String,
+        /// What it is: `deployment` or `statefulset`.
+        kind: Kind,
+        /// Its name.
+        name: String,
+    },
     /// A process on this machine, `command:NAME`.
     Command(String),
     /// Whatever webhooks start and stop, `webhook:ID`.
@@ -29,13 +42,10 @@ pub enum Machine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MachineError {
     /// A provider that there is not.
-    #[error("provider= and one of runpod, vast, railway, command and webhook, with a : and the machine's id behind it")]
-    Provider,
-    /// A provider that others have and this build has not.
     #[error(
-        "another provider than {0}, which this build of Tandem does not have; it has runpod, vast, railway, command and webhook"
+        "provider= and one of runpod, vast, railway, docker, kubernetes, command and webhook, with a : and the machine's id behind it"
     )]
-    NotBuilt(&'static str),
+    Provider,
     /// Not a pod.
     #[error("provider=runpod: and the pod's id, 1 to {MAX_ID_BYTES} letters, digits, _ and -")]
     RunPod,
@@ -48,6 +58,15 @@ pub enum MachineError {
          {MAX_ID_BYTES} letters, digits, _ and -"
     )]
     Railway,
+    /// Not a container.
+    #[error("provider=docker: and the container's name or id, 1 to {MAX_ID_BYTES} letters, digits, _, - and .")]
+    Docker,
+    /// Not a workload.
+    #[error(
+        "provider=kubernetes: and NAMESPACE/deployment/NAME or NAMESPACE/statefulset/NAME, each name of 1 to \
+         {MAX_ID_BYTES} letters, digits, - and ."
+    )]
+    Kubernetes,
     /// Not a name.
     #[error("provider=command: and a name of 1 to {MAX_ID_BYTES} letters, digits, _, - and ., which begins with no .")]
     Command,
@@ -65,6 +84,8 @@ impl Machine {
             Self::RunPod(_) => "runpod",
             Self::Vast(_) => "vast",
             Self::Railway { .. } => "railway",
+            Self::Docker(_) => "docker",
+            Self::Kubernetes { .. } => "kubernetes",
             Self::Command(_) => "command",
             Self::Webhook(_) => "webhook",
         }
@@ -84,8 +105,9 @@ impl FromStr for Machine {
             "command" if id.starts_with('.') => Err(MachineError::Command),
             "command" => read(id, b"_-.").map(Self::Command).ok_or(MachineError::Command),
             "webhook" => read(id, b"._-:/").map(Self::Webhook).ok_or(MachineError::Webhook),
-            "docker" => Err(MachineError::NotBuilt("docker")),
-            "kubernetes" => Err(MachineError::NotBuilt("kubernetes")),
+            "docker" if id.starts_with('.') => Err(MachineError::Docker),
+            "docker" => read(id, b"_-.").map(Self::Docker).ok_or(MachineError::Docker),
+            "kubernetes" => kubernetes(id).ok_or(MachineError::Kubernetes),
             _ => Err(MachineError::Provider),
         }
     }
@@ -108,14 +130,30 @@ fn railway(id: &str) -> Option<Machine> {
     Some(Machine::Railway { environment: read(environment, b"_-")?, service: read(service, b"_-")? })
 }
 
+/// The kinds of workload, as they are written.
+const KINDS: [(&str, Kind); 2] = [("deployment", Kind::Deployment), ("statefulset", Kind::StatefulSet)];
+
+fn kubernetes(id: &str) -> Option<Machine> {
+    let (namespace, rest) = id.split_once('/')?;
+    let (kind, name) = rest.split_once('/')?;
+    let (_, kind) = KINDS.into_iter().find(|(word, _)| *word == kind)?;
+    // A name of points alone would lead elsewhere in a URL.
+    let name_of = |text: &str| read(text, b"-.").filter(|name| !name.starts_with('.'));
+    Some(Machine::Kubernetes { namespace: name_of(namespace)?, kind, name: name_of(name)? })
+}
+
 impl fmt::Display for Machine {
     /// As it is written.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.provider())?;
         match self {
-            Self::RunPod(id) | Self::Command(id) | Self::Webhook(id) => f.write_str(id),
+            Self::RunPod(id) | Self::Docker(id) | Self::Command(id) | Self::Webhook(id) => f.write_str(id),
             Self::Vast(instance) => write!(f, "{instance}"),
             Self::Railway { environment, service } => write!(f, "{environment}/{service}"),
+            Self::Kubernetes { namespace, kind, name } => {
+                let word = KINDS.into_iter().find(|(_, known)| known == kind).map_or("", |(word, _)| word);
+                write!(f, "{namespace}/{word}/{name}")
+            }
         }
     }
 }
@@ -132,6 +170,9 @@ mod tests {
             "runpod:abc123xyz",
             "vast:12345678",
             "railway:0f8fad5b-d9cb-469f-a165-70867728950e/7c9e6679-7425-40de-944b-e07fc1f90ae7",
+            "docker:voice_1.big-2",
+            "kubernetes:models/deployment/voice-0",
+            "kubernetes:models/statefulset/voice.big",
             "command:gpu-0.big",
             "webhook:rack:3/gpu-1",
         ] {
@@ -144,15 +185,22 @@ mod tests {
 
     #[test]
     fn each_mistake_says_what_is_expected() {
-        use MachineError::{Command, NotBuilt, Provider, Railway, RunPod, Vast, Webhook};
+        use MachineError::{Command, Docker, Kubernetes, Provider, Railway, RunPod, Vast, Webhook};
         let long = format!("runpod:{}", "x".repeat(65));
         for (text, expected) in [
             ("", Provider),
             ("hush", Provider),
             ("RunPod:x", Provider),
             ("aws:hush", Provider),
-            ("docker:voice", NotBuilt("docker")),
-            ("kubernetes:ns/deployment/voice", NotBuilt("kubernetes")),
+            ("docker:", Docker),
+            ("docker:..", Docker),
+            ("docker:a/b", Docker),
+            ("kubernetes:ns/voice", Kubernetes),
+            ("kubernetes:ns/pod/voice", Kubernetes),
+            ("kubernetes:ns/deployment/", Kubernetes),
+            ("kubernetes:ns/deployment/..", Kubernetes),
+            ("kubernetes:/deployment/voice", Kubernetes),
+            ("kubernetes:ns/deployment/voice/x", Kubernetes),
             ("runpod", RunPod),
             ("runpod:", RunPod),
             ("runpod:a/b", RunPod),
@@ -182,7 +230,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_read_is_written_the_same(
-            text in "(runpod|vast|railway|command|webhook):[a-z0-9./:_-]{0,12}|vast:[0-9]{1,20}|.{0,20}"
+            text in "(runpod|vast|railway|docker|kubernetes|command|webhook):[a-z0-9./:_-]{0,12}|kubernetes:[a-z.]{1,3}/deployment/[a-z.]{1,3}|vast:[0-9]{1,20}|.{0,20}"
         ) {
             if let Ok(machine) = text.parse::<Machine>() {
                 prop_assert_eq!(machine.to_string().parse::<Machine>(), Ok(machine));

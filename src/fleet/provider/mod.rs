@@ -27,7 +27,10 @@ pub use self::{
     detail::Detail,
     error::ProviderError,
     exchange::Exchange,
-    factory::{Access, BuildError, CloudAccess, CommandAccess, CommandOutput, Place, RailwayAccess, build},
+    factory::{
+        Access, BuildError, CloudAccess, CommandAccess, CommandOutput, DockerAccess, KubernetesAccess, Place,
+        RailwayAccess, build,
+    },
     machine::{Machine, MachineError},
 };
 
