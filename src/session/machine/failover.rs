@@ -61,9 +61,12 @@ impl Machine {
         self.relay.quick_losses >= QUICK_LOSSES
     }
 
-    /// Whether a server that is lost now is one of several in a row.
+    /// Whether the server that is lost now, or counted already, is not the first one in a row.
     pub(super) fn loses_again(&self, now: Instant) -> bool {
-        self.relay.quick_losses > 0 && self.server.as_ref().is_none_or(|server| !server.is_proven(now))
+        match &self.server {
+            Some(server) => self.relay.quick_losses > 0 && !server.is_proven(now),
+            None => self.relay.quick_losses > 1,
+        }
     }
 
     /// The slot that was to begin anew did not: another one is looked for, as when a server is lost. Says whether.
