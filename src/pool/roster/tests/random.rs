@@ -12,6 +12,8 @@ struct Reference {
     rehearsing: HashMap<(UpstreamId, u16), Grant>,
     members: HashMap<UpstreamId, (Option<&'static str>, u16, bool)>,
     waiting: Vec<(WaiterId, Ask, Instant)>,
+    /// Servers that failed lately: whether one of them may be tried is the breaker's own script.
+    distrusted: Vec<UpstreamId>,
 }
 
 impl Reference {
@@ -23,6 +25,9 @@ impl Reference {
 
     fn free_for(&self, ask: &Ask) -> bool {
         self.members.iter().any(|(id, (_, capacity, _))| {
+            if self.distrusted.contains(id) {
+                return false;
+            }
             let free = |slot| !self.held.contains_key(&(*id, slot)) && !self.barred.contains_key(&(*id, slot));
             self.fits(*id, ask) && (0..*capacity).any(free)
         })
@@ -66,12 +71,14 @@ fn random_step(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, joine
         70..76 => end_one(rng, desk, model, true),
         76..82 => free_one(rng, desk, model),
         82..84 => bar_one(rng, desk, model, *joined),
-        84..90 => {
+        84..88 => {
             if !model.waiting.is_empty() {
                 let (id, ..) = model.waiting.remove(rng.random_range(0..model.waiting.len()));
                 desk.tell(Input::Leave(id));
             }
         }
+        88 => crash_one(rng, desk, model, *joined),
+        89 => fail_one(rng, desk, model),
         90..92 => join_one(rng, desk, model, joined),
         92..94 => part_one(rng, desk, model),
         94..96 => {
@@ -106,7 +113,10 @@ fn end_one(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, in_doubt:
 
 /// A slot in doubt is free after all: a late answer, a rehearsal, or another process that ended.
 fn free_one(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference) {
-    let mut barred: Vec<_> = model.barred.iter().map(|(slot, grant)| (*slot, *grant)).collect();
+    // What a dead process left is freed by a test alone.
+    let freed = |grant: &Option<Grant>| grant.is_none_or(|grant| grant.generation > 0);
+    let mut barred: Vec<_> =
+        model.barred.iter().filter(|(_, grant)| freed(grant)).map(|(slot, grant)| (*slot, *grant)).collect();
     barred.sort_by_key(|(slot, _)| *slot);
     if barred.is_empty() {
         return;
@@ -130,6 +140,27 @@ fn bar_one(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, joined: u
     if model.members.contains_key(&slot.0) && !model.held.contains_key(&slot) && !model.barred.contains_key(&slot) {
         model.barred.insert(slot, None);
         desk.tell(Input::HeldElsewhere(slot.0, slot.1, true));
+    }
+}
+
+/// Another process died with a slot of its own: it is in doubt until a test went well.
+fn crash_one(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, joined: u32) {
+    let slot = (UpstreamId(rng.random_range(1..=joined)), 0);
+    let theirs = model.barred.get(&slot).is_some_and(Option::is_none);
+    if theirs && model.members.contains_key(&slot.0) {
+        model.barred.insert(slot, Some(Grant { upstream: slot.0, slot: 0, generation: 0 }));
+        desk.tell(Input::Orphaned(slot.0, slot.1));
+    }
+}
+
+/// A call's server got ready, or failed in one of the ways there are.
+fn fail_one(rng: &mut SmallRng, desk: &mut Desk, model: &Reference) {
+    let mut grants: Vec<Grant> = model.held.values().copied().collect();
+    grants.sort_by_key(|grant| (grant.upstream, grant.slot));
+    if let Some(grant) = grants.get(rng.random_range(0..grants.len().max(1))) {
+        let ready = Verdict::Ready { step: Duration::from_millis(50) };
+        let verdicts = [ready, Verdict::Failed, Verdict::Failed, Verdict::Unreachable, Verdict::Late, Verdict::Lost];
+        desk.tell(Input::Judge(*grant, verdicts[rng.random_range(0..verdicts.len())]));
     }
 }
 
@@ -157,6 +188,8 @@ fn part_one(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference) {
 
 /// Takes over what the roster said, and holds it against the rules.
 fn check(desk: &mut Desk, model: &mut Reference) {
+    let members = desk.roster.members.iter();
+    model.distrusted = members.filter(|(_, member)| !member.is_trusted(desk.now)).map(|(id, _)| *id).collect();
     for id in desk.gone.drain(..) {
         let member = model.members.remove(&id).expect("it was there");
         assert!(member.2 && !model.held.keys().any(|(upstream, _)| *upstream == id), "it left, and nobody used it");
