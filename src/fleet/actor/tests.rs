@@ -264,7 +264,7 @@ async fn an_operator_wakes_a_machine_and_holds_it() {
     let wake = |hold| WakeUp { upstream: Some("1".into()), reason: WakeReason::Request, hold };
     world.fleet.send(wake(SECOND * 7_200)).await.unwrap();
     let machines = world.fleet.send(Machines).await.unwrap();
-    assert_eq!((machines[0].state, machines[0].eta_ms), ("waking", Some(90_000)));
+    assert_eq!((machines[0].state, machines[0].eta_ms), ("waking", Some(60_000)));
     world.until(SlotLabel::Free).await;
     for _ in 0..70 {
         tokio::time::advance(SECOND * 100).await;
