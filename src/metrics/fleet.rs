@@ -125,3 +125,35 @@ impl Metrics {
         self.counter(&REQUESTS, &[provider.into(), request.into(), result.into()]).increment(1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_money_and_promises_are_counted_by_machine_and_one_that_left_has_no_price() {
+        let metrics = Metrics::new().unwrap();
+        assert!(metrics.render().contains("tandem_machine_wake_eta_kept_total{kept=\"no\"} 0"));
+        metrics.machine_state("a", "ready");
+        metrics.machine_promised(true);
+        for seconds in [0, 5, 7] {
+            metrics.machine_spent("a", "leased", seconds);
+        }
+        metrics.machine_bill("a", 0.79, 0.5, 12.25);
+        metrics.machine_left("a", true);
+        metrics.machine_left("b", false);
+        let text = metrics.render();
+        for line in [
+            "tandem_machine_wake_eta_kept_total{kept=\"yes\"} 1",
+            "tandem_machine_seconds_total{upstream=\"a\",use=\"leased\"} 12",
+            "# TYPE tandem_machine_seconds_total counter",
+            "tandem_machine_price_per_hour{upstream=\"a\"} NaN",
+            "tandem_machine_cost{upstream=\"a\"} 0.5",
+            "tandem_machine_saving{upstream=\"a\"} 12.25",
+            "tandem_machine_state{upstream=\"a\",state=\"ready\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("price_per_hour{upstream=\"b\"}"), "{text}");
+    }
+}
