@@ -284,10 +284,16 @@ async fn the_time_of_a_machine_is_counted_while_it_passes_and_has_its_price() {
     assert!((leased, idle) == (0, 0) && asleep >= 995, "{asleep} s asleep");
     let mut call = world.ask(1).await;
     let Outcome::Granted(lease, _) = outcome(&mut call).await else { panic!("it is served") };
-    for _ in 0..100 {
-        tokio::time::advance(SECOND * 6).await;
-        world.label().await;
-    }
+    let talk = async |seconds: u32| {
+        for _ in 0..seconds / 6 {
+            tokio::time::advance(SECOND * 6).await;
+            world.label().await;
+        }
+    };
+    talk(48).await;
+    let [leased, ..] = world.seconds();
+    assert!((40..=48).contains(&leased), "while nothing happens: {leased} s leased");
+    talk(552).await;
     let [leased, idle, _] = world.seconds();
     assert!((590..=600).contains(&leased), "{leased} s leased");
     assert!((30..=40).contains(&idle), "paid for while it wakes: {idle} s");
