@@ -1,6 +1,5 @@
 //! The one writer of every machine's life: it drives the lifecycles, and does what they decide.
 
-mod control;
 mod ear;
 mod errand;
 mod ports;
@@ -8,12 +7,9 @@ mod requests;
 #[cfg(test)]
 mod tests;
 
-pub use control::Control;
 pub use ear::Ear;
 pub use ports::{FindProvider, FleetObserver, PoolPort, Ports, Readiness};
 pub use requests::{FallAsleep, MachineSnapshot, Machines, WakeUp};
-
-pub use super::lifecycle::WakeReason;
 
 use std::{
     collections::BTreeMap,

@@ -24,6 +24,10 @@ pub struct MachineSnapshot {
     pub eta_ms: Option<u64>,
     /// Nine of ten are shorter.
     pub eta_p90_ms: Option<u64>,
+    /// Why it could not be woken, if it could not.
+    pub failure: Option<&'static str>,
+    /// When another try makes sense, in milliseconds.
+    pub retry_ms: Option<u64>,
 }
 
 /// Asks what is known of every machine.
@@ -107,12 +111,18 @@ impl FleetActor {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let snapshot = |unit: &Unit| {
             let eta = unit.life.eta(now);
+            let failed = match unit.life.state() {
+                State::Failed { why, until } => Some((why, until)),
+                _ => None,
+            };
             MachineSnapshot {
                 upstream: unit.upstream.endpoint.name.clone(),
                 provider: unit.provider.name(),
                 state: unit.life.state().code(),
                 eta_ms: eta.map(|eta| ms(eta.median)),
                 eta_p90_ms: eta.map(|eta| ms(eta.p90)),
+                failure: failed.map(|(why, _)| why.code()),
+                retry_ms: failed.map(|(_, until)| ms(until.saturating_duration_since(now))),
             }
         };
         ids.filter_map(|id| self.units.get(id)).map(snapshot).collect()
