@@ -18,6 +18,9 @@ pub(super) struct TokenArguments {
     /// The user's id, as the token's `sub`.
     #[arg(long)]
     user: String,
+    /// A scope that the token has beside the one that calls need, such as tandem:operate.
+    #[arg(long, value_name = "SCOPE")]
+    scope: Option<String>,
     /// How long the token lives.
     #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..))]
     ttl_seconds: u64,
@@ -47,7 +50,7 @@ pub(super) fn token(arguments: &TokenArguments) -> Result<(), String> {
     let key = SigningKey::new(&secret).map_err(|error| error.to_string())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| "the clock is before 1970".to_owned())?;
     let token = Tokens::new(key, settings.auth.rules)
-        .mint(&user, Duration::from_secs(arguments.ttl_seconds), now.as_secs())
+        .mint_with(&user, arguments.scope.as_deref(), Duration::from_secs(arguments.ttl_seconds), now.as_secs())
         .map_err(|error| error.to_string())?;
     terminal::say(token.expose_secret());
     Ok(())

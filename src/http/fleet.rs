@@ -192,7 +192,10 @@ async fn put_to_sleep(doors: &Doors, request: &HttpRequest, name: String) -> Res
         return Err(Problem::UnknownMachine.into());
     }
     tracing::info!(upstreams = names_of(&machines).join(" "), "sleep asked for");
-    Ok(told(machines))
+    let state = best(&machines);
+    let mut response = if state == "asleep" { HttpResponse::Ok() } else { HttpResponse::Accepted() };
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    Ok(response.json(Told { state, machines }))
 }
 
 async fn order(payload: web::Payload) -> Result<Order, Problem> {

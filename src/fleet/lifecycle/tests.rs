@@ -324,7 +324,7 @@ fn what_others_do_to_the_machine_is_seen() {
         world.answers_at = Some(world.now + SECOND * 20);
         world.pass(MINUTE);
         if power == PowerState::Stopping {
-            assert_eq!(world.life.state(), State::Unknown);
+            assert_eq!(world.life.state(), State::FallingAsleep);
             world.power = PowerState::Stopped;
             world.pass(SECOND * 10);
         }
