@@ -79,17 +79,17 @@ fn what_nothing_ends_with_so_far_is_marked_and_nothing_else() {
 #[test]
 fn every_refusal_is_in_the_table_with_its_status_and_close_code() {
     let (callers, operators) = (rows(&client_page(), "Refusals"), rows(&text(OPERATE_PAGE), "Refusals"));
-    let of = |problem: &Problem| operators.iter().any(|row| row[0] == problem.code());
-    let (for_operators, for_callers): (Vec<_>, Vec<_>) = Problem::ALL.iter().partition(|problem| of(problem));
-    let problems = for_callers.into_iter().chain(for_operators);
+    let of = |problem: &&Problem| operators.iter().any(|row| row[0] == problem.code());
+    let (for_operators, for_callers): (Vec<&Problem>, Vec<&Problem>) = Problem::ALL.iter().partition(of);
+    let problems: Vec<&Problem> = for_callers.into_iter().chain(for_operators).collect();
     let table: Vec<_> = callers.into_iter().chain(operators.clone()).collect();
     let told: Vec<_> = table.iter().map(|row| row[..3].to_vec()).collect();
-    let known = problems.clone().map(|problem| {
+    let known = problems.iter().map(|problem| {
         let row = problem.row();
         vec![row.code.to_owned(), row.status.to_string(), row.close_code.to_string()]
     });
     assert_eq!(told, known.collect::<Vec<_>>());
-    for (problem, row) in problems.zip(table) {
+    for (problem, row) in problems.into_iter().zip(table) {
         let seconds = problem.row().retry_after_seconds;
         assert_eq!(row[3].is_empty(), seconds.is_none(), "{}", problem.code());
         if let Ok(told) = row[3].split(',').next().unwrap_or_default().parse::<u64>() {

@@ -15,6 +15,7 @@ fn policy() -> Policy {
         pause: SECOND * 2,
         longest_pause: MINUTE,
         reconcile: MINUTE,
+        probe: SECOND * 5,
         look: SECOND * 5,
         prior: Prior { median: MINUTE, p90: MINUTE * 3 },
     }
