@@ -112,6 +112,13 @@ async fn a_call_wakes_its_machine_sees_the_progress_talks_and_leaves_it_to_sleep
     let mut ann = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "ann")]).await.socket();
     let queued = event(&mut ann, "session.queued").await;
     assert_eq!(queued["reason"], "waking", "{queued}");
+    // Its first wake: what is assumed of such machines is told as soon as it is asked for.
+    let queued = event(&mut ann, "session.queued").await;
+    assert_eq!((&queued["reason"], &queued["position"]), (&json!("waking"), &json!(1)));
+    assert!(
+        queued["eta_ms"].as_u64() > Some(0) && queued["eta_p90_ms"].as_u64() > queued["eta_ms"].as_u64(),
+        "{queued}"
+    );
     event(&mut ann, "session.ready").await;
     sleepy.is("ready").await;
     assert!(sleepy.listens());
