@@ -130,6 +130,8 @@ async fn a_call_wakes_its_machine_sees_the_progress_talks_and_leaves_it_to_sleep
         sleepy.house.metric(&series)
     };
     assert_eq!((asked("start"), asked("stop")), (Some(1.0), Some(1.0)), "one request each");
+    assert_eq!(sleepy.house.metric("tandem_machine_wake_eta_kept_total{kept=\"yes\"}"), Some(1.0));
+    assert!(sleepy.house.metric("tandem_machine_seconds_total{upstream=\"1\",use=\"idle\"}") >= Some(1.0));
 }
 
 #[actix_web::test]

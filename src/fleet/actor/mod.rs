@@ -1,5 +1,6 @@
 //! The one writer of every machine's life: it drives the lifecycles, and does what they decide.
 
+mod books;
 mod ear;
 mod errand;
 mod ports;
@@ -20,7 +21,7 @@ use std::{
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
 use tokio::time::Instant;
 
-use self::errand::Errand;
+use self::{books::Books, errand::Errand};
 use super::{
     lifecycle::{Effect, Input, Lifecycle, Policy},
     provider::{Provider, ProviderError},
@@ -43,6 +44,7 @@ struct Unit {
     life: Lifecycle,
     /// What was told of its state last.
     told: Option<&'static str>,
+    books: Books,
     alarm: Option<(Instant, SpawnHandle)>,
 }
 
@@ -91,10 +93,12 @@ impl FleetActor {
             self.perform(id, effect, ctx);
         }
         self.tell_state(id);
+        self.enter(id);
         self.arm(id, ctx);
     }
 
     fn perform(&mut self, id: UpstreamId, effect: Effect, ctx: &mut Context<Self>) {
+        self.note(id, effect);
         let Some(unit) = self.units.get(&id) else { return };
         let name = unit.upstream.endpoint.name.as_str();
         match effect {
@@ -188,6 +192,7 @@ impl Actor for FleetActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(books::ENTER_EVERY, Self::keep_books);
         if !self.keep_warm.is_empty() {
             ctx.run_interval(CLOCK_EVERY, Self::look_at_the_clock);
         }

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::{
-    fleet::provider::Provider,
+    fleet::{account::Money, provider::Provider},
     pool::{
         actor::{PowerChanged, Retire},
         endpoint::{Endpoint, Upstream},
@@ -24,6 +24,14 @@ pub trait FleetObserver {
     fn woke(&self, _upstream: &str, _took: Duration) {}
     /// A wake failed.
     fn wake_failed(&self, _upstream: &str, _why: &'static str) {}
+    /// A wake ended before the 90th percentile that was told as it began, or did not.
+    fn wake_promised(&self, _kept: bool) {}
+    /// A machine was so many seconds more leased, idle or asleep.
+    fn spent(&self, _upstream: &str, _what: &'static str, _seconds: u64) {}
+    /// What an hour of a machine costs, what it has cost since the process began, and what was saved against always-on.
+    fn bill(&self, _upstream: &str, _per_hour: Money, _cost: Money, _saving: Money) {}
+    /// A machine is not one of the fleet's any more.
+    fn gone(&self, _upstream: &str, _had_price: bool) {}
     /// A provider was asked, and what came of it.
     fn asked(&self, _provider: &'static str, _what: &'static str, _result: &'static str) {}
 }

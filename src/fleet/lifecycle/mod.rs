@@ -13,6 +13,7 @@
 //! same step in which it found it unused; a wake that was asked for ends in `Ready` or `Failed` by its deadline.
 //! What the provider says is read back at the start and every now and then: machines are started and stopped by others.
 
+mod running;
 mod step;
 #[cfg(test)]
 mod tests;

@@ -53,6 +53,8 @@ pub(super) struct Machine {
     pub(super) failed_until: Option<Instant>,
     /// What was told of its use last.
     pub(super) used: bool,
+    /// What was told of its calls last.
+    pub(super) leased: bool,
 }
 
 impl Roster {
@@ -140,7 +142,7 @@ impl Roster {
         }
     }
 
-    /// Tells the fleet which machines are used, or waited for.
+    /// Tells the fleet which machines are used or waited for, and which of them have calls.
     pub(super) fn tell_use(&mut self) {
         let queue = &self.queue;
         for (id, member) in &mut self.members {
@@ -149,6 +151,9 @@ impl Roster {
             let used = held || (member.machine.is_coming() && awaited());
             if std::mem::replace(&mut member.machine.used, used) != used {
                 self.effects.push_back(Effect::Used(*id, used));
+            }
+            if std::mem::replace(&mut member.machine.leased, held) != held {
+                self.effects.push_back(Effect::Leased(*id, held));
             }
         }
     }

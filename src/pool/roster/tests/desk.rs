@@ -20,6 +20,7 @@ pub(super) struct Desk {
     pub(super) trusts: Vec<(u32, Trust)>,
     pub(super) woken: Vec<u32>,
     pub(super) used: Vec<(u32, bool)>,
+    pub(super) leased: Vec<(u32, bool)>,
     pub(super) retired: Vec<(u32, bool)>,
 }
 
@@ -40,6 +41,7 @@ impl Desk {
             trusts: Vec::new(),
             woken: Vec::new(),
             used: Vec::new(),
+            leased: Vec::new(),
             retired: Vec::new(),
         };
         for n in 1..=servers {
@@ -66,6 +68,7 @@ impl Desk {
                 Effect::Trust(id, trust) => self.trusts.push((id.0, trust)),
                 Effect::Wake(id) => self.woken.push(id.0),
                 Effect::Used(id, used) => self.used.push((id.0, used)),
+                Effect::Leased(id, leased) => self.leased.push((id.0, leased)),
                 Effect::Retired(id, gone) => self.retired.push((id.0, gone)),
                 Effect::Pace(..) | Effect::Orphaned(_) => {}
             }
