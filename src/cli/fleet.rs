@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::{self, Environment, Mode, Settings};
 use crate::fleet::provider::{Exchange, ProviderError};
-use crate::http::fleet::SCOPE;
+use crate::http::operator::SCOPE;
 
 use super::fleet_report::{self, Machine, Spent};
 use super::{ConfigArguments, DevState, DevStateError, dev_secret, terminal, token};

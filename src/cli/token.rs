@@ -18,6 +18,9 @@ pub(super) struct TokenArguments {
     /// The user's id, as the token's `sub`.
     #[arg(long)]
     user: String,
+    /// A scope that the token has beside the one that calls need, such as tandem:operate.
+    #[arg(long, value_name = "SCOPE")]
+    scope: Option<String>,
     /// How long the token lives.
     #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..))]
     ttl_seconds: u64,
@@ -44,7 +47,7 @@ pub(super) fn token(arguments: &TokenArguments) -> Result<(), String> {
         }
     };
     let ttl = Duration::from_secs(arguments.ttl_seconds);
-    terminal::say(mint(&settings, &secret, &arguments.user, ttl, None)?.expose_secret());
+    terminal::say(mint(&settings, &secret, &arguments.user, ttl, arguments.scope.as_deref())?.expose_secret());
     Ok(())
 }
 
@@ -59,8 +62,6 @@ pub(super) fn mint(
     let user = UserId::new(user).map_err(|error| error.to_string())?;
     let key = SigningKey::new(secret).map_err(|error| error.to_string())?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| "the clock is before 1970".to_owned())?;
-    let mut rules = settings.auth.rules.clone();
-    let scopes: Vec<&str> = rules.required_scope.as_deref().into_iter().chain(scope).collect();
-    rules.required_scope = (!scopes.is_empty()).then(|| scopes.join(" "));
-    Tokens::new(key, rules).mint(&user, ttl, now.as_secs()).map_err(|error| error.to_string())
+    let tokens = Tokens::new(key, settings.auth.rules.clone());
+    tokens.mint_with(&user, scope, ttl, now.as_secs()).map_err(|error| error.to_string())
 }

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod actor;
+pub mod control;
 pub mod lifecycle;
 pub mod provider;
 pub mod schedule;

@@ -1,7 +1,6 @@
 //! The one writer of every machine's life: it drives the lifecycles, and does what they decide.
 
 mod books;
-mod control;
 mod ear;
 mod errand;
 mod ports;
@@ -9,12 +8,9 @@ mod requests;
 #[cfg(test)]
 mod tests;
 
-pub use control::Control;
 pub use ear::Ear;
 pub use ports::{FindProvider, FleetObserver, PoolPort, Ports, Readiness};
 pub use requests::{FallAsleep, MachineSnapshot, Machines, WakeUp};
-
-pub use super::lifecycle::WakeReason;
 
 use std::{
     collections::BTreeMap,

@@ -27,6 +27,10 @@ pub struct MachineSnapshot {
     pub eta_ms: Option<u64>,
     /// Nine of ten are shorter.
     pub eta_p90_ms: Option<u64>,
+    /// Why it could not be woken, if it could not.
+    pub failure: Option<&'static str>,
+    /// When another try makes sense, in milliseconds.
+    pub retry_ms: Option<u64>,
     /// How much longer it is held awake, in seconds, if it is.
     pub held_seconds: Option<u64>,
     /// How long it was awake, and so was paid for, since this process knows it, in seconds: leased and idle.
@@ -126,6 +130,10 @@ impl FleetActor {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let snapshot = |unit: &Unit| {
             let eta = unit.life.eta(now);
+            let failed = match unit.life.state() {
+                State::Failed { why, until } => Some((why, until)),
+                _ => None,
+            };
             let held = unit.life.held_until().and_then(|until| until.checked_duration_since(now));
             let statement = unit.books.account.statement(now);
             let (leased_seconds, idle_seconds) = (statement.leased.as_secs(), statement.idle.as_secs());
@@ -135,6 +143,8 @@ impl FleetActor {
                 state: unit.life.state().code(),
                 eta_ms: eta.map(|eta| ms(eta.median)),
                 eta_p90_ms: eta.map(|eta| ms(eta.p90)),
+                failure: failed.map(|(why, _)| why.code()),
+                retry_ms: failed.map(|(_, until)| ms(until.saturating_duration_since(now))),
                 held_seconds: held.map(|held| held.as_secs()).filter(|seconds| *seconds > 0),
                 awake_seconds: leased_seconds + idle_seconds,
                 leased_seconds,

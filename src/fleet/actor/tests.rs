@@ -158,6 +158,7 @@ fn policy() -> Policy {
         pause: SECOND * 2,
         longest_pause: SECOND * 60,
         reconcile: SECOND * 60,
+        probe: SECOND * 5,
         look: SECOND * 5,
         prior: Prior { median: SECOND * 60, p90: SECOND * 180 },
     }

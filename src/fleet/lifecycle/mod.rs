@@ -45,6 +45,8 @@ pub struct Policy {
     pub reconcile: Duration,
     /// Between two looks while it wakes or falls asleep.
     pub look: Duration,
+    /// Between two questions to its model server while it gets ready.
+    pub probe: Duration,
     /// What is assumed of its wakes.
     pub prior: Prior,
 }
@@ -61,6 +63,7 @@ impl Default for Policy {
             longest_pause: MINUTE,
             reconcile: MINUTE,
             look: Duration::from_secs(5),
+            probe: Duration::from_secs(1),
             prior: Prior { median: MINUTE, p90: MINUTE * 3 },
         }
     }
@@ -256,6 +259,8 @@ pub struct Lifecycle {
     refused: Option<WakeFailure>,
     /// Whether a start was accepted in this wake.
     started: bool,
+    /// It is to wake, and neither did nor failed so far.
+    ordered: bool,
     /// It is to sleep as soon as nobody uses it.
     dismissed: bool,
     /// Wanted awake until then, whoever uses it.
@@ -279,6 +284,7 @@ impl Lifecycle {
             setbacks: 0,
             refused: None,
             started: false,
+            ordered: false,
             dismissed: false,
             held_until: None,
             keep_warm: false,
@@ -321,11 +327,12 @@ impl Lifecycle {
         match input {
             Input::Wake(_, hold) => {
                 let until = now + hold;
+                self.ordered = !matches!(self.state, State::Ready { .. });
                 self.dismissed = false;
                 self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
             }
             Input::Sleep => {
-                (self.held_until, self.dismissed) = (None, true);
+                (self.held_until, self.ordered, self.dismissed) = (None, false, true);
                 self.abandon(now);
             }
             Input::Used(used) => {
@@ -362,7 +369,11 @@ impl Lifecycle {
         if self.dismissed {
             return self.used;
         }
-        self.used || self.keep_warm || self.policy.idle.is_zero() || self.held_until.is_some_and(|until| now < until)
+        self.used
+            || self.ordered
+            || self.keep_warm
+            || self.policy.idle.is_zero()
+            || self.held_until.is_some_and(|until| now < until)
     }
 
     /// When the wake that is under way has failed.

@@ -103,6 +103,7 @@ impl Lifecycle {
             WakeFailure::Deadline | WakeFailure::Capacity => self.pause(),
         };
         self.effects.push_back(Effect::Fails(why, pause));
+        self.ordered = false;
         if self.started {
             // What was started and does not get ready is paid for.
             self.state = State::FallingAsleep;
@@ -201,6 +202,12 @@ impl Lifecycle {
                 self.next = Some(now + self.policy.look);
             }
             (State::Unknown, PowerState::Stopped) => self.rest(now),
+            (State::Unknown, PowerState::Stopping) => {
+                // Whoever told it to: it is waited for.
+                self.state = State::FallingAsleep;
+                (self.started, self.setbacks, self.next) = (true, 0, Some(now + self.policy.look));
+                self.effects.push_back(Effect::Away);
+            }
             (State::Unknown, _) => self.next = Some(now + self.policy.look),
             (State::Ready { .. }, PowerState::Stopped | PowerState::Stopping) => {
                 // Somebody else stopped it.
@@ -225,7 +232,7 @@ impl Lifecycle {
             _ => return,
         };
         if !answers {
-            self.next = Some(now + self.policy.look);
+            self.next = Some(now + self.policy.probe);
             return;
         }
         if self.started {
@@ -233,7 +240,7 @@ impl Lifecycle {
             self.wakes.took(took);
             self.effects.push_back(Effect::Woke(took));
         }
-        self.started = false;
+        (self.started, self.ordered) = (false, false);
         self.state = State::Ready { since: now };
         (self.idle_since, self.next) = (now, Some(now + self.policy.reconcile));
         self.effects.push_back(Effect::Serves);
@@ -250,6 +257,7 @@ impl Lifecycle {
         } else {
             // Somebody was quicker.
             self.state = State::Ready { since };
+            self.ordered = false;
             (self.idle_since, self.next) = (now, Some(now + self.policy.reconcile));
         }
     }

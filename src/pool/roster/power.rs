@@ -75,6 +75,9 @@ impl Roster {
                 Power::Asleep
             }
         };
+        // Whoever waits hears at once what that means.
+        self.estimates = None;
+        self.queue.iter_mut().for_each(|waiter| waiter.told = None);
         if news == PowerNews::Off {
             member.slots.iter_mut().for_each(|slot| slot.switched_off(now));
         }

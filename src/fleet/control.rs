@@ -1,12 +1,13 @@
-//! The fleet, for doors.
+//! The fleet, for doors: what operators, autoscalers and callers who will come soon may ask of it.
 
 use std::time::Duration;
 
 use actix::Addr;
 use tokio::time::timeout;
 
-use super::{FallAsleep, FleetActor, MachineSnapshot, Machines, WakeUp};
-use crate::fleet::lifecycle::WakeReason;
+use super::actor::{FallAsleep, FleetActor, Machines, WakeUp};
+
+pub use super::{actor::MachineSnapshot, lifecycle::WakeReason};
 
 /// The fleet answers from memory: an answer that takes longer will not come.
 const FLEET_TIMEOUT: Duration = Duration::from_secs(2);
