@@ -372,11 +372,11 @@ impl Lifecycle {
         }
     }
 
-    /// When it falls asleep, if nothing happens until then.
+    /// When it falls asleep, if nothing happens until then; what is asked comes to its end first.
     fn sleeps_at(&self) -> Option<Instant> {
         let State::Ready { since } = self.state else { return None };
         let stays = !self.dismissed && (self.keep_warm || self.policy.idle.is_zero());
-        if self.used || stays || self.asked == Some(Asked::Retire) {
+        if self.used || stays || self.asked.is_some() {
             return None;
         }
         if self.dismissed {

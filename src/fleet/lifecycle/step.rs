@@ -65,20 +65,24 @@ impl Lifecycle {
         self.effects.push_back(Effect::Wakes(self.wakes.eta(Duration::ZERO)));
     }
 
-    /// A wake that nobody wants any more is broken off.
+    /// A wake that nobody wants any more is broken off. What was asked goes on until it is answered: a stop that overtook
+    /// a start would leave it running.
     pub(super) fn abandon(&mut self, now: Instant) {
         if self.is_wanted(now) || !matches!(self.state, State::Waking { .. } | State::Warming { .. }) {
             return;
         }
-        // A start that is not answered yet may have been heard.
-        let asked = self.asked.take_if(|asked| matches!(asked, Asked::Start | Asked::Look | Asked::Probe));
-        if self.started || asked == Some(Asked::Start) || matches!(self.state, State::Warming { .. }) {
+        if self.may_have_started() || matches!(self.state, State::Warming { .. }) {
             self.effects.push_back(Effect::Away);
             self.state = State::FallingAsleep;
             (self.started, self.setbacks, self.next) = (false, 0, Some(now));
         } else {
             self.rest(now);
         }
+    }
+
+    /// Whether a start was accepted, or is not answered yet and may have been heard.
+    fn may_have_started(&self) -> bool {
+        self.started || self.asked == Some(Asked::Start)
     }
 
     fn rest(&mut self, now: Instant) {
@@ -103,7 +107,7 @@ impl Lifecycle {
             WakeFailure::Deadline | WakeFailure::Capacity => self.pause(),
         };
         self.effects.push_back(Effect::Fails(why, pause));
-        if self.started {
+        if self.may_have_started() {
             // What was started and does not get ready is paid for.
             self.state = State::FallingAsleep;
             (self.started, self.next) = (false, Some(now));

@@ -34,6 +34,9 @@ struct World {
     answers_at: Option<Instant>,
     /// What the provider says instead of doing what it is asked.
     trouble: Option<Trouble>,
+    /// How long each answer takes, and what is not answered yet.
+    answers_in: Duration,
+    asked: Vec<(Instant, Effect)>,
     /// Calls and those who wait, and whether the pool has let go of the machine.
     used: bool,
     retired: bool,
@@ -59,6 +62,8 @@ impl World {
             on_at: None,
             answers_at: (power == PowerState::Running).then_some(now),
             trouble: None,
+            answers_in: Duration::ZERO,
+            asked: Vec::new(),
             used: false,
             retired: false,
             serves: false,
@@ -105,31 +110,45 @@ impl World {
         while let Some(effect) = self.life.poll_effect() {
             let at = (self.now - self.start).as_secs();
             self.seen.push((at, effect));
-            let answer = match effect {
-                Effect::Start => Some(Input::Started(self.start_machine())),
-                Effect::Stop => Some(Input::Stopped(self.stop_machine())),
-                Effect::Look => Some(Input::Seen(self.trouble.map_or(Ok(self.power()), Err))),
-                Effect::Probe => Some(Input::Probed(self.answers_at.is_some_and(|at| self.now >= at))),
-                Effect::Retire => {
-                    // In one step, as the pool does it.
-                    self.retired = !self.used;
-                    self.serves &= self.used;
-                    Some(Input::Retired(!self.used))
-                }
-                Effect::Serves => {
-                    (self.serves, self.retired) = (true, false);
-                    None
-                }
+            match effect {
+                Effect::Start | Effect::Stop | Effect::Look | Effect::Probe | Effect::Retire => self.is_asked(effect),
+                Effect::Serves => (self.serves, self.retired) = (true, false),
                 Effect::Off | Effect::Away | Effect::Fails(..) | Effect::Wakes(_) => {
                     assert!(!self.used || !self.serves || self.power() != PowerState::Running, "taken from a call");
                     self.serves = false;
-                    None
                 }
-                Effect::Woke(_) => None,
-            };
-            if let Some(answer) = answer {
-                self.life.handle(answer, self.now);
+                Effect::Woke(_) => {}
             }
+        }
+    }
+
+    /// Something is asked, which is answered at once or later.
+    fn is_asked(&mut self, effect: Effect) {
+        let of_provider = |effect: &Effect| matches!(effect, Effect::Start | Effect::Stop | Effect::Look);
+        let under_way = self.asked.iter().find(|(_, other)| of_provider(other) && of_provider(&effect));
+        assert!(under_way.is_none(), "{effect:?} while the provider has not answered {under_way:?}");
+        if self.answers_in.is_zero() || effect == Effect::Retire {
+            let answer = self.answer(effect);
+            self.life.handle(answer, self.now);
+        } else {
+            self.asked.push((self.now + self.answers_in, effect));
+        }
+    }
+
+    /// What is asked is done, and answered.
+    fn answer(&mut self, effect: Effect) -> Input {
+        match effect {
+            Effect::Start => Input::Started(self.start_machine()),
+            Effect::Stop => Input::Stopped(self.stop_machine()),
+            Effect::Look => Input::Seen(self.trouble.map_or(Ok(self.power()), Err)),
+            Effect::Probe => Input::Probed(self.answers_at.is_some_and(|at| self.now >= at)),
+            Effect::Retire => {
+                // In one step, as the pool does it.
+                self.retired = !self.used;
+                self.serves &= self.used;
+                Input::Retired(!self.used)
+            }
+            told => panic!("{told:?} is no question"),
         }
     }
 
@@ -166,9 +185,20 @@ impl World {
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         let mut steps = 0;
-        while let Some(at) = self.life.deadline().filter(|at| *at <= end) {
+        loop {
+            let answered = self.asked.iter().map(|(at, _)| *at).min();
+            let Some(at) = [self.life.deadline(), answered].into_iter().flatten().min().filter(|at| *at <= end) else {
+                break;
+            };
             self.now = self.now.max(at);
-            self.tell(Input::Tick);
+            match self.asked.iter().position(|(at, _)| *at <= self.now) {
+                Some(first) => {
+                    let (_, effect) = self.asked.remove(first);
+                    let answer = self.answer(effect);
+                    self.tell(answer);
+                }
+                None => self.tell(Input::Tick),
+            }
             steps += 1;
             assert!(steps < 20_000, "a deadline that does nothing: {:?}", self.life);
         }
@@ -383,6 +413,20 @@ fn a_day_of_calls_keeps_the_rules_and_saves_the_night() {
     assert!((1..20).contains(&wakes), "{wakes}");
 }
 
+#[test]
+fn a_start_that_is_not_answered_yet_is_not_overtaken_by_the_stop_that_takes_it_back() {
+    let mut world = World::asleep();
+    world.answers_in = SECOND * 5;
+    world.tell(Input::Wake(WakeReason::Request, MINUTE * 30));
+    world.pass(SECOND);
+    world.tell(Input::Sleep);
+    assert_eq!(world.life.state(), State::FallingAsleep);
+    world.pass(SECOND * 3);
+    assert_eq!((world.count(|effect| *effect == Effect::Stop), world.starts), (0, 0), "the answer is waited for");
+    world.pass(MINUTE);
+    assert_eq!((world.life.state(), world.power(), world.starts), (State::Asleep, PowerState::Stopped, 1));
+}
+
 /// A hundred thousand random steps.
 #[test]
 fn random_lives_keep_the_rules() {
@@ -412,10 +456,11 @@ fn random_lives_keep_the_rules() {
                 44..47 => world.loads = SECOND * rng.random_range(0..700),
                 47..49 => (world.power, world.answers_at) = (PowerState::Stopped, None),
                 49..51 => (world.power, world.answers_at) = (PowerState::Running, Some(world.now)),
-                // Stale answers change nothing.
-                51..54 => world.life.handle(Input::Probed(true), world.now),
-                54..56 => world.life.handle(Input::Retired(true), world.now),
-                56..58 => world.life.handle(Input::Started(Err(Trouble::Auth)), world.now),
+                // Answers to what is not asked change nothing.
+                51..53 if world.asked.is_empty() => world.life.handle(Input::Probed(true), world.now),
+                53..55 => world.life.handle(Input::Retired(true), world.now),
+                55..57 if world.asked.is_empty() => world.life.handle(Input::Started(Err(Trouble::Auth)), world.now),
+                57..62 => world.answers_in = SECOND * [0, 0, 1, 5, 12][rng.random_range(0..5)],
                 _ => world.pass(SECOND * rng.random_range(0..200)),
             }
             world.settle();
