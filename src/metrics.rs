@@ -144,6 +144,7 @@ pub const TABLE: &[Series] = &[
     fleet::STATE,
     fleet::WAKE_SECONDS,
     fleet::WAKES,
+    fleet::RESTARTS,
     fleet::REQUESTS,
     upstreams::UPSTREAMS,
     upstreams::UPSTREAM_CHANGES,

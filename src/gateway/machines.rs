@@ -19,7 +19,7 @@ use crate::{
     },
     metrics::Metrics,
     pool::{
-        actor::{PoolActor, PowerChanged, Retire},
+        actor::{Moved, PoolActor, PowerChanged, Retire, WarmUp},
         endpoint::{Endpoint, Upstream},
         roster::Probed,
     },
@@ -80,6 +80,20 @@ impl PoolPort for PoolLater {
             pool.do_send(retire);
         }
     }
+
+    #[expect(clippy::disallowed_methods, reason = "one at a time for each machine")]
+    fn warm_up(&self, warm_up: WarmUp) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(warm_up);
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "one for each look at a machine")]
+    fn moved(&self, moved: Moved) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(moved);
+        }
+    }
 }
 
 /// Starts the fleet, if there are machines to start and stop.
@@ -132,6 +146,10 @@ impl FleetObserver for Counts {
 
     fn wake_failed(&self, upstream: &str, why: &'static str) {
         self.0.machine_wake_failed(upstream, why);
+    }
+
+    fn restarted(&self, upstream: &str, result: &'static str) {
+        self.0.machine_restarted(upstream, result);
     }
 
     fn asked(&self, provider: &'static str, what: &'static str, result: &'static str) {

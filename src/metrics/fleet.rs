@@ -24,6 +24,12 @@ pub(super) const WAKES: Series = series(
     &["upstream", "result"],
     "Wakes by what came of them: ready, or why not.",
 );
+pub(super) const RESTARTS: Series = series(
+    "tandem_machine_restarts_total",
+    Kind::Counter,
+    &["upstream", "result"],
+    "Restarts of machines whose model server was stuck or that an operator restarted, by what came of them: ready, or why not.",
+);
 pub(super) const REQUESTS: Series = series(
     "tandem_provider_requests_total",
     Kind::Counter,
@@ -32,7 +38,8 @@ pub(super) const REQUESTS: Series = series(
 );
 
 /// The states that a machine may be in.
-pub const STATES: [&str; 7] = ["unknown", "asleep", "waking", "warming", "ready", "falling_asleep", "failed"];
+pub const STATES: [&str; 8] =
+    ["unknown", "asleep", "waking", "warming", "ready", "restarting", "falling_asleep", "failed"];
 
 impl Metrics {
     /// The machine of `upstream` is in this state.
@@ -52,6 +59,11 @@ impl Metrics {
     /// A wake failed.
     pub fn machine_wake_failed(&self, upstream: &str, why: &'static str) {
         self.counter(&WAKES, &[upstream.to_owned().into(), why.into()]).increment(1);
+    }
+
+    /// A restart is over.
+    pub fn machine_restarted(&self, upstream: &str, result: &'static str) {
+        self.counter(&RESTARTS, &[upstream.to_owned().into(), result.into()]).increment(1);
     }
 
     /// A provider was asked.

@@ -23,6 +23,8 @@ enum Word {
     Wake,
     Used(bool),
     Retired(bool),
+    WarmedUp(bool),
+    Stuck,
 }
 
 #[derive(Debug)]
@@ -47,6 +49,8 @@ impl Handler<FromPool> for FleetActor {
             Word::Wake => self.drive(id, Input::Wake(WakeReason::Call, Duration::ZERO), ctx),
             Word::Used(used) => self.drive(id, Input::Used(used), ctx),
             Word::Retired(gone) => self.drive(id, Input::Retired(gone), ctx),
+            Word::WarmedUp(passed) => self.drive(id, Input::Rehearsed(passed), ctx),
+            Word::Stuck => self.stuck(id, ctx),
         }
     }
 }
@@ -62,7 +66,8 @@ impl FleetActor {
         let now = Instant::now().into_std();
         let mut life = Lifecycle::new(self.policy, now);
         life.handle(Input::KeepWarm(self.is_warm_hour()), now);
-        self.units.insert(id, Unit { upstream, provider: Rc::from(provider), life, told: None, alarm: None });
+        let (provider, asked) = (Rc::from(provider), Vec::new());
+        self.units.insert(id, Unit { upstream, provider, life, told: None, alarm: None, asked });
         self.settle(id, ctx);
     }
 }
@@ -97,5 +102,13 @@ impl WakePort for Ear {
 
     fn retired(&self, id: UpstreamId, gone: bool) {
         self.say(id, Word::Retired(gone));
+    }
+
+    fn warmed_up(&self, id: UpstreamId, passed: bool) {
+        self.say(id, Word::WarmedUp(passed));
+    }
+
+    fn stuck(&self, id: UpstreamId) {
+        self.say(id, Word::Stuck);
     }
 }

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 use crate::{
     fleet::provider::Provider,
     pool::{
-        actor::{PowerChanged, Retire},
+        actor::{Moved, PowerChanged, Retire, WarmUp},
         endpoint::{Endpoint, Upstream},
     },
 };
@@ -24,6 +24,8 @@ pub trait FleetObserver {
     fn woke(&self, _upstream: &str, _took: Duration) {}
     /// A wake failed.
     fn wake_failed(&self, _upstream: &str, _why: &'static str) {}
+    /// A restart is over: `ready`, or why it came to nothing.
+    fn restarted(&self, _upstream: &str, _result: &'static str) {}
     /// A provider was asked, and what came of it.
     fn asked(&self, _provider: &'static str, _what: &'static str, _result: &'static str) {}
 }
@@ -49,4 +51,8 @@ pub trait PoolPort {
     fn power(&self, changed: PowerChanged);
     /// Lets go of a machine if nobody needs it.
     fn retire(&self, retire: Retire);
+    /// Makes a call without a caller.
+    fn warm_up(&self, warm_up: WarmUp);
+    /// Where the server of a machine is reached.
+    fn moved(&self, moved: Moved);
 }

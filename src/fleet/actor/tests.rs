@@ -13,7 +13,7 @@ use crate::{
         wakes::Prior,
     },
     pool::{
-        actor::{Acquire, PoolActor, PoolObserver, Ports as PoolPorts, Slots},
+        actor::{Acquire, Moved, PoolActor, PoolObserver, Ports as PoolPorts, Slots},
         endpoint::{Endpoint, Labels},
         roster::{Ask, RosterSettings, SlotLabel},
         wait::{News, Outcome, Wait},
@@ -110,6 +110,20 @@ impl PoolPort for Later {
             pool.do_send(retire);
         }
     }
+
+    #[expect(clippy::disallowed_methods, reason = "as the gateway does it")]
+    fn warm_up(&self, warm_up: WarmUp) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(warm_up);
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "as the gateway does it")]
+    fn moved(&self, moved: Moved) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(moved);
+        }
+    }
 }
 
 struct World {
@@ -127,6 +141,7 @@ fn policy() -> Policy {
         longest_pause: SECOND * 60,
         reconcile: SECOND * 60,
         look: SECOND * 5,
+        warm_up: true,
         prior: Prior { median: SECOND * 60, p90: SECOND * 180 },
     }
 }

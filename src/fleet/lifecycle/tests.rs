@@ -3,6 +3,7 @@
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use super::*;
+use crate::fleet::provider::PowerState;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -16,6 +17,7 @@ fn policy() -> Policy {
         longest_pause: MINUTE,
         reconcile: MINUTE,
         look: SECOND * 5,
+        warm_up: false,
         prior: Prior { median: MINUTE, p90: MINUTE * 3 },
     }
 }
@@ -46,6 +48,10 @@ struct World {
     stops: u32,
     /// When it was last used or wanted.
     wanted_at: Instant,
+    /// Calls to its server hang: it is stuck.
+    stuck: bool,
+    restarts: u32,
+    rehearsals: u32,
 }
 
 impl World {
@@ -71,6 +77,9 @@ impl World {
             starts: 0,
             stops: 0,
             wanted_at: now,
+            stuck: false,
+            restarts: 0,
+            rehearsals: 0,
         };
         world.settle();
         world
@@ -111,23 +120,24 @@ impl World {
             let at = (self.now - self.start).as_secs();
             self.seen.push((at, effect));
             match effect {
-                Effect::Start | Effect::Stop | Effect::Look | Effect::Probe | Effect::Retire => self.is_asked(effect),
-                Effect::Serves => (self.serves, self.retired) = (true, false),
-                Effect::Off | Effect::Away | Effect::Fails(..) | Effect::Wakes(_) => {
+                Effect::Serves | Effect::ServesAnew => (self.serves, self.retired) = (true, false),
+                Effect::Off | Effect::Away | Effect::Fails(..) | Effect::RestartFails(..) | Effect::Wakes(_) => {
                     assert!(!self.used || !self.serves || self.power() != PowerState::Running, "taken from a call");
                     self.serves = false;
                 }
-                Effect::Woke(_) => {}
+                Effect::Woke(_) | Effect::Restarts(_) | Effect::Restarted(_) => {}
+                question => self.is_asked(question),
             }
         }
     }
 
     /// Something is asked, which is answered at once or later.
     fn is_asked(&mut self, effect: Effect) {
-        let of_provider = |effect: &Effect| matches!(effect, Effect::Start | Effect::Stop | Effect::Look);
+        let of_provider =
+            |effect: &Effect| matches!(effect, Effect::Start | Effect::Stop | Effect::Look | Effect::Restart);
         let under_way = self.asked.iter().find(|(_, other)| of_provider(other) && of_provider(&effect));
         assert!(under_way.is_none(), "{effect:?} while the provider has not answered {under_way:?}");
-        if self.answers_in.is_zero() || effect == Effect::Retire {
+        if self.answers_in.is_zero() || matches!(effect, Effect::Retire | Effect::Vacate { .. }) {
             let answer = self.answer(effect);
             self.life.handle(answer, self.now);
         } else {
@@ -147,6 +157,17 @@ impl World {
                 self.retired = !self.used;
                 self.serves &= self.used;
                 Input::Retired(!self.used)
+            }
+            Effect::Vacate { stuck } => {
+                let may = !self.used && (!stuck || self.stuck);
+                self.serves &= !may;
+                Input::Retired(may)
+            }
+            Effect::Restart => Input::Restarted(self.restart_machine()),
+            Effect::Rehearse => {
+                self.rehearsals += 1;
+                assert!(!self.serves, "no caller gets between");
+                Input::Rehearsed(!self.stuck && self.answers_at.is_some_and(|at| self.now >= at))
             }
             told => panic!("{told:?} is no question"),
         }
@@ -178,7 +199,19 @@ impl World {
         if let Some(trouble) = self.trouble {
             return Err(trouble);
         }
-        (self.power, self.on_at, self.answers_at) = (PowerState::Stopped, None, None);
+        (self.power, self.on_at, self.answers_at, self.stuck) = (PowerState::Stopped, None, None, false);
+        Ok(())
+    }
+
+    fn restart_machine(&mut self) -> Result<(), Trouble> {
+        self.restarts += 1;
+        assert!(!self.used || !self.serves, "restarted under a call");
+        if let Some(trouble) = self.trouble {
+            return Err(trouble);
+        }
+        (self.power, self.stuck) = (PowerState::Starting, false);
+        self.on_at = Some(self.now + self.boots);
+        self.answers_at = Some(self.now + self.boots + self.loads);
         Ok(())
     }
 

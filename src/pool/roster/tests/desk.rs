@@ -21,6 +21,9 @@ pub(super) struct Desk {
     pub(super) woken: Vec<u32>,
     pub(super) used: Vec<(u32, bool)>,
     pub(super) retired: Vec<(u32, bool)>,
+    pub(super) warm_ups: Vec<Grant>,
+    pub(super) warmed_up: Vec<(u32, bool)>,
+    pub(super) stuck: Vec<u32>,
 }
 
 impl Desk {
@@ -41,6 +44,9 @@ impl Desk {
             woken: Vec::new(),
             used: Vec::new(),
             retired: Vec::new(),
+            warm_ups: Vec::new(),
+            warmed_up: Vec::new(),
+            stuck: Vec::new(),
         };
         for n in 1..=servers {
             desk.tell(Input::Join(UpstreamId(n), upstream(n, 1, None)));
@@ -67,6 +73,9 @@ impl Desk {
                 Effect::Wake(id) => self.woken.push(id.0),
                 Effect::Used(id, used) => self.used.push((id.0, used)),
                 Effect::Retired(id, gone) => self.retired.push((id.0, gone)),
+                Effect::WarmUp(grant) => self.warm_ups.push(grant),
+                Effect::WarmedUp(id, passed) => self.warmed_up.push((id.0, passed)),
+                Effect::Stuck(id) => self.stuck.push(id.0),
                 Effect::Pace(..) | Effect::Orphaned(_) => {}
             }
         }
