@@ -152,13 +152,14 @@ async fn whoever_gets_a_ticket_finds_the_machine_awake() {
     let ticket = ask("POST", &sleepy.url("/v1/tickets"), Some(bearer(&sleepy.house, "ann")), None).await;
     assert_eq!(ticket.status, 201);
     sleepy.is("ready").await;
-    tokio::time::timeout(Duration::from_secs(1), async {
-        let mut ann = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "ann")]).await.socket();
-        event(&mut ann, "session.ready").await;
-        ann.close(None).await.unwrap();
-    })
-    .await
-    .expect("nothing is waited for");
+    let mut ann = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "ann")]).await.socket();
+    tokio::time::timeout(Duration::from_secs(1), event(&mut ann, "session.ready"))
+        .await
+        .expect("nothing is waited for");
+    ann.close(None).await.unwrap();
+    // A socket that is dropped with words unread is reset, which is no end of a call.
+    let ended = "tandem_sessions_ended_total{protocol=\"native\",reason=\"client_left\"}";
+    sleepy.house.metric_until(ended, 1.0).await;
     ask("POST", &sleepy.url("/v1/upstreams/1/sleep"), Some(operator()), None).await;
     sleepy.is("asleep").await;
 }
