@@ -95,6 +95,8 @@ pub struct Lifecycle {
     refused: Option<WakeFailure>,
     /// Whether a start was accepted in this wake.
     started: bool,
+    /// The provider did not start it so far in this wake.
+    delayed: bool,
     /// It is to wake, and neither did nor failed so far.
     ordered: bool,
     /// How often its server did not answer in a row.
@@ -125,6 +127,7 @@ impl Lifecycle {
             setbacks: 0,
             refused: None,
             started: false,
+            delayed: false,
             ordered: false,
             misses: 0,
             looks_first: false,
