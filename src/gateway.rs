@@ -1,11 +1,11 @@
 //! The one place that knows everything: it plugs configuration, pool, sessions and doors together, and stops them.
 
 mod counter;
+mod doors;
 mod machines;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    num::NonZeroU32,
     pin::Pin,
     sync::Arc,
     time::Duration,
@@ -22,16 +22,14 @@ use tokio::{
 
 use self::{
     counter::Counter,
+    doors::House,
     machines::{Owners, PoolLater},
 };
 use crate::{
-    auth::{KeyError, SigningKey, TicketBox, Tokens},
+    auth::{KeyError, SigningKey, Tokens},
     config::Settings,
-    fleet::actor::Control,
-    http::{
-        self,
-        doors::{DoorPolicy, Doors, HandshakeBudget, Persona, Throttle},
-    },
+    fleet::control::Control,
+    http::{self, doors::Doors},
     metrics::Metrics,
     pool::{
         actor::{Configure, PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop, WakePort},
@@ -179,33 +177,11 @@ impl Gateway {
             later.is(ctx.address());
             PoolActor::new(servers, roster, ports)
         });
-        let seats = SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota };
-        let doors = web::Data::new(Doors {
-            tokens,
-            tickets: TicketBox::new(settings.auth.tickets),
-            policy: DoorPolicy {
-                allowed_origins: settings.doors.allowed_origins.clone(),
-                caller_prompts: settings.doors.caller_prompts,
-                query_tokens: settings.doors.query_tokens,
-                metrics: settings.metrics.enabled,
-            },
-            persona: Persona { voice: settings.persona.voice, prompt: settings.persona.prompt.clone() },
-            handshake: HandshakeBudget {
-                base: settings.upstreams.handshake_base,
-                step: settings.upstreams.handshake_step,
-                voice_steps: settings.upstreams.voice_steps,
-            },
-            limits: settings.session.limits.clone(),
-            turn_share: settings.turns.share,
-            switchboard: Switchboard::new(seats, pool.clone()),
-            connector,
-            metrics,
-            fleet,
-            ticket_hold: settings.fleet.ticket_hold,
-            throttle: Throttle::new(
-                NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN),
-            ),
-        });
+        let switchboard = Switchboard::new(
+            SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota },
+            pool.clone(),
+        );
+        let doors = web::Data::new(doors::open(settings, House { tokens, switchboard, connector, metrics, fleet }));
         let server = serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
         let close = settings.upstreams.close_timeout;

@@ -471,6 +471,79 @@ fn serve(desk: &Desk, words: &[&str], environment: &[(&str, &str)]) -> (Running,
 }
 
 #[test]
+fn the_machines_of_a_running_server_are_shown_with_what_they_cost() {
+    let desk = Desk::new();
+    wav::write(&desk.path("in.wav"), &speech()[..4800]).unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let server = format!("ws://127.0.0.1:{port}#provider=command:sim&price=3.6");
+    let program = env!("CARGO_BIN_EXE_tandem");
+    let start = format!("'{program}' simulate --port {{port}} --step-ms 1 --voice-steps 1 --poll-ms 0");
+    let environment = [
+        ("PERSONAPLEX_SERVER_URL", server.as_str()),
+        ("TANDEM__PROVIDERS__COMMAND__START", &start),
+        ("TANDEM__PROVIDERS__COMMAND__OUTPUT", "off"),
+        ("TANDEM__FLEET__IDLE_SECONDS", "1"),
+        ("TANDEM__FLEET__MIN_AWAKE_SECONDS", "0"),
+    ];
+    let (serving, url) = serve(&desk, &[], &environment);
+    serving.line("\"state\":\"asleep\"");
+    let ran = desk.run(&["fleet"], &[]);
+    assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    let row: Vec<&str> = ran.stdout.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(row[..7], ["1", "command", "asleep", "-", "0s", "0s", "0s"], "{ran:?}");
+    assert!(row[8] == "3.6" && row[9] == "0.0000" && ran.stdout.contains("Always on would have cost"), "{ran:?}");
+
+    assert_eq!(desk.run(&["call", "in.wav", "--tail", "1.5"], &[]).status, Some(0));
+    serving.line("\"state\":\"asleep\"");
+    let ran = desk.run(&["fleet", "--json"], &[]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let told: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let machine = &told["machines"][0];
+    let number = |key: &str| machine[key].as_f64().unwrap_or_else(|| panic!("{key}: {told}"));
+    assert!(number("leased_seconds") >= 1.0 && number("idle_seconds") >= 1.0, "{told}");
+    assert_eq!(number("awake_seconds"), number("leased_seconds") + number("idle_seconds"), "{told}");
+    // 3.6 an hour is a thousandth a second.
+    let cost = number("cost") - number("awake_seconds") / 1e3;
+    assert!((0.0..0.002).contains(&cost) && told["total"]["cost"] == machine["cost"], "{told}");
+
+    // Who is not known may not look, and is told what to do; no token is repeated.
+    let odd = [("JWT_SECRET", "another-secret-of-more-than-thirty-two-bytes")];
+    let token = desk.run(&["token", "--user", "ada"], &[]).stdout;
+    for (words, environment, sentence) in [
+        (&["fleet", "--url", &url][..], &odd[..], "refuses (status 401): set TANDEM_TOKEN to a token with the scope"),
+        (&["fleet"], &[("TANDEM_TOKEN", token.trim())], "refuses (status 403)"),
+        (&["fleet", "--url", &url], &[], "there is nothing to make a token with: set TANDEM_TOKEN"),
+    ] {
+        let ran = desk.run(words, environment);
+        assert!(ran.status == Some(1) && ran.stderr.contains(sentence) && ran.stdout.is_empty(), "{words:?}: {ran:?}");
+        assert!(!ran.stderr.contains(token.trim()));
+    }
+    assert_eq!(serving.terminate(), Some(0));
+}
+
+#[test]
+fn where_no_machines_can_be_shown_the_reason_says_what_to_do() {
+    let desk = Desk::new();
+    let secret = [("JWT_SECRET", "a-secret-of-more-than-thirty-two-bytes"), ("PORT", "9")];
+    for (words, sentence) in [
+        (&["fleet"][..], "http://127.0.0.1:9 does not answer: it cannot be reached"),
+        (&["fleet", "--url", "127.0.0.1:9"], "expected one like http://127.0.0.1:8080"),
+    ] {
+        let ran = desk.run(words, &secret);
+        assert!(ran.status == Some(1) && ran.stderr.contains(sentence) && ran.stdout.is_empty(), "{ran:?}");
+    }
+    let ran = desk.run(&["fleet"], &[]);
+    assert!(ran.status == Some(1) && ran.stderr.contains("there is nothing to make a token with"), "{ran:?}");
+    assert!(!desk.path(".tandem").exists(), "looking leaves nothing behind");
+    let (_serving, url) = serve(&desk, &[], &[]);
+    let ran = desk.run(&["fleet"], &[]);
+    assert!(ran.stderr.contains(&format!("{url} has no machines to start and stop: give a server one")), "{ran:?}");
+    let other = cloud("{}");
+    let ran = desk.run(&["fleet", "--url", &format!("{other}/")], &secret);
+    assert!(ran.stderr.contains("answers with status 404: no more is said; is it a Tandem?"), "{ran:?}");
+}
+
+#[test]
 fn serve_without_any_configuration_answers_a_call_from_the_same_directory() {
     let desk = Desk::new();
     wav::write(&desk.path("in.wav"), &speech()).unwrap();

@@ -180,13 +180,25 @@ impl Tokens {
 
     /// Signs a token for `user` that these rules accept from `now_unix_s` on, for `ttl`.
     pub fn mint(&self, user: &UserId, ttl: Duration, now_unix_s: u64) -> Result<SecretString, KeyError> {
+        self.mint_with(user, None, ttl, now_unix_s)
+    }
+
+    /// The same, with a scope beside the one that calls need.
+    pub fn mint_with(
+        &self,
+        user: &UserId,
+        scope: Option<&str>,
+        ttl: Duration,
+        now_unix_s: u64,
+    ) -> Result<SecretString, KeyError> {
+        let scopes: Vec<&str> = self.rules.required_scope.as_deref().into_iter().chain(scope).collect();
+        let scope = Some(scopes.join(" ")).filter(|scopes| !scopes.is_empty());
         let mut claims = json!({
             "sub": user.expose(),
             "iat": now_unix_s,
             "exp": now_unix_s.saturating_add(ttl.as_secs()),
         });
-        let optional =
-            [("iss", &self.rules.issuer), ("aud", &self.rules.audience), ("scope", &self.rules.required_scope)];
+        let optional = [("iss", &self.rules.issuer), ("aud", &self.rules.audience), ("scope", &scope)];
         for (name, value) in optional {
             if let Some(value) = value {
                 claims[name] = json!(value);
@@ -529,6 +541,8 @@ mod tests {
     fn what_is_minted_is_accepted_until_it_expires() {
         let tokens = tokens(strict());
         let ada = UserId::new("ada").unwrap();
+        let scoped = tokens.mint_with(&ada, Some("tandem:operate"), Duration::from_secs(60), NOW).unwrap();
+        assert_eq!(tokens.verify(scoped.expose_secret(), NOW).unwrap().scopes, ["voice", "tandem:operate"]);
         let token = tokens.mint(&ada, Duration::from_secs(60), NOW).unwrap();
         let identity = tokens.verify(token.expose_secret(), NOW + 89).unwrap();
         assert_eq!(

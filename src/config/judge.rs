@@ -145,6 +145,7 @@ impl Judge {
             Some(secret) => self.secret(secret),
         }
         AuthSettings {
+            operator_key: self.operator_key(raw.operator_key, jwt_secret.as_ref()),
             jwt_secret,
             rules: TokenRules {
                 issuer: set(raw.issuer),
@@ -156,6 +157,22 @@ impl Judge {
             },
             tickets: TicketLimits { ttl: Duration::from_secs(raw.ticket_ttl_seconds), ..TicketLimits::default() },
         }
+    }
+
+    /// A key that is sent as it is: never a short one, and never the one that signs.
+    fn operator_key(&mut self, key: String, jwt_secret: Option<&SecretString>) -> Option<SecretString> {
+        let key = set(key).map(SecretString::from)?;
+        if let Err(error) = check_strength(&key) {
+            let shown = match error {
+                KeyError::TooShort { bytes } => format!("{bytes} bytes long"),
+                _ => "made of a few characters".to_owned(),
+            };
+            self.value("auth.operator_key", shown, "at least 32 bytes, best random ones");
+        }
+        if jwt_secret.is_some_and(|secret| secret.expose_secret() == key.expose_secret()) {
+            self.value("auth.operator_key", "the secret of auth.jwt_secret", "a key of its own");
+        }
+        Some(key)
     }
 
     fn secret(&mut self, secret: &SecretString) {

@@ -50,6 +50,7 @@ raw! {
         required_scope: String,
         ticket_ttl_seconds: u64,
         tenant_claim: String,
+        operator_key: String,
     }
     RawDoors { allowed_origins: Vec<String>, caller_prompts: Where, query_tokens: Where }
     RawPersona { voice: String, prompt: String }

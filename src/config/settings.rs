@@ -121,6 +121,8 @@ pub struct AuthSettings {
     pub jwt_secret: Option<SecretString>,
     /// What tokens must say.
     pub rules: TokenRules,
+    /// What operators may send in place of a token.
+    pub operator_key: Option<SecretString>,
     /// How long tickets live and how many there may be.
     pub tickets: TicketLimits,
 }

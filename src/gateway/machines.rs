@@ -14,6 +14,7 @@ use actix::{Actor, Addr};
 use crate::{
     config::{FleetSettings, Settings, UpstreamUrl},
     fleet::{
+        account::Money,
         actor::{Ear, FleetActor, FleetObserver, PoolPort, Ports, Readiness},
         provider::{Exchange, Provider},
     },
@@ -150,6 +151,22 @@ impl FleetObserver for Counts {
 
     fn restarted(&self, upstream: &str, result: &'static str) {
         self.0.machine_restarted(upstream, result);
+    }
+
+    fn wake_promised(&self, kept: bool) {
+        self.0.machine_promised(kept);
+    }
+
+    fn spent(&self, upstream: &str, what: &'static str, seconds: u64) {
+        self.0.machine_spent(upstream, what, seconds);
+    }
+
+    fn bill(&self, upstream: &str, per_hour: Money, cost: Money, saving: Money) {
+        self.0.machine_bill(upstream, per_hour.units(), cost.units(), saving.units());
+    }
+
+    fn gone(&self, upstream: &str, had_price: bool) {
+        self.0.machine_left(upstream, had_price);
     }
 
     fn asked(&self, provider: &'static str, what: &'static str, result: &'static str) {

@@ -9,13 +9,12 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     doors::Doors,
-    identity,
+    operator,
+    orders::OrderKey,
     problem::{Problem, Refusal},
 };
-use crate::fleet::actor::{MachineSnapshot, WakeReason};
+use crate::fleet::control::{Control, MachineSnapshot, WakeReason};
 
-/// The scope that a token needs for this.
-pub const SCOPE: &str = "tandem:operate";
 /// The longest body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 4096;
 /// How long the body may take to come.
@@ -24,6 +23,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The longest that a machine is held awake by one request.
 const LONGEST_HOLD_SECONDS: u64 = 86_400;
+/// The longest reason, key and name, in bytes.
+const MAX_WORD_BYTES: usize = 128;
 /// Between two looks while a request waits.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -35,7 +36,7 @@ struct Order {
     reason: Option<String>,
     /// For how long the machine stays awake at least, in seconds.
     hold_seconds: Option<u64>,
-    /// A wake is single-flight by itself: the same key twice is the same wake, and so are two keys.
+    /// An order that was given with this key before is not carried out again.
     idempotency_key: Option<String>,
 }
 
@@ -83,17 +84,32 @@ pub async fn sleep(doors: web::Data<Doors>, request: HttpRequest, name: web::Pat
 /// `GET /v1/upstreams`: every machine.
 pub async fn list(doors: web::Data<Doors>, request: HttpRequest) -> HttpResponse {
     let listed = async {
-        operator(&doors, &request)?;
+        operator::admit(&doors, &request)?;
         let machines = doors.fleet()?.machines().await.ok_or(Problem::Internal)?;
         Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({ "machines": machines })))
     };
     answer(listed.await)
 }
 
+/// `GET /v1/upstreams/{name}`: this one.
+pub async fn one(doors: web::Data<Doors>, request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    let known = async {
+        operator::admit(&doors, &request)?;
+        let machines = named(doors.fleet()?, &[name.into_inner()]).await?;
+        let mut response = HttpResponse::Ok();
+        if best(&machines) == "waking" {
+            response.insert_header((header::RETRY_AFTER, later(&machines).to_string()));
+        }
+        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        Ok(response.json(Told { state: best(&machines), machines }))
+    };
+    answer(known.await)
+}
+
 /// `GET /v1/autoscale`: how many machines should run, for KEDA's metrics-api and adapters of the HPA.
 pub async fn autoscale(doors: web::Data<Doors>, request: HttpRequest) -> HttpResponse {
     let told = async {
-        operator(&doors, &request)?;
+        operator::admit(&doors, &request)?;
         let demand = doors.switchboard.demand().await.ok_or(Problem::Internal)?;
         let machines = doors.fleet()?.machines().await.ok_or(Problem::Internal)?;
         let body = json!({
@@ -107,13 +123,6 @@ pub async fn autoscale(doors: web::Data<Doors>, request: HttpRequest) -> HttpRes
     answer(told.await)
 }
 
-/// Whoever has a token with the scope for it.
-fn operator(doors: &Doors, request: &HttpRequest) -> Result<(), Refusal> {
-    let identity = identity::bearer(doors, request)?;
-    doors.throttle.attempt(identity.user.hash())?;
-    if identity.scopes.iter().any(|scope| scope == SCOPE) { Ok(()) } else { Err(Problem::NotOperator.into()) }
-}
-
 fn answer(result: Result<HttpResponse, Refusal>) -> HttpResponse {
     result.unwrap_or_else(|refused| actix_web::ResponseError::error_response(&refused))
 }
@@ -121,35 +130,72 @@ fn answer(result: Result<HttpResponse, Refusal>) -> HttpResponse {
 async fn woken(
     doors: &Doors,
     request: &HttpRequest,
-    name: Option<String>,
+    machine: Option<String>,
     wait: Option<u64>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal> {
-    operator(doors, request)?;
+    let operator = operator::admit(doors, request)?;
     let order = order(payload).await?;
-    let fleet = doors.fleet()?;
-    let hold = Duration::from_secs(order.hold_seconds.unwrap_or(0).min(LONGEST_HOLD_SECONDS));
-    let by = Instant::now() + Duration::from_secs(wait.unwrap_or(0)).min(LONGEST_WAIT);
-    tracing::info!(upstream = name, hold_seconds = hold.as_secs(), "wake asked for");
-    let mut machines = fleet.wake(name.clone(), WakeReason::Request, hold).await.ok_or(Problem::Internal)?;
-    while best(&machines) == "waking" && Instant::now() < by {
-        tokio::time::sleep(LOOK_EVERY).await;
-        let known = fleet.machines().await.ok_or(Problem::Internal)?;
-        let asked = |machine: &MachineSnapshot| machines.iter().any(|other| other.upstream == machine.upstream);
-        machines = known.into_iter().filter(asked).collect();
+    if doors.switchboard.is_draining() {
+        return Err(Problem::Draining.into());
     }
-    match best(&machines) {
-        _ if machines.is_empty() => Err(Problem::UnknownMachine.into()),
-        "failed" => Err(Problem::MachineFailed.into()),
-        _ => Ok(told(machines)),
+    let fleet = doors.fleet()?;
+    let by = Instant::now() + Duration::from_secs(wait.unwrap_or(0)).min(LONGEST_WAIT);
+    let key = order.idempotency_key.clone().map(|key| OrderKey { operator, machine: machine.clone(), key });
+    let given = key.as_ref().and_then(|key| doors.orders.repeated(key, Instant::now()));
+    let mut machines = match given {
+        Some(names) => named(fleet, &names).await?,
+        None => {
+            let machines = carry_out(fleet, machine, &order).await?;
+            if let Some(key) = key {
+                doors.orders.remember(key, names_of(&machines), Instant::now());
+            }
+            machines
+        }
+    };
+    while is_on_its_way(&machines) && Instant::now() < by && !doors.switchboard.is_draining() {
+        tokio::time::sleep(LOOK_EVERY).await;
+        machines = named(fleet, &names_of(&machines)).await?;
+    }
+    match machines.iter().find_map(|machine| machine.failure).filter(|_| best(&machines) == "failed") {
+        Some(why) => Err(failed(why, &machines)),
+        None => Ok(told(machines)),
     }
 }
 
+async fn carry_out(fleet: &Control, machine: Option<String>, order: &Order) -> Result<Vec<MachineSnapshot>, Refusal> {
+    let hold = Duration::from_secs(order.hold_seconds.unwrap_or(0).min(LONGEST_HOLD_SECONDS));
+    let machines = fleet.wake(machine, WakeReason::Request, hold).await.ok_or(Problem::Internal)?;
+    if machines.is_empty() {
+        return Err(Problem::UnknownMachine.into());
+    }
+    // The reason is whoever asks' own words, which no log is for.
+    tracing::info!(upstreams = names_of(&machines).join(" "), hold_seconds = hold.as_secs(), "wake asked for");
+    Ok(machines)
+}
+
+/// What is known of these machines now; gone ones are left out.
+async fn named(fleet: &Control, names: &[String]) -> Result<Vec<MachineSnapshot>, Refusal> {
+    let mut known = fleet.machines().await.ok_or(Problem::Internal)?;
+    known.retain(|machine| names.contains(&machine.upstream));
+    if known.is_empty() { Err(Problem::UnknownMachine.into()) } else { Ok(known) }
+}
+
+fn names_of(machines: &[MachineSnapshot]) -> Vec<String> {
+    machines.iter().map(|machine| machine.upstream.clone()).collect()
+}
+
 async fn put_to_sleep(doors: &Doors, request: &HttpRequest, name: String) -> Result<HttpResponse, Refusal> {
-    operator(doors, request)?;
-    tracing::info!(upstream = name, "sleep asked for");
+    operator::admit(doors, request)?;
     let machines = doors.fleet()?.sleep(name).await.ok_or(Problem::Internal)?;
-    if machines.is_empty() { Err(Problem::UnknownMachine.into()) } else { Ok(told(machines)) }
+    if machines.is_empty() {
+        return Err(Problem::UnknownMachine.into());
+    }
+    tracing::info!(upstreams = names_of(&machines).join(" "), "sleep asked for");
+    let state = best(&machines);
+    let mut response = if state == "asleep" { HttpResponse::Ok() } else { HttpResponse::Accepted() };
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    Ok(response.json(Told { state, machines }))
 }
 
 async fn order(payload: web::Payload) -> Result<Order, Problem> {
@@ -162,24 +208,46 @@ async fn order(payload: web::Payload) -> Result<Order, Problem> {
         return Ok(Order::default());
     }
     let order: Order = serde_json::from_slice(&body).map_err(|_| Problem::BadRequest)?;
-    let short = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= 128);
+    let short = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= MAX_WORD_BYTES);
     if short(&order.reason) && short(&order.idempotency_key) { Ok(order) } else { Err(Problem::BadRequest) }
 }
 
-/// 200 when a machine is ready, else 202 with when to look again: never an error while it wakes.
+/// Why a wake came to nothing, and when the next may be tried.
+fn failed(why: &str, machines: &[MachineSnapshot]) -> Refusal {
+    let problem = match why {
+        "capacity" => Problem::MachineCapacity,
+        "auth" => Problem::MachineAuth,
+        _ => Problem::MachineFailed,
+    };
+    let again = machines.iter().filter_map(|machine| machine.retry_ms).min();
+    again.map_or_else(|| problem.into(), |again| problem.retry_after(Duration::from_millis(again)))
+}
+
+/// 200 when a machine is ready, else 202 with when and where to look again: never an error while it wakes.
 fn told(machines: Vec<MachineSnapshot>) -> HttpResponse {
     let state = best(&machines);
     if state == "ready" {
         return HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(Told { state, machines });
     }
-    let later =
-        machines.iter().filter_map(|machine| machine.eta_ms).min().unwrap_or(5_000).div_ceil(1_000).clamp(1, 60);
     let mut response = HttpResponse::Accepted();
-    response.insert_header((header::CACHE_CONTROL, "no-store")).insert_header((header::RETRY_AFTER, later.to_string()));
-    if state == "waking" {
-        response.insert_header((header::LOCATION, "/v1/upstreams"));
+    response
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::RETRY_AFTER, later(&machines).to_string()));
+    if let [machine] = machines.as_slice() {
+        response.insert_header((header::LOCATION, format!("/v1/upstreams/{}", machine.upstream)));
     }
     response.json(Told { state, machines })
+}
+
+/// When to look again, in seconds.
+fn later(machines: &[MachineSnapshot]) -> u64 {
+    let eta = machines.iter().filter_map(|machine| machine.eta_ms).min().unwrap_or(5_000);
+    eta.div_ceil(1_000).clamp(1, 60)
+}
+
+/// Whether waiting may help: one that is asleep still is about to be woken.
+fn is_on_its_way(machines: &[MachineSnapshot]) -> bool {
+    !matches!(best(machines), "ready" | "failed")
 }
 
 /// The state of the machine that is nearest to take a call.

@@ -65,6 +65,12 @@ fn verified(doors: &Doors, token: &SecretString) -> Result<Identity, Problem> {
     Ok(verified?)
 }
 
+/// What `Authorization: Bearer` says, whatever it is.
+pub fn bearer_text(request: &HttpRequest) -> Option<SecretString> {
+    request.headers().get(header::AUTHORIZATION)?;
+    header_token(request)?.ok()
+}
+
 /// The token of `Authorization: Bearer`, or of a `tandem.bearer.` subprotocol; `None` if there is neither.
 fn header_token(request: &HttpRequest) -> Option<Result<SecretString, Problem>> {
     if let Some(value) = request.headers().get(header::AUTHORIZATION) {

@@ -5,6 +5,8 @@ pub mod doors;
 pub mod fleet;
 pub mod health;
 pub mod identity;
+pub mod operator;
+pub mod orders;
 pub mod problem;
 pub mod query;
 pub mod refusal;
@@ -27,6 +29,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(only("/v1/wake", "POST").route(web::post().to(fleet::wake_any)))
         .service(only("/v1/upstreams/{name}/wake", "POST").route(web::post().to(fleet::wake_one)))
         .service(only("/v1/upstreams/{name}/sleep", "POST").route(web::post().to(fleet::sleep)))
+        .service(get("/v1/upstreams/{name}").route(web::get().to(fleet::one)))
         .service(get("/v1/upstreams").route(web::get().to(fleet::list)))
         .service(get("/v1/autoscale").route(web::get().to(fleet::autoscale)))
         .service(get("/healthz").route(web::get().to(health::healthz)).route(web::head().to(health::healthz)))

@@ -103,7 +103,7 @@ problems! {
     /// The user may not call.
     Forbidden => row("forbidden", 403, "Your token lacks the scope that calls need; ask for one that has it."),
     /// Whoever asks may call and may not operate.
-    NotOperator => row("not_operator", 403, "Your token lacks the scope tandem:operate; ask for one that has it."),
+    NotOperator => row("not_operator", 403, "Your token lacks the scope tandem:operate; ask for one that has it, or send the operator's key."),
     /// The page is not one of ours.
     OriginNotAllowed => row("origin_not_allowed", 403, "Calls are not accepted from this origin; its operator can allow it in doors.allowed_origins."),
     /// Callers do not choose prompts or voices here.
@@ -156,6 +156,10 @@ problems! {
     NoCapacity => as_ending(Ending::NoCapacity, 503).retry_after(15),
     /// A machine cannot be woken.
     MachineFailed => row("machine_failed", 503, "The machine could not be woken; its provider's answer is in the log.").retry_after(60),
+    /// The provider has no hardware for a machine.
+    MachineCapacity => row("machine_capacity", 503, "The provider has no room for the machine: no GPU is free; ask again later.").retry_after(60),
+    /// The provider refuses our credential.
+    MachineAuth => row("machine_auth", 503, "The provider refuses its credential; set another in [providers].").retry_after(60),
     /// This process takes no more calls.
     Draining => as_ending(Ending::Drained, 503).retry_after(5),
     /// A fault of our own.

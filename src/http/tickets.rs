@@ -13,7 +13,7 @@ use super::{
     identity,
     problem::{Problem, Refusal},
 };
-use crate::fleet::actor::WakeReason;
+use crate::fleet::control::WakeReason;
 
 /// The longest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 4096;

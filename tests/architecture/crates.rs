@@ -14,6 +14,7 @@ const PLACES: [(&str, &[&str]); 4] = [
             "session/switchboard.rs",
             "pool/actor/",
             "fleet/actor/",
+            "fleet/control.rs",
             "gateway.rs",
             "gateway/",
             "cli/serve",

@@ -1,9 +1,9 @@
 //! The care of machines that are local processes: one whose server is stuck begins anew.
 
-use tandem::fleet::actor::RestartAnswer;
+use tandem::fleet::control::RestartAnswer;
 
 use crate::{
-    machines::Sleepy,
+    machines::{Sleepy, hang_up},
     refusals::{bearer, event, knock},
 };
 
@@ -20,9 +20,7 @@ async fn a_server_whose_lock_hangs_begins_anew_and_the_next_call_talks() {
     sleepy.is("asleep").await;
     let mut ann = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "ann")]).await.socket();
     event(&mut ann, "session.ready").await;
-    ann.close(None).await.unwrap();
-    let ended = "tandem_sessions_ended_total{protocol=\"native\",reason=\"client_left\"}";
-    sleepy.house.metric_until(ended, 1.0).await;
+    hang_up(&mut ann).await;
     let mut bob = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "bob")]).await.socket();
     event(&mut bob, "session.ready").await;
     let restarts = "tandem_machine_restarts_total{upstream=\"1\",result=\"ready\"}";
@@ -43,7 +41,7 @@ async fn an_operators_restart_cuts_no_call() {
     let mut ann = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "ann")]).await.socket();
     event(&mut ann, "session.ready").await;
     assert_eq!(fleet.restart("1".into()).await, Some(RestartAnswer::InUse));
-    ann.close(None).await.unwrap();
+    hang_up(&mut ann).await;
     let slots = sleepy.house.slots_until(|slots| slots[0].label.code() == "free").await;
     assert_eq!(slots.len(), 1);
     assert_eq!(fleet.restart("1".into()).await, Some(RestartAnswer::Begins));

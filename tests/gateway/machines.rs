@@ -4,11 +4,14 @@ use std::{net::TcpListener, time::Duration};
 
 use serde_json::{Value, json};
 use tandem::{gateway::Rehearsal, http::identity::unix_now_seconds};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
 use crate::{
     house::{House, PATIENCE, SECRET, gateway_over},
-    refusals::{bearer, event, knock},
+    refusals::{Socket, bearer, event, knock, next},
 };
+
+const KEY: &str = "an operator's key that is long enough";
 
 /// A gateway with one server, which is a process that it starts and stops; its state is gone with the test.
 pub struct Sleepy {
@@ -33,6 +36,7 @@ impl Sleepy {
             ("TANDEM__PROVIDERS__COMMAND__START", start.as_str()),
             ("TANDEM__PROVIDERS__COMMAND__OUTPUT", "off"),
             ("TANDEM__FLEET__MIN_AWAKE_SECONDS", "0"),
+            ("TANDEM_OPERATOR_KEY", KEY),
             ("TANDEM__SESSION__ATTEMPTS_PER_MINUTE_PER_USER", "10000"),
         ];
         variables.extend(more);
@@ -99,6 +103,12 @@ async fn ask(method: &str, url: &str, header: Option<(&str, String)>, body: Opti
     }
 }
 
+/// Ends the call, and does not just lose the connection: there is nothing to come back to.
+pub async fn hang_up(socket: &mut Socket) {
+    socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })).await.unwrap();
+    while next(socket).await.is_some() {}
+}
+
 #[actix_web::test]
 async fn a_call_wakes_its_machine_sees_the_progress_talks_and_leaves_it_to_sleep() {
     let sleepy = Sleepy::new("1");
@@ -107,10 +117,17 @@ async fn a_call_wakes_its_machine_sees_the_progress_talks_and_leaves_it_to_sleep
     let mut ann = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "ann")]).await.socket();
     let queued = event(&mut ann, "session.queued").await;
     assert_eq!(queued["reason"], "waking", "{queued}");
+    // Its first wake: what is assumed of such machines is told as soon as it is asked for.
+    let queued = event(&mut ann, "session.queued").await;
+    assert_eq!((&queued["reason"], &queued["position"]), (&json!("waking"), &json!(1)));
+    assert!(
+        queued["eta_ms"].as_u64() > Some(0) && queued["eta_p90_ms"].as_u64() > queued["eta_ms"].as_u64(),
+        "{queued}"
+    );
     event(&mut ann, "session.ready").await;
     sleepy.is("ready").await;
     assert!(sleepy.listens());
-    ann.close(None).await.unwrap();
+    hang_up(&mut ann).await;
     sleepy.is("asleep").await;
     assert!(!sleepy.listens(), "the process is gone");
     let asked = |what: &str| {
@@ -118,6 +135,8 @@ async fn a_call_wakes_its_machine_sees_the_progress_talks_and_leaves_it_to_sleep
         sleepy.house.metric(&series)
     };
     assert_eq!((asked("start"), asked("stop")), (Some(1.0), Some(1.0)), "one request each");
+    assert_eq!(sleepy.house.metric("tandem_machine_wake_eta_kept_total{kept=\"yes\"}"), Some(1.0));
+    assert!(sleepy.house.metric("tandem_machine_seconds_total{upstream=\"1\",use=\"idle\"}") >= Some(1.0));
 }
 
 #[actix_web::test]
@@ -135,7 +154,7 @@ async fn operators_and_autoscalers_wake_machines_and_others_may_not() {
     let told = ask("POST", &wake, Some(operator()), Some(order)).await;
     assert_eq!((told.status, told.body["state"].as_str()), (202, Some("waking")), "{}", told.body);
     assert!(told.later.is_some_and(|later| (1..=60).contains(&later)));
-    assert_eq!(told.location.as_deref(), Some("/v1/upstreams"));
+    assert_eq!(told.location.as_deref(), Some("/v1/upstreams/1"));
     assert!(told.body["machines"][0]["eta_p90_ms"].as_u64() > told.body["machines"][0]["eta_ms"].as_u64());
     let ready = ask("POST", &sleepy.url("/v1/upstreams/1/wake?wait=15"), Some(operator()), None).await;
     assert_eq!((ready.status, ready.body["state"].as_str()), (200, Some("ready")), "{}", ready.body);
@@ -157,14 +176,89 @@ async fn whoever_gets_a_ticket_finds_the_machine_awake() {
     let ticket = ask("POST", &sleepy.url("/v1/tickets"), Some(bearer(&sleepy.house, "ann")), None).await;
     assert_eq!(ticket.status, 201);
     sleepy.is("ready").await;
-    let mut ann = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "ann")]).await.socket();
-    tokio::time::timeout(Duration::from_secs(1), event(&mut ann, "session.ready"))
-        .await
-        .expect("nothing is waited for");
-    ann.close(None).await.unwrap();
-    // A socket that is dropped with words unread is reset, which is no end of a call.
-    let ended = "tandem_sessions_ended_total{protocol=\"native\",reason=\"client_left\"}";
-    sleepy.house.metric_until(ended, 1.0).await;
+    tokio::time::timeout(Duration::from_secs(1), async {
+        let mut ann = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "ann")]).await.socket();
+        event(&mut ann, "session.ready").await;
+        hang_up(&mut ann).await;
+    })
+    .await
+    .expect("nothing is waited for");
     ask("POST", &sleepy.url("/v1/upstreams/1/sleep"), Some(operator()), None).await;
+    sleepy.is("asleep").await;
+}
+
+#[actix_web::test]
+async fn an_order_that_is_repeated_is_carried_out_once() {
+    let sleepy = Sleepy::new("600");
+    sleepy.is("asleep").await;
+    let key = || Some(("authorization", format!("Bearer {KEY}")));
+    let order = |key: &str| Some(json!({"hold_seconds": 600, "idempotency_key": key}));
+    let wake = sleepy.url("/v1/upstreams/1/wake?wait=15");
+    assert_eq!(ask("POST", &wake, key(), order("a")).await.status, 200);
+    ask("POST", &sleepy.url("/v1/upstreams/1/sleep"), key(), None).await;
+    sleepy.is("asleep").await;
+    let again = ask("POST", &sleepy.url("/v1/upstreams/1/wake"), key(), order("a")).await;
+    assert_eq!((again.status, again.body["state"].as_str()), (202, Some("asleep")), "it stays so: {}", again.body);
+    let by_another = ask("POST", &sleepy.url("/v1/upstreams/1/wake"), Some(operator()), order("a")).await;
+    assert_eq!(by_another.body["state"], "waking", "keys are of those who made them");
+    let wrong = ask("GET", &sleepy.url("/v1/upstreams"), Some(("authorization", format!("Bearer {KEY}!"))), None).await;
+    assert_eq!((wrong.status, wrong.body["code"].as_str()), (401, Some("token_malformed")));
+    sleepy.is("ready").await;
+    let one = ask("GET", &sleepy.url("/v1/upstreams/1"), key(), None).await;
+    assert_eq!((one.status, one.body["state"].as_str()), (200, Some("ready")));
+    let gone = ask("GET", &sleepy.url("/v1/upstreams/9"), key(), None).await;
+    assert_eq!((gone.status, gone.body["code"].as_str()), (404, Some("unknown_machine")));
+    for _ in 0..60 {
+        if ask("GET", &sleepy.url("/v1/autoscale"), key(), None).await.status == 429 {
+            ask("POST", &sleepy.url("/v1/upstreams/1/sleep"), Some(operator()), None).await;
+            return sleepy.is("asleep").await;
+        }
+    }
+    panic!("an operator may ask as often as it likes");
+}
+
+/// The blocks of the page that are commands for curl, one text each.
+fn curl_blocks(page: &str) -> Vec<String> {
+    let blocks = page.split("```sh curl\n").skip(1).filter_map(|rest| rest.split_once("\n```"));
+    blocks.map(|(block, _)| block.to_owned()).collect()
+}
+
+#[actix_web::test]
+async fn the_commands_of_the_operators_page_work() {
+    if std::process::Command::new("curl").arg("--version").output().is_err() {
+        assert!(std::env::var_os("TANDEM_TEST_REQUIRE_ALL").is_none(), "curl was not found: install it");
+        return eprintln!("skipped: curl was not found");
+    }
+    let sleepy = Sleepy::new("600");
+    sleepy.is("asleep").await;
+    let blocks = curl_blocks(&std::fs::read_to_string("docs/protocol/operate.md").unwrap());
+    assert!(blocks.len() >= 3, "{blocks:?}");
+    let mut told = Vec::new();
+    for block in blocks {
+        // Each answer on a line of its own, behind its status.
+        let script = block.replace("curl ", "curl -sS --max-time 70 -w '\\n%{http_code}\\n' ");
+        let mut command = tokio::process::Command::new("sh");
+        command.args(["-ec", &script]).env("URL", sleepy.house.url()).env("KEY", KEY);
+        let ran = command.output().await.unwrap();
+        assert!(ran.status.success(), "{block}: {}", String::from_utf8_lossy(&ran.stderr));
+        told.push(String::from_utf8(ran.stdout).unwrap());
+    }
+    let answers: Vec<(u16, Value)> = told
+        .iter()
+        .flat_map(|text| {
+            let lines: Vec<&str> = text.lines().collect();
+            let pairs = lines.chunks(2).map(|pair| (pair[1].parse().unwrap(), serde_json::from_str(pair[0]).unwrap()));
+            pairs.collect::<Vec<_>>()
+        })
+        .collect();
+    let seen: Vec<(u16, &str)> =
+        answers.iter().map(|(status, body)| (*status, body["state"].as_str().unwrap_or("machines"))).collect();
+    let expected = [(202, "waking"), (200, "ready"), (200, "machines"), (200, "ready"), (200, "ready"), (202, "ready")];
+    assert_eq!(seen, expected);
+    let example = std::fs::read_to_string("docs/protocol/operate.md").unwrap();
+    let example = example.split("```json\n").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    let example: Value = serde_json::from_str(example).unwrap();
+    let keys = |body: &Value| body["machines"][0].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&example), keys(&answers[0].1), "the example has the fields of the answer");
     sleepy.is("asleep").await;
 }

@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use actix::{Addr, AsyncContext, Context, Handler, Message};
 use tokio::time::Instant;
 
-use super::{FleetActor, Unit};
+use super::{Books, FleetActor, Unit};
 use crate::{
     fleet::lifecycle::{Input, Lifecycle, WakeReason},
     pool::{
@@ -22,6 +22,7 @@ enum Word {
     Gone,
     Wake,
     Used(bool),
+    Leased(bool),
     Retired(bool),
     WarmedUp(bool),
     Stuck,
@@ -41,13 +42,18 @@ impl Handler<FromPool> for FleetActor {
         match word {
             Word::Joined(upstream) => self.joined(id, *upstream, ctx),
             Word::Gone => {
+                self.enter(id);
                 // Whatever it runs on is not ours to stop any more.
-                if let Some((_, alarm)) = self.units.remove(&id).and_then(|unit| unit.alarm) {
+                let Some(unit) = self.units.remove(&id) else { return };
+                let Upstream { endpoint, labels, .. } = &unit.upstream;
+                self.ports.observer.gone(&endpoint.name, labels.price.is_some());
+                if let Some((_, alarm)) = unit.alarm {
                     ctx.cancel_future(alarm);
                 }
             }
             Word::Wake => self.drive(id, Input::Wake(WakeReason::Call, Duration::ZERO), ctx),
             Word::Used(used) => self.drive(id, Input::Used(used), ctx),
+            Word::Leased(leased) => self.leased(id, leased),
             Word::Retired(gone) => self.drive(id, Input::Retired(gone), ctx),
             Word::WarmedUp(passed) => self.drive(id, Input::Rehearsed(passed), ctx),
             Word::Stuck => self.stuck(id, ctx),
@@ -63,11 +69,11 @@ impl FleetActor {
         let Some(provider) = (self.ports.find)(&upstream) else { return };
         // Nothing is known of it yet.
         self.tell_pool(id, PowerNews::Away);
-        let now = Instant::now().into_std();
-        let mut life = Lifecycle::new(self.policy, now);
-        life.handle(Input::KeepWarm(self.is_warm_hour()), now);
-        let (provider, asked) = (Rc::from(provider), Vec::new());
-        self.units.insert(id, Unit { upstream, provider, life, told: None, alarm: None, asked });
+        let now = Instant::now();
+        let mut life = Lifecycle::new(self.policy, now.into_std());
+        life.handle(Input::KeepWarm(self.is_warm_hour()), now.into_std());
+        let (provider, books, asked) = (Rc::from(provider), Books::of(&upstream, now), Vec::new());
+        self.units.insert(id, Unit { upstream, provider, life, told: None, books, alarm: None, asked });
         self.settle(id, ctx);
     }
 }
@@ -98,6 +104,10 @@ impl WakePort for Ear {
 
     fn used(&self, id: UpstreamId, used: bool) {
         self.say(id, Word::Used(used));
+    }
+
+    fn leased(&self, id: UpstreamId, leased: bool) {
+        self.say(id, Word::Leased(leased));
     }
 
     fn retired(&self, id: UpstreamId, gone: bool) {

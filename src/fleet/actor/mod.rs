@@ -1,6 +1,6 @@
 //! The one writer of every machine's life: it drives the lifecycles, and does what they decide.
 
-mod control;
+mod books;
 mod ear;
 mod errand;
 mod moves;
@@ -10,13 +10,10 @@ mod restarts;
 #[cfg(test)]
 mod tests;
 
-pub use control::Control;
 pub use ear::Ear;
 pub use ports::{FindProvider, FleetObserver, PoolPort, Ports, Readiness};
 pub use requests::{FallAsleep, MachineSnapshot, Machines, WakeUp};
 pub use restarts::{Restart, RestartAnswer};
-
-pub use super::lifecycle::WakeReason;
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +24,10 @@ use std::{
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
 use tokio::{sync::oneshot, time::Instant};
 
-use self::errand::{Errand, Outcome};
+use self::{
+    books::Books,
+    errand::{Errand, Outcome},
+};
 use super::{
     lifecycle::{Effect, Input, Lifecycle, Policy, WakeFailure},
     provider::{Provider, ProviderError},
@@ -50,6 +50,7 @@ struct Unit {
     life: Lifecycle,
     /// What was told of its state last.
     told: Option<&'static str>,
+    books: Books,
     alarm: Option<(Instant, SpawnHandle)>,
     /// Operators who wait to hear whether a restart begins.
     asked: Vec<oneshot::Sender<bool>>,
@@ -100,10 +101,12 @@ impl FleetActor {
             self.perform(id, effect, ctx);
         }
         self.tell_state(id);
+        self.enter(id);
         self.arm(id, ctx);
     }
 
     fn perform(&mut self, id: UpstreamId, effect: Effect, ctx: &mut Context<Self>) {
+        self.note(id, effect);
         let Some(unit) = self.units.get(&id) else { return };
         let name = unit.upstream.endpoint.name.as_str();
         match effect {
@@ -212,6 +215,7 @@ impl Actor for FleetActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(books::ENTER_EVERY, Self::keep_books);
         if !self.keep_warm.is_empty() {
             ctx.run_interval(CLOCK_EVERY, Self::look_at_the_clock);
         }

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::{
-    fleet::provider::Provider,
+    fleet::{account::Money, provider::Provider},
     pool::{
         actor::{Moved, PowerChanged, Retire, WarmUp},
         endpoint::{Endpoint, Upstream},
@@ -26,6 +26,14 @@ pub trait FleetObserver {
     fn wake_failed(&self, _upstream: &str, _why: &'static str) {}
     /// A restart is over: `ready`, or why it came to nothing.
     fn restarted(&self, _upstream: &str, _result: &'static str) {}
+    /// A wake ended before the 90th percentile that was told as it began, or did not.
+    fn wake_promised(&self, _kept: bool) {}
+    /// A machine was so many seconds more leased, idle or asleep.
+    fn spent(&self, _upstream: &str, _what: &'static str, _seconds: u64) {}
+    /// What an hour of a machine costs, what it has cost since the process began, and what was saved against always-on.
+    fn bill(&self, _upstream: &str, _per_hour: Money, _cost: Money, _saving: Money) {}
+    /// A machine is not one of the fleet's any more.
+    fn gone(&self, _upstream: &str, _had_price: bool) {}
     /// A provider was asked, and what came of it.
     fn asked(&self, _provider: &'static str, _what: &'static str, _result: &'static str) {}
 }

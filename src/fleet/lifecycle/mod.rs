@@ -18,6 +18,7 @@
 
 mod input;
 mod restart;
+mod running;
 mod state;
 mod step;
 #[cfg(test)]
@@ -55,6 +56,8 @@ pub struct Policy {
     pub look: Duration,
     /// Whether a call without a caller is part of a wake.
     pub warm_up: bool,
+    /// Between two questions to its model server while it gets ready.
+    pub probe: Duration,
     /// What is assumed of its wakes.
     pub prior: Prior,
 }
@@ -72,6 +75,7 @@ impl Default for Policy {
             reconcile: MINUTE,
             look: Duration::from_secs(5),
             warm_up: true,
+            probe: Duration::from_secs(1),
             prior: Prior { median: MINUTE, p90: MINUTE * 3 },
         }
     }
@@ -91,8 +95,10 @@ pub struct Lifecycle {
     refused: Option<WakeFailure>,
     /// Whether a start was accepted in this wake.
     started: bool,
-    /// Its server did not answer: what the provider says comes before it is asked again.
-    looks_first: bool,
+    /// It is to wake, and neither did nor failed so far.
+    ordered: bool,
+    /// When the provider said last what it does.
+    looked: Instant,
     restarts: Restarts,
     /// It is to sleep as soon as nobody uses it.
     dismissed: bool,
@@ -117,7 +123,8 @@ impl Lifecycle {
             setbacks: 0,
             refused: None,
             started: false,
-            looks_first: false,
+            ordered: false,
+            looked: now,
             restarts: Restarts::default(),
             dismissed: false,
             held_until: None,
@@ -161,11 +168,12 @@ impl Lifecycle {
         match input {
             Input::Wake(_, hold) => {
                 let until = now + hold;
+                self.ordered = !matches!(self.state, State::Ready { .. });
                 self.dismissed = false;
                 self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
             }
             Input::Sleep => {
-                (self.held_until, self.dismissed) = (None, true);
+                (self.held_until, self.ordered, self.dismissed) = (None, false, true);
                 self.abandon(now);
             }
             Input::Used(used) => {
@@ -212,7 +220,11 @@ impl Lifecycle {
         if self.dismissed {
             return self.used;
         }
-        self.used || self.keep_warm || self.policy.idle.is_zero() || self.held_until.is_some_and(|until| now < until)
+        self.used
+            || self.ordered
+            || self.keep_warm
+            || self.policy.idle.is_zero()
+            || self.held_until.is_some_and(|until| now < until)
     }
 
     /// When the wake that is under way has failed.

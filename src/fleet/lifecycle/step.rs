@@ -29,17 +29,19 @@ impl Lifecycle {
         }
         if self.asked.is_none() && self.next.is_some_and(|at| now >= at) {
             self.next = None;
-            self.ask_next();
+            self.ask_next(now);
         }
     }
 
     /// What is asked when nothing else is.
-    fn ask_next(&mut self) {
+    fn ask_next(&mut self, now: Instant) {
         match self.state {
             State::Waking { .. } if !self.started => self.ask(Asked::Start),
             State::FallingAsleep if !self.started => self.ask(Asked::Stop),
             State::Restarting { .. } if !self.started => self.ask(Asked::Restart),
-            State::Warming { .. } if !self.looks_first => self.ask(Asked::Probe),
+            // It may have ended, or be reached elsewhere.
+            State::Warming { .. } if now >= self.looked + self.policy.look => self.ask(Asked::Look),
+            State::Warming { .. } => self.ask(Asked::Probe),
             // The provider is not heard: its server may be there all the same.
             State::Unknown if self.setbacks % 2 == 1 => self.ask(Asked::Probe),
             State::Retiring { .. } => {}
@@ -105,7 +107,7 @@ impl Lifecycle {
             self.effects.push_back(Effect::Wakes(self.wakes.eta(Duration::ZERO)));
         }
         self.state = State::Warming { since };
-        (self.setbacks, self.looks_first, self.next) = (0, false, Some(now));
+        (self.setbacks, self.looked, self.next) = (0, now, Some(now));
     }
 
     fn fail(&mut self, why: WakeFailure, now: Instant) {
@@ -118,6 +120,7 @@ impl Lifecycle {
         };
         let restart = std::mem::take(&mut self.restarts.under_way);
         self.effects.push_back(if restart { Effect::RestartFails(why, pause) } else { Effect::Fails(why, pause) });
+        self.ordered = false;
         if self.may_have_started() {
             // What was started and does not get ready is paid for.
             self.state = State::FallingAsleep;
@@ -185,7 +188,7 @@ impl Lifecycle {
         if !self.answers(Asked::Look) {
             return;
         }
-        self.looks_first = false;
+        self.looked = now;
         match (answer, self.state) {
             // It is looked at again when its time has come.
             (_, State::Failed { .. }) => {}
@@ -234,6 +237,12 @@ impl Lifecycle {
                 self.next = Some(now + self.policy.look);
             }
             (State::Unknown, PowerState::Stopped) => self.rest(now),
+            (State::Unknown, PowerState::Stopping) => {
+                // Whoever told it to: it is waited for.
+                self.state = State::FallingAsleep;
+                (self.started, self.setbacks, self.next) = (true, 0, Some(now + self.policy.look));
+                self.effects.push_back(Effect::Away);
+            }
             // Somebody else stopped it.
             (State::Ready { .. }, PowerState::Stopped | PowerState::Stopping)
             | (State::Warming { .. }, PowerState::Stopped) => self.rest(now),
@@ -257,7 +266,7 @@ impl Lifecycle {
             _ => return,
         };
         if !answers {
-            (self.looks_first, self.next) = (true, Some(now + self.policy.look));
+            self.next = Some(now + self.policy.probe);
         } else if self.restarts.under_way || (self.policy.warm_up && self.started) {
             self.ask(Asked::Rehearse);
         } else {
@@ -274,7 +283,7 @@ impl Lifecycle {
         if passed {
             self.ready(since, now);
         } else {
-            (self.looks_first, self.next) = (true, Some(now + self.policy.look));
+            self.next = Some(now + self.policy.look);
         }
     }
 
@@ -288,7 +297,7 @@ impl Lifecycle {
             self.wakes.took(took);
             self.effects.push_back(Effect::Woke(took));
         }
-        self.started = false;
+        (self.started, self.ordered) = (false, false);
         self.state = State::Ready { since: now };
         (self.idle_since, self.next) = (now, Some(now + self.policy.reconcile));
         self.effects.push_back(if restarted { Effect::ServesAnew } else { Effect::Serves });
@@ -308,6 +317,7 @@ impl Lifecycle {
         } else {
             // Somebody was quicker.
             self.state = State::Ready { since };
+            self.ordered = false;
             (self.idle_since, self.next) = (now, Some(now + self.policy.reconcile));
         }
     }

@@ -16,6 +16,7 @@ fn policy() -> Policy {
         pause: SECOND * 2,
         longest_pause: MINUTE,
         reconcile: MINUTE,
+        probe: SECOND * 5,
         look: SECOND * 5,
         warm_up: false,
         prior: Prior { median: MINUTE, p90: MINUTE * 3 },
@@ -387,7 +388,7 @@ fn what_others_do_to_the_machine_is_seen() {
         world.answers_at = Some(world.now + SECOND * 20);
         world.pass(MINUTE);
         if power == PowerState::Stopping {
-            assert_eq!(world.life.state(), State::Unknown);
+            assert_eq!(world.life.state(), State::FallingAsleep);
             world.power = PowerState::Stopped;
             world.pass(SECOND * 10);
         }

@@ -122,6 +122,12 @@ impl Exchange {
         self.within(self.ask(request)).await
     }
 
+    /// Reads what is at an address that is no provider's: the status, and the body if it is JSON.
+    pub async fn read(&self, url: &str, token: &SecretString) -> Result<(u16, Option<Value>), ProviderError> {
+        let reply = self.send(Request::get(url).bearer(token)).await?;
+        Ok((reply.status, reply.json()))
+    }
+
     async fn ask(&self, request: Request<'_>) -> Result<Reply, ProviderError> {
         let sending = request.on(&self.client);
         let mut answer = sending.await.map_err(|error| failure(&error))?;

@@ -121,6 +121,7 @@ impl PoolActor {
             }
             Effect::Wake(id) => self.tell_fleet(|fleet| fleet.wake(id)),
             Effect::Used(id, used) => self.tell_fleet(|fleet| fleet.used(id, used)),
+            Effect::Leased(id, leased) => self.tell_fleet(|fleet| fleet.leased(id, leased)),
             Effect::Retired(id, gone) => self.tell_fleet(|fleet| fleet.retired(id, gone)),
             Effect::Trust(id, trust) => {
                 let upstream = self.roster.upstream(id).map_or("", |upstream| &upstream.endpoint.name);

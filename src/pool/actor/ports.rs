@@ -24,6 +24,8 @@ pub trait WakePort: Send {
     fn wake(&self, upstream: UpstreamId);
     /// Whether calls use it, or wait for it, changed.
     fn used(&self, upstream: UpstreamId, used: bool);
+    /// Whether a call has a slot there changed.
+    fn leased(&self, upstream: UpstreamId, leased: bool);
     /// Whether it may be stopped or restarted, as was asked with [`Retire`].
     fn retired(&self, upstream: UpstreamId, gone: bool);
     /// How the call without a caller went that was asked for with [`WarmUp`].

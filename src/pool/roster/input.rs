@@ -80,6 +80,8 @@ pub enum Effect {
     Wake(UpstreamId),
     /// Whether calls use the machine of this upstream, or wait for it, changed.
     Used(UpstreamId, bool),
+    /// Whether a call has a slot on the machine of this upstream changed.
+    Leased(UpstreamId, bool),
     /// Whether the machine of this upstream may be stopped: then no call gets there any more.
     Retired(UpstreamId, bool),
     /// Make a call without a caller under this grant, on a slot that was free.

@@ -57,6 +57,8 @@ pub(super) struct Machine {
     pub(super) stuck_told: Option<Instant>,
     /// What was told of its use last.
     pub(super) used: bool,
+    /// What was told of its calls last.
+    pub(super) leased: bool,
 }
 
 impl Roster {
@@ -77,6 +79,9 @@ impl Roster {
                 Power::Asleep
             }
         };
+        // Whoever waits hears at once what that means.
+        self.estimates = None;
+        self.queue.iter_mut().for_each(|waiter| waiter.told = None);
         if matches!(news, PowerNews::Off | PowerNews::Anew) {
             member.slots.iter_mut().for_each(|slot| slot.switched_off(now));
         }
@@ -141,7 +146,7 @@ impl Roster {
         }
     }
 
-    /// Tells the fleet which machines are used, or waited for.
+    /// Tells the fleet which machines are used or waited for, and which of them have calls.
     pub(super) fn tell_use(&mut self) {
         let queue = &self.queue;
         for (id, member) in &mut self.members {
@@ -153,6 +158,9 @@ impl Roster {
             let used = held || (member.machine.is_coming() && awaited());
             if std::mem::replace(&mut member.machine.used, used) != used {
                 self.effects.push_back(Effect::Used(*id, used));
+            }
+            if std::mem::replace(&mut member.machine.leased, held) != held {
+                self.effects.push_back(Effect::Leased(*id, held));
             }
         }
     }

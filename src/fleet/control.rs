@@ -1,12 +1,16 @@
-//! The fleet, for doors.
+//! The fleet, for doors: what operators, autoscalers and callers who will come soon may ask of it.
 
 use std::time::Duration;
 
 use actix::Addr;
 use tokio::time::timeout;
 
-use super::{FallAsleep, FleetActor, MachineSnapshot, Machines, Restart, RestartAnswer, WakeUp};
-use crate::fleet::lifecycle::WakeReason;
+use super::actor::{FallAsleep, FleetActor, Machines, Restart, WakeUp};
+
+pub use super::{
+    actor::{MachineSnapshot, RestartAnswer},
+    lifecycle::WakeReason,
+};
 
 /// The fleet answers from memory: an answer that takes longer will not come.
 const FLEET_TIMEOUT: Duration = Duration::from_secs(2);
