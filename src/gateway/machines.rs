@@ -149,6 +149,10 @@ impl FleetObserver for Counts {
         self.0.machine_wake_failed(upstream, why);
     }
 
+    fn restarted(&self, upstream: &str, result: &'static str) {
+        self.0.machine_restarted(upstream, result);
+    }
+
     fn wake_promised(&self, kept: bool) {
         self.0.machine_promised(kept);
     }
@@ -163,10 +167,6 @@ impl FleetObserver for Counts {
 
     fn gone(&self, upstream: &str, had_price: bool) {
         self.0.machine_left(upstream, had_price);
-    }
-
-    fn restarted(&self, upstream: &str, result: &'static str) {
-        self.0.machine_restarted(upstream, result);
     }
 
     fn asked(&self, provider: &'static str, what: &'static str, result: &'static str) {

@@ -24,6 +24,12 @@ pub(super) const WAKES: Series = series(
     &["upstream", "result"],
     "Wakes by what came of them: ready, or why not.",
 );
+pub(super) const RESTARTS: Series = series(
+    "tandem_machine_restarts_total",
+    Kind::Counter,
+    &["upstream", "result"],
+    "Restarts of machines whose model server was stuck or that an operator restarted, by what came of them: ready, or why not.",
+);
 pub(super) const ETA_KEPT: Series = series(
     "tandem_machine_wake_eta_kept_total",
     Kind::Counter,
@@ -53,12 +59,6 @@ pub(super) const SAVING: Series = series(
     Kind::Gauge,
     &["upstream"],
     "What the time asleep of a machine would have cost since the process began, where a price is set; only ever grows.",
-);
-pub(super) const RESTARTS: Series = series(
-    "tandem_machine_restarts_total",
-    Kind::Counter,
-    &["upstream", "result"],
-    "Restarts of machines whose model server was stuck or that an operator restarted, by what came of them: ready, or why not.",
 );
 pub(super) const REQUESTS: Series = series(
     "tandem_provider_requests_total",

@@ -14,33 +14,38 @@ use crate::{
 const KEY: &str = "an operator's key that is long enough";
 
 /// A gateway with one server, which is a process that it starts and stops; its state is gone with the test.
-struct Sleepy {
-    house: House,
+pub struct Sleepy {
+    pub house: House,
     port: u16,
     state: std::path::PathBuf,
 }
 
 impl Sleepy {
     fn new(idle_seconds: &str) -> Sleepy {
+        Sleepy::with("", &[("TANDEM__FLEET__IDLE_SECONDS", idle_seconds)])
+    }
+
+    /// The same with more for the simulator's command line, and with more variables.
+    pub fn with(arguments: &str, more: &[(&str, &str)]) -> Sleepy {
         let state = std::env::temp_dir().join(format!("tandem-machines-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&state).unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let (dir, start) = (state.display().to_string(), simulator());
-        let variables = [
+        let (dir, start) = (state.display().to_string(), format!("{} {arguments}", simulator()));
+        let mut variables = vec![
             ("TANDEM__STATE__DIR", dir.as_str()),
             ("TANDEM__PROVIDERS__COMMAND__START", start.as_str()),
             ("TANDEM__PROVIDERS__COMMAND__OUTPUT", "off"),
-            ("TANDEM__FLEET__IDLE_SECONDS", idle_seconds),
             ("TANDEM__FLEET__MIN_AWAKE_SECONDS", "0"),
             ("TANDEM_OPERATOR_KEY", KEY),
             ("TANDEM__SESSION__ATTEMPTS_PER_MINUTE_PER_USER", "10000"),
         ];
+        variables.extend(more);
         let url = format!("ws://127.0.0.1:{port}#provider=command:sim");
         let house = House { gateway: gateway_over(&url, &variables, Rehearsal::default()), servers: Vec::new() };
         Sleepy { house, port, state }
     }
 
-    async fn is(&self, state: &str) {
+    pub async fn is(&self, state: &str) {
         self.house.metric_until(&format!("tandem_machine_state{{upstream=\"1\",state=\"{state}\"}}"), 1.0).await;
     }
 
@@ -99,7 +104,7 @@ async fn ask(method: &str, url: &str, header: Option<(&str, String)>, body: Opti
 }
 
 /// Ends the call, and does not just lose the connection: there is nothing to come back to.
-async fn hang_up(socket: &mut Socket) {
+pub async fn hang_up(socket: &mut Socket) {
     socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })).await.unwrap();
     while next(socket).await.is_some() {}
 }

@@ -73,9 +73,9 @@ impl FleetActor {
             }
             Effect::Woke(took) => promised.take().map(|(_, p90)| took <= p90),
             // Somebody else began this wake, earlier than can be known.
-            Effect::Serves => promised.take().and(None),
+            Effect::Serves | Effect::Restarted(_) => promised.take().and(None),
             // What was broken off before that might have been there in time.
-            Effect::Fails(..) | Effect::Off | Effect::Away => {
+            Effect::Fails(..) | Effect::RestartFails(..) | Effect::Off | Effect::Away => {
                 promised.take().filter(|(since, p90)| since.elapsed() > *p90).map(|_| false)
             }
             _ => None,

@@ -72,7 +72,7 @@ impl FleetActor {
         let now = Instant::now();
         let mut life = Lifecycle::new(self.policy, now.into_std());
         life.handle(Input::KeepWarm(self.is_warm_hour()), now.into_std());
-        let (books, provider, asked) = (Books::of(&upstream, now), Rc::from(provider), Vec::new());
+        let (provider, books, asked) = (Rc::from(provider), Books::of(&upstream, now), Vec::new());
         self.units.insert(id, Unit { upstream, provider, life, told: None, books, alarm: None, asked });
         self.settle(id, ctx);
     }

@@ -24,6 +24,8 @@ pub trait FleetObserver {
     fn woke(&self, _upstream: &str, _took: Duration) {}
     /// A wake failed.
     fn wake_failed(&self, _upstream: &str, _why: &'static str) {}
+    /// A restart is over: `ready`, or why it came to nothing.
+    fn restarted(&self, _upstream: &str, _result: &'static str) {}
     /// A wake ended before the 90th percentile that was told as it began, or did not.
     fn wake_promised(&self, _kept: bool) {}
     /// A machine was so many seconds more leased, idle or asleep.
@@ -32,8 +34,6 @@ pub trait FleetObserver {
     fn bill(&self, _upstream: &str, _per_hour: Money, _cost: Money, _saving: Money) {}
     /// A machine is not one of the fleet's any more.
     fn gone(&self, _upstream: &str, _had_price: bool) {}
-    /// A restart is over: `ready`, or why it came to nothing.
-    fn restarted(&self, _upstream: &str, _result: &'static str) {}
     /// A provider was asked, and what came of it.
     fn asked(&self, _provider: &'static str, _what: &'static str, _result: &'static str) {}
 }

@@ -54,10 +54,10 @@ pub struct Policy {
     pub reconcile: Duration,
     /// Between two looks while it wakes or falls asleep.
     pub look: Duration,
-    /// Between two questions to its model server while it gets ready.
-    pub probe: Duration,
     /// Whether a call without a caller is part of a wake.
     pub warm_up: bool,
+    /// Between two questions to its model server while it gets ready.
+    pub probe: Duration,
     /// What is assumed of its wakes.
     pub prior: Prior,
 }
@@ -74,8 +74,8 @@ impl Default for Policy {
             longest_pause: MINUTE,
             reconcile: MINUTE,
             look: Duration::from_secs(5),
-            probe: Duration::from_secs(1),
             warm_up: true,
+            probe: Duration::from_secs(1),
             prior: Prior { median: MINUTE, p90: MINUTE * 3 },
         }
     }
@@ -99,10 +99,8 @@ pub struct Lifecycle {
     delayed: bool,
     /// It is to wake, and neither did nor failed so far.
     ordered: bool,
-    /// How often its server did not answer in a row.
-    misses: u32,
-    /// Its server did not answer: what the provider says comes before it is asked again.
-    looks_first: bool,
+    /// When the provider said last what it does.
+    looked: Instant,
     restarts: Restarts,
     /// It is to sleep as soon as nobody uses it.
     dismissed: bool,
@@ -129,8 +127,7 @@ impl Lifecycle {
             started: false,
             delayed: false,
             ordered: false,
-            misses: 0,
-            looks_first: false,
+            looked: now,
             restarts: Restarts::default(),
             dismissed: false,
             held_until: None,

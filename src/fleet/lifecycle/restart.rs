@@ -56,6 +56,7 @@ impl Lifecycle {
             return;
         }
         self.effects.push_back(Effect::RestartFails(WakeFailure::Stuck, FORGOTTEN));
+        self.ordered = false;
         (self.state, self.next) = (State::Failed { why: WakeFailure::Stuck, until: now + FORGOTTEN }, None);
     }
 

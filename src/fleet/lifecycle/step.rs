@@ -5,9 +5,6 @@ use std::time::{Duration, Instant};
 use super::{Effect, Lifecycle, State, Trouble, WakeFailure, input::Asked};
 use crate::fleet::provider::PowerState;
 
-/// After so many questions without an answer the provider is asked whether the machine runs still.
-const MISSES_TO_A_LOOK: u32 = 5;
-
 impl Lifecycle {
     /// Everything that is due.
     pub(super) fn advance(&mut self, now: Instant) {
@@ -32,17 +29,19 @@ impl Lifecycle {
         }
         if self.asked.is_none() && self.next.is_some_and(|at| now >= at) {
             self.next = None;
-            self.ask_next();
+            self.ask_next(now);
         }
     }
 
     /// What is asked when nothing else is.
-    fn ask_next(&mut self) {
+    fn ask_next(&mut self, now: Instant) {
         match self.state {
             State::Waking { .. } if !self.started => self.ask(Asked::Start),
             State::FallingAsleep if !self.started => self.ask(Asked::Stop),
             State::Restarting { .. } if !self.started => self.ask(Asked::Restart),
-            State::Warming { .. } if !self.looks_first => self.ask(Asked::Probe),
+            // It may have ended, or be reached elsewhere.
+            State::Warming { .. } if now >= self.looked + self.policy.look => self.ask(Asked::Look),
+            State::Warming { .. } => self.ask(Asked::Probe),
             // The provider is not heard: its server may be there all the same.
             State::Unknown if self.setbacks % 2 == 1 => self.ask(Asked::Probe),
             State::Retiring { .. } => {}
@@ -108,7 +107,7 @@ impl Lifecycle {
             self.effects.push_back(Effect::Wakes(self.wakes.eta(Duration::ZERO)));
         }
         self.state = State::Warming { since };
-        (self.setbacks, self.misses, self.looks_first, self.next) = (0, 0, false, Some(now));
+        (self.setbacks, self.looked, self.next) = (0, now, Some(now));
     }
 
     fn fail(&mut self, why: WakeFailure, now: Instant) {
@@ -196,7 +195,7 @@ impl Lifecycle {
         if !self.answers(Asked::Look) {
             return;
         }
-        self.looks_first = false;
+        self.looked = now;
         match (answer, self.state) {
             // It is looked at again when its time has come.
             (_, State::Failed { .. }) => {}
@@ -274,8 +273,6 @@ impl Lifecycle {
             _ => return,
         };
         if !answers {
-            self.misses = self.misses.saturating_add(1);
-            self.looks_first = self.misses.is_multiple_of(MISSES_TO_A_LOOK);
             self.next = Some(now + self.policy.probe);
         } else if self.restarts.under_way || (self.policy.warm_up && self.started) {
             self.ask(Asked::Rehearse);
@@ -293,7 +290,7 @@ impl Lifecycle {
         if passed {
             self.ready(since, now);
         } else {
-            (self.looks_first, self.next) = (true, Some(now + self.policy.look));
+            self.next = Some(now + self.policy.look);
         }
     }
 

@@ -518,9 +518,12 @@ fn a_wake_that_nobody_wants_any_more_waits_for_its_call_without_a_caller() {
     let mut world = warming_up();
     (world.boots, world.loads, world.answers_in) = (SECOND, SECOND, SECOND * 4);
     world.tell(Input::Wake(WakeReason::Request, MINUTE * 30));
-    while !world.asked.iter().any(|(_, effect)| *effect == Effect::Rehearse) {
-        world.pass(SECOND);
+    for _ in 0..60 {
+        if !world.asked.iter().any(|(_, effect)| *effect == Effect::Rehearse) {
+            world.pass(SECOND);
+        }
     }
+    assert_eq!(world.life.state().code(), "warming", "{:#?}", world.seen);
     world.tell(Input::Sleep);
     world.pass(SECOND);
     assert_eq!((world.life.state(), world.stops), (State::FallingAsleep, 0));

@@ -1,4 +1,5 @@
-//! The care of machines: calls without a caller, servers that are elsewhere after a start, and servers that are stuck.
+//! The care of servers: calls without a caller, slots that are tested, servers that are elsewhere after a start, and those
+//! that are stuck.
 
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,22 @@ impl Roster {
         let generation = if free.is_some() { slot.warm_up() } else { slot.rehearse() };
         let grant = Grant { upstream: id, slot: u16::try_from(index).unwrap_or(u16::MAX), generation };
         self.effects.push_back(if free.is_some() { Effect::WarmUp(grant) } else { Effect::Rehearse(grant) });
+    }
+
+    /// Tests quarantined slots whose pause is over.
+    pub(super) fn rehearse(&mut self, now: Instant) {
+        for (id, member) in &mut self.members {
+            if member.machine.power != Power::Awake {
+                continue;
+            }
+            for (index, slot) in member.slots.iter_mut().enumerate() {
+                if slot.rehearse_at.is_some_and(|at| at <= now) {
+                    let generation = slot.rehearse();
+                    let slot = u16::try_from(index).unwrap_or(u16::MAX);
+                    self.effects.push_back(Effect::Rehearse(Grant { upstream: *id, slot, generation }));
+                }
+            }
+        }
     }
 
     /// Follows a server to where it is. Calls that are under way stay where they are.

@@ -343,22 +343,6 @@ impl Roster {
         }
     }
 
-    /// Tests quarantined slots whose pause is over.
-    fn rehearse(&mut self, now: Instant) {
-        for (id, member) in &mut self.members {
-            if member.machine.power != Power::Awake {
-                continue;
-            }
-            for (index, slot) in member.slots.iter_mut().enumerate() {
-                if slot.rehearse_at.is_some_and(|at| at <= now) {
-                    let generation = slot.rehearse();
-                    let slot = u16::try_from(index).unwrap_or(u16::MAX);
-                    self.effects.push_back(Effect::Rehearse(Grant { upstream: *id, slot, generation }));
-                }
-            }
-        }
-    }
-
     /// Upstreams that leave go when nobody uses them.
     fn see_off(&mut self) {
         let gone: Vec<UpstreamId> =

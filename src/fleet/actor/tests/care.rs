@@ -394,3 +394,18 @@ async fn no_server_is_followed_to_where_another_one_is() {
     let (a, b) = (town.call(1).await, town.call(2).await);
     assert_ne!(a.endpoint().address(), b.endpoint().address(), "two calls on one server would hear each other");
 }
+
+#[actix::test]
+async fn what_was_left_open_at_a_process_that_is_gone_is_struck_from_the_record() {
+    let town = Town::new(1).await;
+    town.get_stuck(1).await;
+    assert_eq!(town.record.rows(), ["h:1"]);
+    town.with(1, |server| server.port = Some(40_001));
+    town.until(all_free).await;
+    assert_eq!(town.record.rows(), Vec::<String>::new(), "it is another process");
+    town.get_stuck(1).await;
+    assert_eq!(town.record.rows(), ["203.0.113.9:40001"]);
+    town.fleet.send(FallAsleep { upstream: "1".into() }).await.unwrap();
+    town.until(|labels| labels[0] == SlotLabel::Asleep).await;
+    assert_eq!(town.record.rows(), Vec::<String>::new(), "it is off");
+}
