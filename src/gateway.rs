@@ -155,6 +155,7 @@ impl Gateway {
             longest: settings.session.limits.max_duration,
             breaker: settings.queue.breaker,
             retry: settings.queue.retry,
+            restart_stuck: settings.fleet.restart_stuck,
             seed: rand::random(),
             ..RosterSettings::default()
         };

@@ -145,6 +145,7 @@ pub const TABLE: &[Series] = &[
     fleet::WAKE_SECONDS,
     fleet::WAKES,
     fleet::ETA_KEPT,
+    fleet::RESTARTS,
     fleet::REQUESTS,
     fleet::SECONDS,
     fleet::PRICE,

@@ -20,7 +20,7 @@ use crate::{
     },
     metrics::Metrics,
     pool::{
-        actor::{PoolActor, PowerChanged, Retire},
+        actor::{Moved, PoolActor, PowerChanged, Retire, WarmUp},
         endpoint::{Endpoint, Upstream},
         roster::Probed,
     },
@@ -79,6 +79,20 @@ impl PoolPort for PoolLater {
     fn retire(&self, retire: Retire) {
         if let Some(pool) = &*self.0.borrow() {
             pool.do_send(retire);
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "one at a time for each machine")]
+    fn warm_up(&self, warm_up: WarmUp) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(warm_up);
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "one for each look at a machine")]
+    fn moved(&self, moved: Moved) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(moved);
         }
     }
 }
@@ -149,6 +163,10 @@ impl FleetObserver for Counts {
 
     fn gone(&self, upstream: &str, had_price: bool) {
         self.0.machine_left(upstream, had_price);
+    }
+
+    fn restarted(&self, upstream: &str, result: &'static str) {
+        self.0.machine_restarted(upstream, result);
     }
 
     fn asked(&self, provider: &'static str, what: &'static str, result: &'static str) {

@@ -255,7 +255,7 @@ fn best(machines: &[MachineSnapshot]) -> &'static str {
     let is = |state: &str| machines.iter().any(|machine| machine.state == state);
     match () {
         () if is("ready") => "ready",
-        () if is("waking") || is("warming") => "waking",
+        () if ["waking", "warming", "restarting"].into_iter().any(is) => "waking",
         () if is("asleep") || is("falling_asleep") || is("unknown") => "asleep",
         () => "failed",
     }

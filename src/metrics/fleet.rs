@@ -54,6 +54,12 @@ pub(super) const SAVING: Series = series(
     &["upstream"],
     "What the time asleep of a machine would have cost since the process began, where a price is set; only ever grows.",
 );
+pub(super) const RESTARTS: Series = series(
+    "tandem_machine_restarts_total",
+    Kind::Counter,
+    &["upstream", "result"],
+    "Restarts of machines whose model server was stuck or that an operator restarted, by what came of them: ready, or why not.",
+);
 pub(super) const REQUESTS: Series = series(
     "tandem_provider_requests_total",
     Kind::Counter,
@@ -62,7 +68,8 @@ pub(super) const REQUESTS: Series = series(
 );
 
 /// The states that a machine may be in.
-pub const STATES: [&str; 7] = ["unknown", "asleep", "waking", "warming", "ready", "falling_asleep", "failed"];
+pub const STATES: [&str; 8] =
+    ["unknown", "asleep", "waking", "warming", "ready", "restarting", "falling_asleep", "failed"];
 
 /// Whether an estimate was kept, as labels.
 const KEPT: [&str; 2] = ["yes", "no"];
@@ -118,6 +125,11 @@ impl Metrics {
     /// A wake failed.
     pub fn machine_wake_failed(&self, upstream: &str, why: &'static str) {
         self.counter(&WAKES, &[upstream.to_owned().into(), why.into()]).increment(1);
+    }
+
+    /// A restart is over.
+    pub fn machine_restarted(&self, upstream: &str, result: &'static str) {
+        self.counter(&RESTARTS, &[upstream.to_owned().into(), result.into()]).increment(1);
     }
 
     /// A provider was asked.

@@ -84,12 +84,13 @@ impl Judge {
             min_awake: Duration::from_secs(raw.min_awake_seconds),
             wake_deadline: Duration::from_secs(raw.wake_timeout_seconds),
             reconcile: Duration::from_secs(raw.reconcile_seconds),
+            warm_up: raw.warm_up,
             ..Policy::default()
         };
         FleetSettings {
             policy,
             ticket_hold: Some(Duration::from_secs(raw.ticket_hold_seconds)).filter(|hold| !hold.is_zero()),
-            warm_up: raw.warm_up,
+            restart_stuck: Duration::from_secs(raw.restart_stuck_seconds),
             keep_warm,
             access: self.access(providers, upstreams, state),
         }

@@ -35,18 +35,18 @@ fn all<const N: usize>(more: [(&str, &str); N]) -> Result<Settings, ConfigError>
 fn the_written_rules_are_those_of_the_fleet() {
     let fleet = with([]).unwrap().fleet;
     assert_eq!(fleet.policy, Policy::default());
-    assert_eq!((fleet.ticket_hold, fleet.warm_up), (Some(Duration::from_secs(60)), true));
+    assert_eq!((fleet.ticket_hold, fleet.restart_stuck.as_secs()), (Some(Duration::from_secs(60)), 300));
     assert!(fleet.keep_warm.is_empty());
 }
 
 #[test]
 fn every_rule_of_the_fleet_can_be_set() {
     let text = "[fleet]\nidle_seconds = 0\nmin_awake_seconds = 1\nwake_timeout_seconds = 10\nreconcile_seconds = 5\n\
-                ticket_hold_seconds = 0\nwarm_up = false\nkeep_warm = \"Mon 08:00-20:00 UTC\"\n";
+                ticket_hold_seconds = 0\nwarm_up = false\nrestart_stuck_seconds = 0\nkeep_warm = \"Mon 08:00-20:00 UTC\"\n";
     let fleet = load(Some(&file(text)), &environment([])).unwrap().fleet;
     let seconds = [fleet.policy.idle, fleet.policy.min_awake, fleet.policy.wake_deadline, fleet.policy.reconcile];
     assert_eq!(seconds.map(|time| time.as_secs()), [0, 1, 10, 5]);
-    assert_eq!((fleet.ticket_hold, fleet.warm_up), (None, false));
+    assert_eq!((fleet.ticket_hold, fleet.policy.warm_up, fleet.restart_stuck.as_secs()), (None, false, 0));
     // The first Monday of all.
     assert!(fleet.keep_warm.is_on(4 * 86_400 + 8 * 3_600) && !fleet.keep_warm.is_on(0));
     let told = flaws(with([("TANDEM__FLEET__KEEP_WARM", "Mon 08:00-20:00 UTC; nights")]));

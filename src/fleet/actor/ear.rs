@@ -24,6 +24,8 @@ enum Word {
     Used(bool),
     Leased(bool),
     Retired(bool),
+    WarmedUp(bool),
+    Stuck,
 }
 
 #[derive(Debug)]
@@ -53,6 +55,8 @@ impl Handler<FromPool> for FleetActor {
             Word::Used(used) => self.drive(id, Input::Used(used), ctx),
             Word::Leased(leased) => self.leased(id, leased),
             Word::Retired(gone) => self.drive(id, Input::Retired(gone), ctx),
+            Word::WarmedUp(passed) => self.drive(id, Input::Rehearsed(passed), ctx),
+            Word::Stuck => self.stuck(id, ctx),
         }
     }
 }
@@ -68,8 +72,8 @@ impl FleetActor {
         let now = Instant::now();
         let mut life = Lifecycle::new(self.policy, now.into_std());
         life.handle(Input::KeepWarm(self.is_warm_hour()), now.into_std());
-        let books = Books::of(&upstream, now);
-        self.units.insert(id, Unit { upstream, provider: Rc::from(provider), life, told: None, books, alarm: None });
+        let (books, provider, asked) = (Books::of(&upstream, now), Rc::from(provider), Vec::new());
+        self.units.insert(id, Unit { upstream, provider, life, told: None, books, alarm: None, asked });
         self.settle(id, ctx);
     }
 }
@@ -108,5 +112,13 @@ impl WakePort for Ear {
 
     fn retired(&self, id: UpstreamId, gone: bool) {
         self.say(id, Word::Retired(gone));
+    }
+
+    fn warmed_up(&self, id: UpstreamId, passed: bool) {
+        self.say(id, Word::WarmedUp(passed));
+    }
+
+    fn stuck(&self, id: UpstreamId) {
+        self.say(id, Word::Stuck);
     }
 }

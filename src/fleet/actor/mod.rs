@@ -3,14 +3,17 @@
 mod books;
 mod ear;
 mod errand;
+mod moves;
 mod ports;
 mod requests;
+mod restarts;
 #[cfg(test)]
 mod tests;
 
 pub use ear::Ear;
 pub use ports::{FindProvider, FleetObserver, PoolPort, Ports, Readiness};
 pub use requests::{FallAsleep, MachineSnapshot, Machines, WakeUp};
+pub use restarts::{Restart, RestartAnswer};
 
 use std::{
     collections::BTreeMap,
@@ -19,17 +22,20 @@ use std::{
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
-use self::{books::Books, errand::Errand};
+use self::{
+    books::Books,
+    errand::{Errand, Outcome},
+};
 use super::{
-    lifecycle::{Effect, Input, Lifecycle, Policy},
+    lifecycle::{Effect, Input, Lifecycle, Policy, WakeFailure},
     provider::{Provider, ProviderError},
     schedule::Schedule,
     wakes::WakeEta,
 };
 use crate::pool::{
-    actor::{PowerChanged, Retire},
+    actor::{PowerChanged, Retire, WarmUp},
     endpoint::Upstream,
     roster::{Eta, PowerNews, UpstreamId},
 };
@@ -46,6 +52,8 @@ struct Unit {
     told: Option<&'static str>,
     books: Books,
     alarm: Option<(Instant, SpawnHandle)>,
+    /// Operators who wait to hear whether a restart begins.
+    asked: Vec<oneshot::Sender<bool>>,
 }
 
 /// Owns every machine's lifecycle.
@@ -105,15 +113,19 @@ impl FleetActor {
             Effect::Start => self.ask(id, Errand::Start, ctx),
             Effect::Stop => self.ask(id, Errand::Stop, ctx),
             Effect::Look => self.ask(id, Errand::Look, ctx),
+            Effect::Restart => self.ask(id, Errand::Restart, ctx),
             Effect::Probe => {
                 let asking = self.ports.readiness.answers(&unit.upstream.endpoint);
                 ctx.spawn(asking.into_actor(self).map(move |answers, actor, ctx| {
                     actor.drive(id, Input::Probed(answers), ctx);
                 }));
             }
-            Effect::Retire => self.ports.pool.retire(Retire(id)),
+            Effect::Retire => self.ports.pool.retire(Retire::ToSleep(id)),
+            Effect::Vacate { stuck } => self.ports.pool.retire(Retire::ToRestart { id, stuck }),
+            Effect::Rehearse => self.ports.pool.warm_up(WarmUp(id)),
             Effect::Wakes(eta) => self.tell_pool(id, PowerNews::Waking(eta.into())),
             Effect::Serves => self.tell_pool(id, PowerNews::Awake),
+            Effect::ServesAnew => self.tell_pool(id, PowerNews::Anew),
             Effect::Off => self.tell_pool(id, PowerNews::Off),
             Effect::Away => self.tell_pool(id, PowerNews::Away),
             Effect::Fails(why, pause) => {
@@ -122,9 +134,17 @@ impl FleetActor {
                 self.tell_pool(id, PowerNews::Failed(pause));
             }
             Effect::Woke(took) => {
-                let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-                tracing::info!(upstream = name, took_ms, "machine woke");
+                tracing::info!(upstream = name, took_ms = ms(took), "machine woke");
                 self.ports.observer.woke(name, took);
+            }
+            Effect::Restarts(begins) => self.restart_begins(id, begins),
+            Effect::Restarted(took) => {
+                tracing::warn!(upstream = name, took_ms = ms(took), "machine was restarted and takes calls");
+                self.ports.observer.restarted(name, "ready");
+            }
+            Effect::RestartFails(why, pause) => {
+                self.restart_failed(name, why);
+                self.tell_pool(id, PowerNews::Failed(pause));
             }
         }
     }
@@ -137,11 +157,9 @@ impl FleetActor {
     fn ask(&self, id: UpstreamId, errand: Errand, ctx: &mut Context<Self>) {
         let Some(unit) = self.units.get(&id) else { return };
         let provider = Rc::clone(&unit.provider);
-        let asking = async move {
-            let (input, failed) = errand.run(provider.as_ref()).await;
-            (provider.name(), input, failed)
-        };
-        ctx.spawn(asking.into_actor(self).map(move |(provider, input, failed), actor, ctx| {
+        let asking = async move { (provider.name(), errand.run(provider.as_ref()).await) };
+        ctx.spawn(asking.into_actor(self).map(move |(provider, outcome), actor, ctx| {
+            let Outcome { input, address, failed } = outcome;
             let result = failed.as_ref().map_or("ok", ProviderError::code);
             actor.ports.observer.asked(provider, errand.code(), result);
             if let Some(error) = failed
@@ -150,7 +168,12 @@ impl FleetActor {
                 let upstream = unit.upstream.endpoint.name.as_str();
                 tracing::warn!(upstream, provider, errand = errand.code(), %error, "provider did not do as asked");
             }
+            // What follows from the answer is asked at the new address.
+            let moved = address.is_some_and(|address| actor.found_at(id, &address));
             actor.drive(id, input, ctx);
+            if moved {
+                actor.drive(id, Input::Moved, ctx);
+            }
         }));
     }
 
@@ -203,4 +226,8 @@ impl From<WakeEta> for Eta {
     fn from(eta: WakeEta) -> Self {
         Self { median: eta.median, p90: eta.p90 }
     }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

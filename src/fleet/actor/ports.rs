@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 use crate::{
     fleet::{account::Money, provider::Provider},
     pool::{
-        actor::{PowerChanged, Retire},
+        actor::{Moved, PowerChanged, Retire, WarmUp},
         endpoint::{Endpoint, Upstream},
     },
 };
@@ -32,6 +32,8 @@ pub trait FleetObserver {
     fn bill(&self, _upstream: &str, _per_hour: Money, _cost: Money, _saving: Money) {}
     /// A machine is not one of the fleet's any more.
     fn gone(&self, _upstream: &str, _had_price: bool) {}
+    /// A restart is over: `ready`, or why it came to nothing.
+    fn restarted(&self, _upstream: &str, _result: &'static str) {}
     /// A provider was asked, and what came of it.
     fn asked(&self, _provider: &'static str, _what: &'static str, _result: &'static str) {}
 }
@@ -57,4 +59,8 @@ pub trait PoolPort {
     fn power(&self, changed: PowerChanged);
     /// Lets go of a machine if nobody needs it.
     fn retire(&self, retire: Retire);
+    /// Makes a call without a caller.
+    fn warm_up(&self, warm_up: WarmUp);
+    /// Where the server of a machine is reached.
+    fn moved(&self, moved: Moved);
 }

@@ -121,7 +121,7 @@ impl Handler<FallAsleep> for FleetActor {
 }
 
 impl FleetActor {
-    fn named(&self, name: &str) -> Option<UpstreamId> {
+    pub(super) fn named(&self, name: &str) -> Option<UpstreamId> {
         self.units.iter().find(|(_, unit)| unit.upstream.endpoint.name == name).map(|(id, _)| *id)
     }
 
@@ -165,7 +165,7 @@ impl Unit {
         let soon = match self.life.state() {
             State::Ready { .. } | State::Retiring { .. } => 0,
             State::Warming { .. } => 1,
-            State::Waking { .. } => 2,
+            State::Waking { .. } | State::Restarting { .. } => 2,
             State::Asleep | State::Unknown => 3,
             State::FallingAsleep => 4,
             State::Failed { .. } => 5,

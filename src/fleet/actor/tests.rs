@@ -1,5 +1,7 @@
 //! A fleet over a pool of its own, with a provider in memory and time that stands still.
 
+mod care;
+
 use std::{cell::RefCell, future::Future, pin::Pin, time::Duration};
 
 use actix::Addr;
@@ -14,7 +16,7 @@ use crate::{
         wakes::Prior,
     },
     pool::{
-        actor::{Acquire, Configure, PoolActor, PoolObserver, Ports as PoolPorts, Slots},
+        actor::{Acquire, Configure, Moved, PoolActor, PoolObserver, Ports as PoolPorts, Slots},
         endpoint::{Endpoint, Labels},
         roster::{Ask, RosterSettings, SlotLabel},
         wait::{News, Outcome, Wait},
@@ -91,6 +93,7 @@ impl Readiness for Answers {
 struct Nobody;
 
 impl PoolObserver for Nobody {}
+impl FleetObserver for Nobody {}
 
 /// What was told to whoever counts.
 #[derive(Clone, Default)]
@@ -141,6 +144,20 @@ impl PoolPort for Later {
             pool.do_send(retire);
         }
     }
+
+    #[expect(clippy::disallowed_methods, reason = "as the gateway does it")]
+    fn warm_up(&self, warm_up: WarmUp) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(warm_up);
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "as the gateway does it")]
+    fn moved(&self, moved: Moved) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(moved);
+        }
+    }
 }
 
 struct World {
@@ -158,8 +175,9 @@ fn policy() -> Policy {
         pause: SECOND * 2,
         longest_pause: SECOND * 60,
         reconcile: SECOND * 60,
-        probe: SECOND * 5,
+        probe: SECOND,
         look: SECOND * 5,
+        warm_up: true,
         prior: Prior { median: SECOND * 60, p90: SECOND * 180 },
     }
 }

@@ -10,7 +10,11 @@ impl Lifecycle {
             State::Unknown | State::Failed { .. } => None,
             State::Asleep => Some(false),
             State::Waking { .. } => Some(self.started),
-            State::Warming { .. } | State::Ready { .. } | State::Retiring { .. } | State::FallingAsleep => Some(true),
+            State::Warming { .. }
+            | State::Ready { .. }
+            | State::Retiring { .. }
+            | State::Restarting { .. }
+            | State::FallingAsleep => Some(true),
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Asked, Effect, Lifecycle, State, Trouble, WakeFailure};
+use super::{Effect, Lifecycle, State, Trouble, WakeFailure, input::Asked};
 use crate::fleet::provider::PowerState;
+
+/// After so many questions without an answer the provider is asked whether the machine runs still.
+const MISSES_TO_A_LOOK: u32 = 5;
 
 impl Lifecycle {
     /// Everything that is due.
@@ -12,7 +15,7 @@ impl Lifecycle {
             self.fail(self.refused.unwrap_or(WakeFailure::Deadline), now);
         }
         match self.state {
-            State::Asleep if self.is_wanted(now) => self.wake(now),
+            State::Asleep if self.is_wanted(now) || self.restarts.under_way => self.wake(now),
             State::Failed { until, .. } if now >= until => {
                 // Off as far as is known, which is to be seen.
                 self.state = State::Unknown;
@@ -23,6 +26,9 @@ impl Lifecycle {
                 self.ask(Asked::Retire);
             }
             _ => {}
+        }
+        if self.restarts.wanted && self.asked.is_none() {
+            self.vacate();
         }
         if self.asked.is_none() && self.next.is_some_and(|at| now >= at) {
             self.next = None;
@@ -35,7 +41,8 @@ impl Lifecycle {
         match self.state {
             State::Waking { .. } if !self.started => self.ask(Asked::Start),
             State::FallingAsleep if !self.started => self.ask(Asked::Stop),
-            State::Warming { .. } => self.ask(Asked::Probe),
+            State::Restarting { .. } if !self.started => self.ask(Asked::Restart),
+            State::Warming { .. } if !self.looks_first => self.ask(Asked::Probe),
             // The provider is not heard: its server may be there all the same.
             State::Unknown if self.setbacks % 2 == 1 => self.ask(Asked::Probe),
             State::Retiring { .. } => {}
@@ -43,19 +50,22 @@ impl Lifecycle {
         }
     }
 
-    fn ask(&mut self, what: Asked) {
+    pub(super) fn ask(&mut self, what: Asked) {
         self.asked = Some(what);
         self.effects.push_back(match what {
             Asked::Start => Effect::Start,
             Asked::Stop => Effect::Stop,
             Asked::Look => Effect::Look,
+            Asked::Restart => Effect::Restart,
             Asked::Probe => Effect::Probe,
             Asked::Retire => Effect::Retire,
+            Asked::Vacate => Effect::Vacate { stuck: !self.restarts.ordered },
+            Asked::Rehearse => Effect::Rehearse,
         });
     }
 
     /// An answer to what was asked, and not to anything else.
-    fn answers(&mut self, what: Asked) -> bool {
+    pub(super) fn answers(&mut self, what: Asked) -> bool {
         self.asked.take_if(|asked| *asked == what).is_some()
     }
 
@@ -65,20 +75,25 @@ impl Lifecycle {
         self.effects.push_back(Effect::Wakes(self.wakes.eta(Duration::ZERO)));
     }
 
-    /// A wake that nobody wants any more is broken off.
+    /// A wake that nobody wants any more is broken off. What was asked goes on until it is answered: a stop that overtook
+    /// a start would leave it running.
     pub(super) fn abandon(&mut self, now: Instant) {
         if self.is_wanted(now) || !matches!(self.state, State::Waking { .. } | State::Warming { .. }) {
             return;
         }
-        // A start that is not answered yet may have been heard.
-        let asked = self.asked.take_if(|asked| matches!(asked, Asked::Start | Asked::Look | Asked::Probe));
-        if self.started || asked == Some(Asked::Start) || matches!(self.state, State::Warming { .. }) {
+        if self.may_have_started() || matches!(self.state, State::Warming { .. }) {
             self.effects.push_back(Effect::Away);
             self.state = State::FallingAsleep;
+            self.restarts.under_way = false;
             (self.started, self.setbacks, self.next) = (false, 0, Some(now));
         } else {
             self.rest(now);
         }
+    }
+
+    /// Whether a start was accepted, or is not answered yet and may have been heard.
+    fn may_have_started(&self) -> bool {
+        self.started || matches!(self.asked, Some(Asked::Start | Asked::Restart))
     }
 
     fn rest(&mut self, now: Instant) {
@@ -88,23 +103,26 @@ impl Lifecycle {
     }
 
     /// It runs: whether its server answers is to be seen.
-    fn warm(&mut self, since: Instant, now: Instant) {
-        if !matches!(self.state, State::Waking { .. }) {
+    pub(super) fn warm(&mut self, since: Instant, now: Instant) {
+        if !matches!(self.state, State::Waking { .. } | State::Restarting { .. }) {
             self.effects.push_back(Effect::Wakes(self.wakes.eta(Duration::ZERO)));
         }
         self.state = State::Warming { since };
-        (self.setbacks, self.next) = (0, Some(now));
+        (self.setbacks, self.misses, self.looks_first, self.next) = (0, 0, false, Some(now));
     }
 
     fn fail(&mut self, why: WakeFailure, now: Instant) {
         let pause = match why {
             // A person has to see to it.
-            WakeFailure::Auth | WakeFailure::NotFound | WakeFailure::Refused => self.policy.longest_pause,
+            WakeFailure::Auth | WakeFailure::NotFound | WakeFailure::Refused | WakeFailure::Stuck => {
+                self.policy.longest_pause
+            }
             WakeFailure::Deadline | WakeFailure::Capacity => self.pause(),
         };
-        self.effects.push_back(Effect::Fails(why, pause));
+        let restart = std::mem::take(&mut self.restarts.under_way);
+        self.effects.push_back(if restart { Effect::RestartFails(why, pause) } else { Effect::Fails(why, pause) });
         self.ordered = false;
-        if self.started {
+        if self.may_have_started() {
             // What was started and does not get ready is paid for.
             self.state = State::FallingAsleep;
             (self.started, self.next) = (false, Some(now));
@@ -149,8 +167,8 @@ impl Lifecycle {
     }
 
     /// The provider did not do as it was asked.
-    fn troubled(&mut self, trouble: Trouble, now: Instant) {
-        let waking = matches!(self.state, State::Waking { .. });
+    pub(super) fn troubled(&mut self, trouble: Trouble, now: Instant) {
+        let waking = matches!(self.state, State::Waking { .. } | State::Restarting { .. });
         let pause = self.pause();
         let (refused, pause) = match trouble {
             Trouble::Capacity(after) => (Some(WakeFailure::Capacity), after.unwrap_or(pause)),
@@ -158,8 +176,10 @@ impl Lifecycle {
             Trouble::Passing => (self.refused, pause),
             Trouble::Auth if waking => return self.fail(WakeFailure::Auth, now),
             Trouble::NotFound if waking => return self.fail(WakeFailure::NotFound, now),
-            Trouble::Refused if waking => return self.fail(WakeFailure::Refused, now),
-            Trouble::Auth | Trouble::NotFound | Trouble::Refused => (self.refused, self.policy.longest_pause),
+            Trouble::Refused | Trouble::Unsupported if waking => return self.fail(WakeFailure::Refused, now),
+            Trouble::Auth | Trouble::NotFound | Trouble::Refused | Trouble::Unsupported => {
+                (self.refused, self.policy.longest_pause)
+            }
         };
         self.refused = refused;
         self.next = Some(now + pause.min(self.policy.longest_pause));
@@ -169,34 +189,50 @@ impl Lifecycle {
         if !self.answers(Asked::Look) {
             return;
         }
-        let powered = match answer {
-            Ok(powered) => powered,
+        self.looks_first = false;
+        match (answer, self.state) {
+            // It is looked at again when its time has come.
+            (_, State::Failed { .. }) => {}
+            (Ok(powered), _) => self.powered(powered, now),
             // What it does is not known: its server can be asked all the same.
-            Err(_) if self.state == State::Unknown => {
+            (Err(_), State::Unknown) => {
                 let pause = self.pause();
                 self.next = Some(now + pause);
-                return;
             }
-            Err(trouble) => return self.troubled(trouble, now),
-        };
+            (Err(_), State::Warming { .. }) => self.next = Some(now),
+            (Err(trouble), _) => self.troubled(trouble, now),
+        }
+    }
+
+    /// The provider says what it does.
+    fn powered(&mut self, powered: PowerState, now: Instant) {
+        // One that ended by itself does not run either, and may be started.
+        let powered = if powered == PowerState::Failed { PowerState::Stopped } else { powered };
         match (self.state, powered) {
-            (State::Waking { since }, PowerState::Running) => self.warm(since, now),
-            (State::Waking { .. }, PowerState::Stopped) if self.setbacks >= 3 => {
+            (State::Waking { since } | State::Restarting { since }, PowerState::Running) => self.warm(since, now),
+            (State::Warming { .. }, PowerState::Running) => self.next = Some(now),
+            (State::Waking { since } | State::Restarting { since }, PowerState::Stopped) if self.setbacks >= 3 => {
                 // It was started and is off again.
-                self.started = false;
+                (self.state, self.started) = (State::Waking { since }, false);
                 let pause = self.pause();
                 self.next = Some(now + pause);
             }
-            (State::Waking { .. }, PowerState::Stopped) => {
+            (State::Waking { .. } | State::Restarting { .. }, PowerState::Stopped) => {
                 self.setbacks += 1;
                 self.next = Some(now + self.policy.look);
             }
-            (State::Waking { .. } | State::FallingAsleep, _) if powered != PowerState::Stopped => {
+            // It is off again before its server answered: the wake goes on, if it is ours.
+            (State::Warming { since }, PowerState::Stopped) if self.started => {
+                (self.state, self.next) = (State::Waking { since }, Some(now + self.policy.look));
+            }
+            (State::Waking { .. } | State::Restarting { .. } | State::FallingAsleep, _)
+                if powered != PowerState::Stopped =>
+            {
                 self.next = Some(now + self.policy.look);
             }
             (State::FallingAsleep, _) => self.rest(now),
-            (State::Unknown | State::Asleep | State::Failed { .. }, PowerState::Running) => self.warm(now, now),
-            (State::Unknown | State::Asleep | State::Failed { .. }, PowerState::Starting) => {
+            (State::Unknown | State::Asleep, PowerState::Running) => self.warm(now, now),
+            (State::Unknown | State::Asleep, PowerState::Starting) => {
                 self.wake(now);
                 self.started = true;
                 self.next = Some(now + self.policy.look);
@@ -208,11 +244,10 @@ impl Lifecycle {
                 (self.started, self.setbacks, self.next) = (true, 0, Some(now + self.policy.look));
                 self.effects.push_back(Effect::Away);
             }
-            (State::Unknown, _) => self.next = Some(now + self.policy.look),
-            (State::Ready { .. }, PowerState::Stopped | PowerState::Stopping) => {
-                // Somebody else stopped it.
-                self.rest(now);
-            }
+            // Somebody else stopped it.
+            (State::Ready { .. }, PowerState::Stopped | PowerState::Stopping)
+            | (State::Warming { .. }, PowerState::Stopped) => self.rest(now),
+            (State::Unknown | State::Warming { .. }, _) => self.next = Some(now + self.policy.look),
             _ => self.next = Some(now + self.policy.reconcile),
         }
     }
@@ -232,21 +267,49 @@ impl Lifecycle {
             _ => return,
         };
         if !answers {
+            self.misses = self.misses.saturating_add(1);
+            self.looks_first = self.misses.is_multiple_of(MISSES_TO_A_LOOK);
             self.next = Some(now + self.policy.probe);
+        } else if self.restarts.under_way || (self.policy.warm_up && self.started) {
+            self.ask(Asked::Rehearse);
+        } else {
+            self.ready(since, now);
+        }
+    }
+
+    /// The call without a caller is over. Where it failed, all is asked again, until it is too late for the wake.
+    pub(super) fn rehearsed(&mut self, passed: bool, now: Instant) {
+        if !self.answers(Asked::Rehearse) {
             return;
         }
-        if self.started {
-            let took = now.saturating_duration_since(since);
+        let State::Warming { since } = self.state else { return };
+        if passed {
+            self.ready(since, now);
+        } else {
+            (self.looks_first, self.next) = (true, Some(now + self.policy.look));
+        }
+    }
+
+    /// It takes calls.
+    fn ready(&mut self, since: Instant, now: Instant) {
+        let took = now.saturating_duration_since(since);
+        let restarted = std::mem::take(&mut self.restarts.under_way);
+        if restarted {
+            self.effects.push_back(Effect::Restarted(took));
+        } else if self.started {
             self.wakes.took(took);
             self.effects.push_back(Effect::Woke(took));
         }
         (self.started, self.ordered) = (false, false);
         self.state = State::Ready { since: now };
         (self.idle_since, self.next) = (now, Some(now + self.policy.reconcile));
-        self.effects.push_back(Effect::Serves);
+        self.effects.push_back(if restarted { Effect::ServesAnew } else { Effect::Serves });
     }
 
     pub(super) fn retired(&mut self, gone: bool, now: Instant) {
+        if self.answers(Asked::Vacate) {
+            return self.vacated(gone, now);
+        }
         if !self.answers(Asked::Retire) {
             return;
         }

@@ -31,6 +31,8 @@ pub enum Power {
 pub enum PowerNews {
     /// Its server takes calls.
     Awake,
+    /// The same after a restart: none of ours has an older socket there.
+    Anew,
     /// It is being started, and will be there after so long.
     Waking(Eta),
     /// It runs no more, or will not for long: none of ours has a socket there.
@@ -51,6 +53,8 @@ pub(super) struct Machine {
     pub(super) called: bool,
     /// It could not be woken, and is not tried before that.
     pub(super) failed_until: Option<Instant>,
+    /// When the fleet was told last that its server is stuck.
+    pub(super) stuck_told: Option<Instant>,
     /// What was told of its use last.
     pub(super) used: bool,
     /// What was told of its calls last.
@@ -64,7 +68,7 @@ impl Roster {
         let machine = &mut member.machine;
         (machine.called, machine.wakes, machine.failed_until) = (false, None, None);
         machine.power = match news {
-            PowerNews::Awake => Power::Awake,
+            PowerNews::Awake | PowerNews::Anew => Power::Awake,
             PowerNews::Waking(eta) => {
                 machine.wakes = Some((now, eta));
                 Power::Waking
@@ -78,7 +82,7 @@ impl Roster {
         // Whoever waits hears at once what that means.
         self.estimates = None;
         self.queue.iter_mut().for_each(|waiter| waiter.told = None);
-        if news == PowerNews::Off {
+        if matches!(news, PowerNews::Off | PowerNews::Anew) {
             member.slots.iter_mut().for_each(|slot| slot.switched_off(now));
         }
     }
@@ -146,7 +150,10 @@ impl Roster {
     pub(super) fn tell_use(&mut self) {
         let queue = &self.queue;
         for (id, member) in &mut self.members {
-            let held = member.slots.iter().any(|slot| matches!(slot.state, SlotState::Leased | SlotState::Elsewhere));
+            let held = member
+                .slots
+                .iter()
+                .any(|slot| matches!(slot.state, SlotState::Leased | SlotState::Elsewhere) && !slot.warms_up);
             let awaited = || queue.iter().any(|waiter| member.fits(&waiter.ask, *id));
             let used = held || (member.machine.is_coming() && awaited());
             if std::mem::replace(&mut member.machine.used, used) != used {
