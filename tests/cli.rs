@@ -482,11 +482,17 @@ fn the_machines_of_a_running_server_are_shown_with_what_they_cost() {
         ("PERSONAPLEX_SERVER_URL", server.as_str()),
         ("TANDEM__PROVIDERS__COMMAND__START", &start),
         ("TANDEM__PROVIDERS__COMMAND__OUTPUT", "off"),
+        ("TANDEM_OPERATOR_KEY", "an operator's key that is long enough"),
         ("TANDEM__FLEET__IDLE_SECONDS", "1"),
         ("TANDEM__FLEET__MIN_AWAKE_SECONDS", "0"),
     ];
     let (serving, url) = serve(&desk, &[], &environment);
-    serving.line("\"state\":\"asleep\"");
+    // In whichever order they come.
+    let mut awaited = vec!["\"state\":\"asleep\"", "Call it from another terminal"];
+    while !awaited.is_empty() {
+        let line = serving.line("");
+        awaited.retain(|words| !line.contains(words));
+    }
     let ran = desk.run(&["fleet"], &[]);
     assert_eq!((ran.status, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
     let row: Vec<&str> = ran.stdout.lines().nth(1).unwrap().split_whitespace().collect();
@@ -505,6 +511,9 @@ fn the_machines_of_a_running_server_are_shown_with_what_they_cost() {
     // 3.6 an hour is a thousandth a second.
     let cost = number("cost") - number("awake_seconds") / 1e3;
     assert!((0.0..0.002).contains(&cost) && told["total"]["cost"] == machine["cost"], "{told}");
+
+    let key = [("TANDEM_OPERATOR_KEY", "an operator's key that is long enough")];
+    assert_eq!(desk.run(&["fleet", "--url", &url], &key).status, Some(0));
 
     // Who is not known may not look, and is told what to do; no token is repeated.
     let odd = [("JWT_SECRET", "another-secret-of-more-than-thirty-two-bytes")];
@@ -535,7 +544,8 @@ fn where_no_machines_can_be_shown_the_reason_says_what_to_do() {
     let ran = desk.run(&["fleet"], &[]);
     assert!(ran.status == Some(1) && ran.stderr.contains("there is nothing to make a token with"), "{ran:?}");
     assert!(!desk.path(".tandem").exists(), "looking leaves nothing behind");
-    let (_serving, url) = serve(&desk, &[], &[]);
+    let (serving, url) = serve(&desk, &[], &[]);
+    serving.line("Call it from another terminal");
     let ran = desk.run(&["fleet"], &[]);
     assert!(ran.stderr.contains(&format!("{url} has no machines to start and stop: give a server one")), "{ran:?}");
     let other = cloud("{}");
