@@ -395,6 +395,21 @@ fn a_check_tells_what_machines_do_and_wakes_none() {
 }
 
 #[test]
+fn a_check_tells_of_providers_that_are_not_built_in_and_asks_nobody() {
+    let desk = Desk::new();
+    for (machine, feature, is_on) in [
+        ("docker:voice", "docker", cfg!(feature = "docker")),
+        ("kubernetes:ns/deployment/voice", "kubernetes", cfg!(feature = "kubernetes")),
+    ] {
+        let url = format!("ws://127.0.0.1:9#provider={machine}");
+        let ran = desk.run(&["check", "--offline"], &[("PERSONAPLEX_SERVER_URL", &url)]);
+        assert_eq!(ran.status, Some(i32::from(!is_on)), "{ran:?}");
+        let told = format!("machine {machine}: this Tandem was built without {feature}: build it with");
+        assert_eq!(ran.stderr.contains(&told), !is_on, "{ran:?}");
+    }
+}
+
+#[test]
 fn a_check_asks_the_server_where_its_machine_is_now() {
     let desk = Desk::new();
     let (_server, url) = simulator(&desk, &[]);

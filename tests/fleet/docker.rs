@@ -1,6 +1,10 @@
 //! Docker's own ways.
 
-use std::time::Duration;
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use serde_json::json;
 use tandem::fleet::provider::{
@@ -10,7 +14,7 @@ use tandem::fleet::provider::{
 use tokio::sync::oneshot;
 
 use super::{
-    clouds::{container, container_at},
+    clouds::{SECRET, container, container_at},
     command::Desk,
     contract::settles,
     stage::{Answer, Asked, PATIENCE, Stage},
@@ -45,7 +49,7 @@ async fn each_status_has_its_state() {
         (json!({ "Status": "dead" }), PowerState::Failed),
         (json!({ "Status": "paused" }), PowerState::Unknown),
         (json!({ "Status": "melted" }), PowerState::Unknown),
-        (json!([]), PowerState::Unknown),
+        (json!({}), PowerState::Unknown),
     ] {
         let stage = Stage::repeating(Answer::json(200, &json!({ "State": state }))).await;
         let it = Docker::new(container_at(&stage.url), PATIENCE);
@@ -86,4 +90,38 @@ async fn a_stop_that_takes_its_time_goes_on_behind() {
     settles(&it, PowerState::Stopped, PowerState::Stopping).await;
     let asked = stage.lines().into_iter().filter(|line| line.starts_with("POST")).count();
     assert_eq!(asked, 1);
+}
+
+/// Everything that is logged, at every level.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[actix_web::test]
+async fn the_environment_of_a_container_is_not_logged() {
+    let log = Log::default();
+    let copy = log.clone();
+    let _ =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || copy.clone()).try_init();
+    let mut inspected = container(PowerState::Running);
+    inspected["Config"] = json!({ "Env": [format!("HF_TOKEN={SECRET}")] });
+    for body in [inspected.to_string(), format!("[{inspected}]"), inspected.to_string().replace('}', "")] {
+        let stage = Stage::repeating(Answer::text(200, &body)).await;
+        let it = Docker::new(container_at(&stage.url), PATIENCE);
+        let shown = format!("{:?}", it.status().await);
+        assert!(!shown.contains(SECRET), "{shown}");
+    }
+    tracing::info!("the log works");
+    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(logged.contains("the log works") && !logged.contains(SECRET), "{logged}");
 }

@@ -4,9 +4,11 @@
 mod clouds;
 mod command;
 mod contract;
+#[cfg(feature = "docker")]
 mod docker;
 mod factory;
 mod faults;
+#[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod railway;
 mod runpod;
