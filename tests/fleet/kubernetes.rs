@@ -9,8 +9,9 @@ use tandem::fleet::provider::{
 };
 
 use super::{
-    clouds::{scale, workload, workload_at},
+    clouds::{SECRET, scale, workload, workload_at},
     command::Desk,
+    log::Log,
     stage::{Answer, PATIENCE, Stage},
 };
 
@@ -94,4 +95,42 @@ async fn who_signed_the_certificate_has_to_be_known() {
     fs::write(&file, pem).unwrap();
     let it = Kubernetes::new(settings, PATIENCE).unwrap();
     assert_eq!(it.status().await.unwrap().state, PowerState::Running);
+}
+
+#[actix_web::test]
+async fn a_stateful_set_is_read_as_what_it_is() {
+    let of = |kind: &str| {
+        let mut body = workload(PowerState::Running);
+        body["kind"] = json!(kind);
+        Answer::json(200, &body)
+    };
+    for (kind, state) in [("StatefulSet", Ok(PowerState::Running)), ("Deployment", Err("transient"))] {
+        let stage = Stage::repeating(of(kind)).await;
+        let settings = Settings { kind: Kind::StatefulSet, ..workload_at(&stage.url) };
+        let status = Kubernetes::new(settings, PATIENCE).unwrap().status().await;
+        assert_eq!(status.map(|status| status.state).map_err(|error| error.code()), state, "{kind}");
+    }
+}
+
+#[actix_web::test]
+async fn what_is_no_scale_starts_and_stops_nothing() {
+    let (stage, it) = workload_with(Answer::text(200, "{}")).await;
+    assert_eq!(it.start().await.unwrap_err().code(), "transient");
+    assert_eq!(it.stop().await.unwrap_err().code(), "transient");
+    assert!(stage.lines().iter().all(|line| line.starts_with("GET ")), "{:?}", stage.lines());
+}
+
+#[actix_web::test]
+async fn the_environment_of_a_pod_is_not_logged() {
+    let log = Log::open();
+    let mut said = workload(PowerState::Running);
+    said["spec"]["template"] = json!({ "spec": { "containers": [{ "env": [{ "name": "KEY", "value": SECRET }] }] } });
+    let mut odd = said.clone();
+    odd["status"]["readyReplicas"] = json!("two");
+    for (status, body) in [(200, said), (200, odd.clone()), (500, odd)] {
+        let (_stage, it) = workload_with(Answer::json(status, &body)).await;
+        let shown = format!("{:?}", it.status().await);
+        assert!(!shown.contains(SECRET), "{shown}");
+    }
+    log.keeps(SECRET);
 }

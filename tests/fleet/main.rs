@@ -10,6 +10,8 @@ mod factory;
 mod faults;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+#[cfg(any(feature = "docker", feature = "kubernetes"))]
+mod log;
 mod railway;
 mod runpod;
 mod stage;
