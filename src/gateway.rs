@@ -47,7 +47,7 @@ use crate::{
         },
         switchboard::{SeatLimits, Switchboard},
     },
-    store::{embedded::StoreError, ledger::SqliteLedger},
+    store::{StoreError, ledger::SqliteLedger},
 };
 
 /// What a caller's socket may hold unread in the kernel, in bytes: more would be stale sound that nobody can take back.
