@@ -66,12 +66,13 @@ pub enum StoreError {
     #[error("MongoDB did not answer within {0} ms")]
     Timeout(u128),
     /// MongoDB is older than its driver.
-    #[error("MongoDB {found} is too old: {least} or later is needed")]
+    #[error(
+        "MongoDB is too old (wire version {wire_version}, which is {}): 4.4 or later is needed",
+        release(wire_version)
+    )]
     TooOld {
-        /// The server's version.
-        found: String,
-        /// The oldest one that will do.
-        least: &'static str,
+        /// The latest version of its protocol.
+        wire_version: String,
     },
     /// MongoDB said no.
     #[error("MongoDB refuses: {0}")]
@@ -88,5 +89,15 @@ impl From<rusqlite::Error> for StoreError {
             }
             _ => Self::Sqlite(error),
         }
+    }
+}
+
+/// The releases of MongoDB that speak a version of its protocol.
+fn release(wire_version: &str) -> &'static str {
+    match wire_version {
+        "8" => "4.2",
+        "7" => "4.0",
+        "6" => "3.6",
+        _ => "3.4 or earlier",
     }
 }

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params};
 
 use uuid::Uuid;
 
@@ -148,7 +148,9 @@ impl LeaseLedger for SqliteLedger {
 
     fn beat(&self) -> LedgerFuture<bool> {
         self.run(|connection, this| {
-            let transaction = connection.transaction()?;
+            // It reads first: one that did not say at once that it writes would be refused, and not wait, when another
+            // process writes in between.
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let sql = format!("SELECT beat_ms > {NOW_MS} - :expiry_ms FROM processes WHERE id = :me");
             let known: Option<bool> = transaction
                 .query_row(&sql, named_params! { ":me": this.me, ":expiry_ms": this.expiry_ms }, |row| row.get(0))
@@ -179,4 +181,3 @@ impl LeaseLedger for SqliteLedger {
         Duration::from_millis(u64::try_from(self.expiry_ms).unwrap_or_default())
     }
 }
-

@@ -78,7 +78,7 @@ impl Side {
 
     /// Until when an owner counts as living that says so now.
     fn expires(&self) -> Document {
-        doc! { "$add": ["$$NOW", self.expiry_ms()] }
+        doc! { "$add": [now_ms(), self.expiry_ms()] }
     }
 
     async fn open(self, slot: SlotKey, generation: i64) -> Result<Opened, StoreError> {
@@ -89,7 +89,7 @@ impl Side {
             "home": &self.home,
             "generation": generation,
             "opened": "$$NOW",
-            "expires": self.expires(),
+            "expiresMs": self.expires(),
         } };
         // A document of another process, or one that was adopted, has the key already.
         let ours = first(WRITE, self.leases().update_one(mine, vec![set]).upsert(true)).await?;
@@ -99,7 +99,7 @@ impl Side {
     async fn adopt(self, slot: SlotKey, generation: i64) -> Result<Opened, StoreError> {
         let dead = doc! { "process": { "$ne": &self.me }, "$or": [
             { "home": &self.home },
-            { "$expr": { "$lte": ["$expires", "$$NOW"] } },
+            { "$expr": { "$lte": ["$expiresMs", now_ms()] } },
         ] };
         let own = doc! { "process": &self.me, "orphan": true };
         let filter = doc! { "_id": key(&slot), "$or": [dead, own] };
@@ -108,7 +108,7 @@ impl Side {
             "home": &self.home,
             "generation": generation,
             "orphan": true,
-            "expires": self.expires(),
+            "expiresMs": self.expires(),
         } };
         let changed = within(WRITE, self.leases().update_one(filter, vec![set])).await?;
         Ok(if changed.matched_count == 1 { Opened::Ours } else { Opened::Theirs })
@@ -121,7 +121,7 @@ impl Side {
             doc! { "$project": { "upstream": 1, "slot": 1, "alive": { "$and": [
                 { "$ne": ["$process", &self.me] },
                 { "$ne": ["$home", &self.home] },
-                { "$gt": ["$expires", "$$NOW"] },
+                { "$gt": ["$expiresMs", now_ms()] },
             ] } } },
         ];
         // What is not on most servers yet may be undone.
@@ -135,10 +135,12 @@ impl Side {
     }
 
     async fn beat(self) -> Result<bool, StoreError> {
-        let expires = doc! { "$set": { "expires": self.expires() } };
+        let expires = doc! { "$set": { "expiresMs": self.expires() } };
         within(WRITE, self.leases().update_many(doc! { "process": &self.me }, vec![expires])).await?;
-        let late = doc! { "$gt": [{ "$subtract": ["$$NOW", "$beat"] }, self.expiry_ms()] };
-        let set = vec![doc! { "$set": { "late": late } }, doc! { "$set": { "home": &self.home, "beat": "$$NOW" } }];
+        let ago = |ms: i64| doc! { "$lt": [{ "$add": ["$beatMs", ms] }, now_ms()] };
+        // A process that is new has not beaten before, and is not late.
+        let late = doc! { "$and": [{ "$gt": ["$beatMs", 0_i64] }, ago(self.expiry_ms())] };
+        let set = vec![doc! { "$set": { "late": late } }, doc! { "$set": { "home": &self.home, "beatMs": now_ms() } }];
         let processes = self.database.collection::<Document>(PROCESSES);
         let beating = processes
             .find_one_and_update(doc! { "_id": &self.me }, set)
@@ -146,15 +148,13 @@ impl Side {
             .return_document(ReturnDocument::After);
         let process = within(WRITE, beating).await?;
         // Those that are dead are of no interest; what they have left is in their leases.
-        let old = doc! { "_id": { "$ne": &self.me }, "$expr": {
-            "$lt": ["$beat", { "$subtract": ["$$NOW", self.expiry_ms() * 10] }]
-        } };
+        let old = doc! { "_id": { "$ne": &self.me }, "$expr": ago(self.expiry_ms().saturating_mul(10)) };
         within(WRITE, processes.delete_many(old)).await?;
         Ok(!process.is_some_and(|process| process.get_bool("late").unwrap_or_default()))
     }
 
     async fn retire(self) -> Result<(), StoreError> {
-        let over = doc! { "$set": { "expires": mongodb::bson::DateTime::from_millis(0) } };
+        let over = doc! { "$set": { "expiresMs": 0_i64 } };
         within(WRITE, self.leases().update_many(doc! { "process": &self.me }, over)).await?;
         let processes = self.database.collection::<Document>(PROCESSES);
         within(WRITE, processes.delete_one(doc! { "_id": &self.me })).await.map(drop)
@@ -164,6 +164,11 @@ impl Side {
         let mine = doc! { "_id": key(&slot), "process": &self.me, "generation": { "$lte": generation } };
         within(WRITE, self.leases().delete_one(mine)).await.map(drop)
     }
+}
+
+/// The clock of MongoDB, in milliseconds since 1970. As a number: not all that speaks its protocol adds to dates.
+fn now_ms() -> Document {
+    doc! { "$toLong": "$$NOW" }
 }
 
 fn key(slot: &SlotKey) -> String {

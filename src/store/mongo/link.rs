@@ -23,8 +23,8 @@ pub(super) const WRITE: Duration = Duration::from_secs(5);
 const POOL: u32 = 32;
 /// What mongoose calls a database of which nothing is said.
 const NAMELESS: &str = "test";
-/// The oldest MongoDB that the driver speaks with, by its wire version and its name.
-const LEAST: (i32, &str) = (9, "4.4");
+/// What the driver says of a server that is too old for it, before the number of its wire version.
+const TOO_OLD: &str = "reports wire version ";
 /// The most characters of a driver's sentence that are repeated.
 const TOLD: usize = 240;
 
@@ -36,7 +36,6 @@ pub(super) struct Link {
     uri: SecretString,
     name: Option<String>,
     database: OnceCell<Database>,
-    checked: OnceCell<()>,
 }
 
 /// Whether a text is the address of a MongoDB. Nothing is connected.
@@ -46,14 +45,12 @@ pub fn check_address(uri: &SecretString) -> Result<(), StoreError> {
 
 impl Link {
     pub(super) fn new(uri: SecretString, name: Option<String>) -> Self {
-        Self { uri, name, database: OnceCell::new(), checked: OnceCell::new() }
+        Self { uri, name, database: OnceCell::new() }
     }
 
-    /// The database of a server that answers, and is not too old.
+    /// The database; whether a server answers is not known yet.
     pub(super) async fn database(&self) -> Result<&Database, StoreError> {
-        let database = self.database.get_or_try_init(|| self.connect()).await?;
-        self.checked.get_or_try_init(|| check(database)).await?;
-        Ok(database)
+        self.database.get_or_try_init(|| self.connect()).await
     }
 
     async fn connect(&self) -> Result<Database, StoreError> {
@@ -76,15 +73,6 @@ impl Link {
         })?;
         Ok(client.database(name.as_deref().unwrap_or(NAMELESS)))
     }
-}
-
-/// Looks whether the server is new enough: the driver would only say that there is none.
-async fn check(database: &Database) -> Result<(), StoreError> {
-    let hello = within(READ, database.run_command(doc! { "hello": 1 })).await?;
-    if hello.get_i32("maxWireVersion").unwrap_or_default() >= LEAST.0 {
-        return Ok(());
-    }
-    Err(StoreError::TooOld { found: version(database).await, least: LEAST.1 })
 }
 
 /// The server's version, as it names it.
@@ -131,7 +119,7 @@ fn told(error: &Error) -> StoreError {
         ErrorKind::Authentication { .. } => StoreError::Credentials,
         ErrorKind::Io(error) => StoreError::Unreachable(error.kind().to_string()),
         ErrorKind::DnsResolve { .. } => StoreError::Unreachable("its name cannot be looked up".to_owned()),
-        ErrorKind::ServerSelection { message, .. } => StoreError::Unreachable(message.chars().take(TOLD).collect()),
+        ErrorKind::ServerSelection { message, .. } => selection(message),
         ErrorKind::ConnectionPoolCleared { .. } => StoreError::Unreachable("the connection was lost".to_owned()),
         ErrorKind::Command(error) if error.code == 18 => StoreError::Credentials,
         ErrorKind::Command(error) => StoreError::Mongo(format!("{} ({})", error.code_name, error.code)),
@@ -143,6 +131,15 @@ fn told(error: &Error) -> StoreError {
         }
         ErrorKind::Bson(_) => StoreError::Unreadable("a document"),
         _ => StoreError::Mongo("what was asked of it".to_owned()),
+    }
+}
+
+/// Why no server can be used.
+fn selection(message: &str) -> StoreError {
+    let number = |rest: &str| rest.chars().take_while(char::is_ascii_digit).collect::<String>();
+    match message.split_once(TOO_OLD) {
+        Some((_, rest)) => StoreError::TooOld { wire_version: number(rest) },
+        None => StoreError::Unreachable(message.chars().take(TOLD).collect()),
     }
 }
 
