@@ -3,6 +3,7 @@
 mod counter;
 mod doors;
 mod machines;
+pub mod storage;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -19,6 +20,7 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
 };
+use uuid::Uuid;
 
 use self::{
     counter::Counter,
@@ -27,7 +29,7 @@ use self::{
 };
 use crate::{
     auth::{KeyError, SigningKey, Tokens},
-    config::Settings,
+    config::{LedgerPlace, Settings},
     fleet::control::Control,
     http::{self, doors::Doors},
     metrics::Metrics,
@@ -47,7 +49,11 @@ use crate::{
         },
         switchboard::{SeatLimits, Switchboard},
     },
-    store::{StoreError, ledger::SqliteLedger},
+    store::{
+        StoreError,
+        ledger::{self, SqliteLedger},
+        mongo::{self, MongoStore},
+    },
 };
 
 /// What a caller's socket may hold unread in the kernel, in bytes: more would be stale sound that nobody can take back.
@@ -278,8 +284,15 @@ impl Prober for Probes {
 
 /// The record of leases, if one is kept.
 fn ledger(settings: &Settings) -> Result<Option<Arc<dyn LeaseLedger>>, StoreError> {
-    let Some(file) = &settings.state.ledger else { return Ok(None) };
-    Ok(Some(Arc::new(SqliteLedger::open(file, &settings.state.dir)?)))
+    let directory = &settings.state.dir;
+    Ok(match (&settings.state.ledger, &settings.store.mongodb) {
+        (LedgerPlace::File(file), _) => Some(Arc::new(SqliteLedger::open(file, directory)?)),
+        (LedgerPlace::MongoDb, Some(mongodb)) => {
+            let store = MongoStore::new(mongodb.clone());
+            Some(Arc::new(store.ledger(Uuid::new_v4(), ledger::home(directory)?, mongo::EXPIRY)))
+        }
+        (LedgerPlace::Off | LedgerPlace::MongoDb, _) => None,
+    })
 }
 
 /// Opens sockets to the servers; every file that certificates need is read first.

@@ -751,3 +751,43 @@ fn a_server_that_others_can_reach_refuses_to_start_half_configured() {
     assert!(ran.status == Some(1) && ran.stderr.contains("another tandem serves from .tandem"), "{ran:?}");
     assert!(desk.path(".tandem/dev.json").exists(), "the first one is still found");
 }
+
+#[test]
+fn users_are_taken_in_added_and_erased_and_the_check_counts_them() {
+    let desk = Desk::new();
+    let users = r#"{"users": [{"id": "ann", "name": "Ann", "journal": [{"date": "2026-11-22", "text": "A secret."}],
+        "shoeSize": 42}, {"id": "bob"}]}"#;
+    fs::write(desk.path("users.json"), users).unwrap();
+    let store = |ran: &Ran| ran.stdout.split("\nStore:\n").nth(1).unwrap_or_default().to_owned();
+    let checked = desk.run(&["check"], &[]);
+    assert!(checked.status == Some(0) && store(&checked).contains("users.sqlite: not there yet"), "{checked:?}");
+    let imported = desk.run(&["import", "users.json"], &[]);
+    assert_eq!((imported.status, imported.stdout.as_str()), (Some(0), "2 users are known now.\n"), "{imported:?}");
+    assert!(imported.stderr.contains("Nothing is done with users.shoeSize"), "{imported:?}");
+    let added = desk.run(&["user", "add", "cleo", "--name", "Cleo", "--goal", "walk", "--goal", "rest"], &[]);
+    assert_eq!(added.status, Some(0), "{added:?}");
+    let erased = desk.run(&["user", "erase", "ann"], &[]);
+    assert!(erased.status == Some(0) && erased.stdout.starts_with("Erased, with 0 calls."), "{erased:?}");
+    let again = desk.run(&["import", "users.json"], &[]);
+    assert_eq!((again.status, again.stdout.as_str()), (Some(1), "1 users are known now.\n"));
+    let checked = desk.run(&["check"], &[]);
+    assert!(store(&checked).contains("2 users (1 erased), 0 journal entries, 0 calls"), "{checked:?}");
+    let mode = fs::metadata(desk.path(".tandem/users.sqlite")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_file_of_users_that_cannot_be_taken_in_is_named_and_not_repeated() {
+    let desk = Desk::new();
+    fs::write(desk.path("users.json"), r#"{"users": [{"id": "ann", "name": 5, "x": "secret"}]}"#).unwrap();
+    let ran = desk.run(&["import", "users.json"], &[]);
+    assert!(ran.stderr.contains("users.json: users[0].name in the file of users is not a text"), "{ran:?}");
+    assert!(ran.status == Some(1) && !ran.stderr.contains("secret"), "{ran:?}");
+    assert!(desk.run(&["import", "none.json"], &[]).stderr.contains("none.json cannot be read"));
+    let shared = [("MONGODB_URI", "mongodb://root:hush@127.0.0.1:1/app?serverSelectionTimeoutMS=100")];
+    let ran = desk.run(&["user", "add", "ann"], &shared);
+    assert!(ran.status == Some(1) && ran.stderr.contains("which is only read"), "{ran:?}");
+    let checked = desk.run(&["check"], &shared);
+    assert!(checked.status == Some(1) && checked.stderr.contains("MongoDB cannot be reached"), "{checked:?}");
+    assert!(!checked.stderr.contains("hush") && !checked.stdout.contains("hush"), "{checked:?}");
+}

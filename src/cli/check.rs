@@ -12,7 +12,7 @@ use crate::session::leg::upstream::connect::{ConnectTimeouts, UpstreamConnector}
 
 use super::simulate::DEFAULT_PORT;
 use super::state_lock::StateLockError;
-use super::{ConfigArguments, private_file, server_certificate, server_report, terminal};
+use super::{ConfigArguments, private_file, server_certificate, server_report, store_report, terminal};
 
 /// Which configuration to check.
 #[derive(Debug, Args)]
@@ -39,11 +39,15 @@ pub(super) async fn check(arguments: &CheckArguments) -> Result<ExitCode, String
     show(&settings);
     let connector = UpstreamConnector::new(ConnectTimeouts::default());
     try_out(&settings, &connector)?;
+    let store = match arguments.offline {
+        true => None,
+        false => store_report::report(&settings).await.err(),
+    };
     if arguments.offline || settings.upstreams.urls.is_empty() {
         if settings.upstreams.urls.is_empty() {
             terminal::say("\nNo model servers are set (PERSONAPLEX_SERVER_URL); simulated ones take the calls.");
         }
-        return Ok(ExitCode::SUCCESS);
+        return store.map_or(Ok(ExitCode::SUCCESS), Err);
     }
     let count = server_report::report(&settings, &connector).await;
     let down = format!("{} of {} model servers cannot take calls", count.down, count.servers);
@@ -52,6 +56,7 @@ pub(super) async fn check(arguments: &CheckArguments) -> Result<ExitCode, String
     let problems: Vec<String> = [(count.down, down), (count.unknown, unknown)]
         .into_iter()
         .filter_map(|(n, it)| (n > 0).then_some(it))
+        .chain(store)
         .collect();
     if problems.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(problems.join("\ntandem: ")) }
 }

@@ -19,8 +19,10 @@ mod simulate;
 mod simulators;
 mod state_lock;
 mod stop;
+mod store_report;
 mod terminal;
 mod token;
+mod users;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -62,6 +64,10 @@ enum Command {
     Check(check::CheckArguments),
     /// Shows the machines of a running Tandem: what they do, and what they cost.
     Fleet(fleet::FleetArguments),
+    /// Takes a file of users and journals in.
+    Import(users::ImportArguments),
+    /// Makes a user known, or removes what is kept of one.
+    User(users::UserArguments),
 }
 
 /// Which configuration a command reads.
@@ -107,6 +113,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Fleet(arguments)) => {
             block_on(async { LocalSet::new().run_until(fleet::fleet(&arguments)).await })
         }
+        Some(Command::Import(arguments)) => block_on(users::import(&arguments)),
+        Some(Command::User(arguments)) => block_on(users::user(arguments)),
     };
     outcome.unwrap_or_else(|sentence| {
         terminal::status(format!("tandem: {sentence}"));

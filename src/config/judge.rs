@@ -1,6 +1,7 @@
 //! Raw -> Settings: every rule that one value alone cannot break, all of them looked at before anything is said.
 
 mod fleet;
+mod store;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -15,8 +16,9 @@ use super::raw::{
     RawSession, RawSimulator, RawState, RawUpstreams, Where,
 };
 use super::settings::{
-    AuthSettings, DoorSettings, DrainSettings, ListenSettings, LoggingSettings, MetricsSettings, Mode, PersonaSettings,
-    QueueSettings, SessionSettings, Settings, SimulatorSettings, StateSettings, TurnSettings, UpstreamSettings,
+    AuthSettings, DoorSettings, DrainSettings, LedgerPlace, ListenSettings, LoggingSettings, MetricsSettings, Mode,
+    PersonaSettings, QueueSettings, SessionSettings, Settings, SimulatorSettings, StateSettings, TurnSettings,
+    UpstreamSettings,
 };
 use super::upstream_url::UpstreamUrl;
 use crate::auth::keys::{KeyError, check_strength};
@@ -50,14 +52,11 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
     let simulator = judge.simulator(&raw.simulator, &upstreams);
     let queue = judge.queue(&raw.queue, &raw.retry, &raw.breaker);
     let session = judge.session(&raw.session, &raw.rotation, &raw.queue, queue.retry);
-    let mongodb_uri = set(raw.store.mongodb_uri).map(SecretString::from);
-    if mongodb_uri.is_some() {
-        judge.warnings.push("store.mongodb_uri (MONGODB_URI) is set, but nothing uses it yet.".to_owned());
-    }
     if raw.state.dir.is_empty() {
         judge.value("state.dir", "empty", "the path of a directory that can be written to");
     }
-    let state = state(raw.state);
+    let state = state(raw.state, !raw.store.mongodb_uri.is_empty());
+    let store = judge.store(raw.store, &state.dir);
     let fleet = judge.fleet(&raw.fleet, raw.providers, &upstreams, &state.dir);
     let settings = Settings {
         mode: raw.mode,
@@ -74,7 +73,7 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
         logging: LoggingSettings { format: raw.logging.format, level: raw.logging.level },
         metrics: MetricsSettings { enabled: raw.metrics.enabled },
         state,
-        mongodb_uri,
+        store,
         simulator,
         fleet,
         warnings: judge.warnings,
@@ -83,12 +82,13 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
     (settings, judge.flaws)
 }
 
-fn state(raw: RawState) -> StateSettings {
+fn state(raw: RawState, mongodb: bool) -> StateSettings {
     let dir = PathBuf::from(raw.dir);
     let ledger = match raw.ledger.as_str() {
-        "off" => None,
-        "" => Some(dir.join("tandem.sqlite")),
-        path => Some(path.into()),
+        "off" => LedgerPlace::Off,
+        "" if mongodb => LedgerPlace::MongoDb,
+        "" => LedgerPlace::File(dir.join("tandem.sqlite")),
+        path => LedgerPlace::File(path.into()),
     };
     StateSettings { dir, ledger }
 }

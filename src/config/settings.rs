@@ -22,6 +22,7 @@ use crate::pool::retry::RetrySettings;
 use crate::pool::trust::Trust;
 use crate::protocol::moshi::Voice;
 use crate::session::machine::Limits;
+use crate::store::mongo::MongoSettings;
 
 /// How strict Tandem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -64,8 +65,8 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// Where state is kept.
     pub state: StateSettings,
-    /// Where users and journals live; nothing uses it yet.
-    pub mongodb_uri: Option<SecretString>,
+    /// Where users, journals and records are kept.
+    pub store: StoreSettings,
     /// The simulated model servers.
     pub simulator: SimulatorSettings,
     /// How machines that sleep are dealt with.
@@ -282,8 +283,30 @@ pub struct MetricsSettings {
 pub struct StateSettings {
     /// The directory for what must survive a restart.
     pub dir: PathBuf,
-    /// The file in which leases are written down; none: nobody else uses the model servers, ever.
-    pub ledger: Option<PathBuf>,
+    /// Where leases are written down.
+    pub ledger: LedgerPlace,
+}
+
+/// Where leases are written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerPlace {
+    /// Nowhere: nobody else uses the model servers, ever.
+    Off,
+    /// In this file.
+    File(PathBuf),
+    /// In the MongoDB of the store.
+    MongoDb,
+}
+
+/// Where users, journals and records are kept.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// In MongoDB; none: in the file.
+    pub mongodb: Option<MongoSettings>,
+    /// The embedded store.
+    pub file: PathBuf,
+    /// How long records are kept; none: for ever.
+    pub retention: Option<Duration>,
 }
 
 /// The simulated model servers.

@@ -2,12 +2,13 @@
 
 mod fleet;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 
 use super::*;
+use crate::store::mongo::Names;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -145,8 +146,8 @@ fn the_short_variables_work_and_the_long_ones_win_over_them() {
     assert_eq!(urls, ["ws://10.0.0.7:8998", "wss://voice.example.org:443/one"]);
     assert_eq!(settings.auth.jwt_secret.as_ref().unwrap().expose_secret(), SECRET);
     assert_eq!(settings.listen.address().to_string(), "0.0.0.0:9001");
-    assert_eq!(settings.mongodb_uri.as_ref().unwrap().expose_secret(), "mongodb://root:hush@db");
-    assert_eq!(settings.warnings, ["store.mongodb_uri (MONGODB_URI) is set, but nothing uses it yet."]);
+    assert_eq!(settings.store.mongodb.as_ref().unwrap().uri.expose_secret(), "mongodb://root:hush@db");
+    assert_eq!(settings.warnings, [""; 0]);
     assert!(!settings.doors.caller_prompts && !settings.doors.query_tokens && !settings.simulator.enabled);
 }
 
@@ -306,6 +307,35 @@ fn a_broken_file_is_located_but_not_repeated() {
     assert_eq!(broken.len(), 1);
     assert!(broken[0].starts_with("tandem.toml is not valid TOML at line 2, column "), "{broken:?}");
     assert!(!broken[0].contains("hush"));
+}
+
+#[test]
+fn users_and_leases_are_in_mongodb_if_there_is_one_and_else_in_files() {
+    let settings = with([("TANDEM__STATE__DIR", "/srv"), ("TANDEM__STORE__RETENTION_DAYS", "30")]).unwrap();
+    assert!(settings.store.mongodb.is_none());
+    assert_eq!(settings.store.file, Path::new("/srv/users.sqlite"));
+    assert_eq!(settings.store.retention, Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!(settings.state.ledger, LedgerPlace::File("/srv/tandem.sqlite".into()));
+    let shared = [
+        ("MONGODB_URI", "mongodb://db/app"),
+        ("TANDEM__STORE__HEALTH_FIELD", "profile.health"),
+        ("TANDEM__STORE__RETENTION_DAYS", "0"),
+    ];
+    let settings = with(shared).unwrap();
+    let mongodb = settings.store.mongodb.unwrap();
+    let names = Names { health: "profile.health".into(), ..Names::default() };
+    assert_eq!((mongodb.names, mongodb.retention, mongodb.database), (names, None, None));
+    assert_eq!(settings.state.ledger, LedgerPlace::MongoDb);
+    let own_file = with([shared[0], ("TANDEM__STATE__LEDGER", "leases")]).unwrap();
+    assert_eq!(own_file.state.ledger, LedgerPlace::File("leases".into()));
+    let wrong = [
+        ("MONGODB_URI", "http://root:hush@db"),
+        ("TANDEM__STORE__MONGODB_DATABASE", "a.b"),
+        ("TANDEM__STORE__NAME_FIELD", "$where"),
+    ];
+    let flaws = flaws(with(wrong));
+    assert_eq!(flaws.len(), 3, "{flaws:?}");
+    assert!(!flaws.join(" ").contains("hush"), "{flaws:?}");
 }
 
 #[test]

@@ -48,9 +48,8 @@ impl SqliteLedger {
     /// This process's side of the record in `file`. Its home is `directory`, which this process alone uses: what an
     /// earlier one from there has left is known to be nobody's.
     pub fn open(file: &Path, directory: &Path) -> Result<Self, StoreError> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let store = Embedded::open(file)?;
-        Ok(Self::new(store, Uuid::new_v4(), home(directory)?, EXPIRY))
+        let home = home(directory)?;
+        Ok(Self::new(Embedded::open(file)?, Uuid::new_v4(), home, EXPIRY))
     }
 
     fn run<T: Send + 'static>(
@@ -63,8 +62,9 @@ impl SqliteLedger {
     }
 }
 
-/// The directory's own name, made once: paths are alike on many machines.
-fn home(directory: &Path) -> io::Result<String> {
+/// The directory's own name, made once: paths are alike on many machines. A directory that is not there is made.
+pub fn home(directory: &Path) -> io::Result<String> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let path = directory.join("instance");
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => file.write_all(Uuid::new_v4().to_string().as_bytes())?,
