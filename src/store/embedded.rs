@@ -106,6 +106,12 @@ fn migrate(connection: &mut Connection, schema: &[&str]) -> Result<(), StoreErro
     Ok(transaction.commit()?)
 }
 
+/// Empties the file's log, in which texts that are deleted from the file would stay for a while.
+pub(super) fn forget(connection: &mut Connection) -> Result<(), StoreError> {
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy { Err(StoreError::Traces) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

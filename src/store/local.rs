@@ -146,7 +146,7 @@ impl Store for LocalStore {
         let writer = self.writer.clone();
         Box::pin(async move {
             let calls = writer.run(move |transaction| Ok(users::erase(transaction, user.expose())?)).await?;
-            writer.bare(forget).await?;
+            writer.bare(embedded::forget).await?;
             Ok(calls)
         })
     }
@@ -156,7 +156,7 @@ impl Store for LocalStore {
         Box::pin(async move {
             let calls = writer.run(move |transaction| Ok(calls::expire(transaction, since_ms)?)).await?;
             if calls > 0 {
-                writer.bare(forget).await?;
+                writer.bare(embedded::forget).await?;
             }
             Ok(calls)
         })
@@ -165,12 +165,6 @@ impl Store for LocalStore {
     fn look(&self) -> StoreFuture<Findings> {
         Box::pin(self.reader.run(|connection| counted(connection)))
     }
-}
-
-/// Empties the file's log, in which texts that are deleted from the file would stay for a while.
-fn forget(connection: &mut Connection) -> Result<(), StoreError> {
-    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if busy { Err(StoreError::Traces) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod local;
 pub mod mongo;
 pub mod record;
 pub mod source;
+pub mod spool;
 mod writer;
 
 use std::{pin::Pin, time::SystemTime};

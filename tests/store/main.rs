@@ -10,4 +10,5 @@ mod contract;
 mod file;
 mod leases;
 mod mongo;
+mod spool;
 mod unreachable;
