@@ -1,13 +1,13 @@
 //! Model servers whose machines sleep: a local process is the machine, and calls, operators and autoscalers wake it.
 
-use std::{net::TcpListener, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tandem::{gateway::Rehearsal, http::identity::unix_now_seconds};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
 
 use crate::{
-    house::{House, PATIENCE, SECRET, gateway_over},
+    house::{House, PATIENCE, SECRET, gateway_over, port_for_later},
     refusals::{Socket, bearer, event, knock, next},
 };
 
@@ -29,7 +29,7 @@ impl Sleepy {
     pub fn with(arguments: &str, more: &[(&str, &str)]) -> Sleepy {
         let state = std::env::temp_dir().join(format!("tandem-machines-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&state).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = port_for_later();
         let (dir, start) = (state.display().to_string(), format!("{} {arguments}", simulator()));
         let mut variables = vec![
             ("TANDEM__STATE__DIR", dir.as_str()),
