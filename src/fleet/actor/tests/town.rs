@@ -25,6 +25,8 @@ pub(super) struct Server {
     pub(super) answers_at: Option<Instant>,
     /// Its public port, if the provider tells of one.
     pub(super) port: Option<u16>,
+    /// From when on it tells.
+    pub(super) tells_at: Option<Instant>,
     pub(super) starts: u32,
     pub(super) restarts: u32,
     /// What a restart comes to.
@@ -83,7 +85,9 @@ impl Provider for OneOf {
     fn status(&self) -> LocalBoxFuture<'_, Result<Status, ProviderError>> {
         let status = self.with(|server| {
             let state = if server.running { PowerState::Running } else { PowerState::Stopped };
-            let address = server.port.map(|port| Address { host: "203.0.113.9".into(), port, tls: None });
+            let tells = server.tells_at.is_none_or(|at| Instant::now() >= at);
+            let address =
+                server.port.filter(|_| tells).map(|port| Address { host: "203.0.113.9".into(), port, tls: None });
             Status { address, ..Status::of(state) }
         });
         Box::pin(async { Ok(status) })
