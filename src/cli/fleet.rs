@@ -30,8 +30,8 @@ pub(super) struct FleetArguments {
     /// The Tandem to ask, for example https://voice.example; without it the one that runs here.
     #[arg(long)]
     url: Option<String>,
-    /// A token with the scope tandem:operate; better given in the variable TANDEM_TOKEN. Without it one is made that
-    /// lives for a minute, with the configured secret.
+    /// A token with the scope tandem:operate, or the operator's key; better given in the variable TANDEM_TOKEN. Without
+    /// it a token is made that lives for a minute, with the configured secret, or the configured key is taken.
     #[arg(long)]
     token: Option<SecretString>,
     /// Prints nothing but the machines and their sums, as one JSON object.
@@ -77,7 +77,9 @@ fn whom(arguments: &FleetArguments, environment: &Environment) -> Result<Asked, 
         Some(url) => base(url)?,
         None => here(&settings)?,
     };
-    let token = match given {
+    // What lives for a minute only is sent rather than what lives for long.
+    let key = settings.auth.operator_key.clone().filter(|_| settings.auth.jwt_secret.is_none());
+    let token = match given.or(key) {
         Some(token) => token,
         None => {
             let secret = secret(&settings, arguments.url.is_none())?;

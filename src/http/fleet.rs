@@ -13,7 +13,7 @@ use super::{
     orders::OrderKey,
     problem::{Problem, Refusal},
 };
-use crate::fleet::control::{Control, MachineSnapshot, WakeReason};
+use crate::fleet::control::{Control, MachineSnapshot, RestartAnswer, WakeReason};
 
 /// The longest body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 4096;
@@ -79,6 +79,11 @@ pub async fn wake_one(
 /// `POST /v1/upstreams/{name}/sleep`: as soon as nobody uses it.
 pub async fn sleep(doors: web::Data<Doors>, request: HttpRequest, name: web::Path<String>) -> HttpResponse {
     answer(put_to_sleep(&doors, &request, name.into_inner()).await)
+}
+
+/// `POST /v1/upstreams/{name}/restart`: now, if nobody uses it and no other machine is being restarted.
+pub async fn restart(doors: web::Data<Doors>, request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    answer(restarted(&doors, &request, name.into_inner()).await)
 }
 
 /// `GET /v1/upstreams`: every machine.
@@ -196,6 +201,20 @@ async fn put_to_sleep(doors: &Doors, request: &HttpRequest, name: String) -> Res
     let mut response = if state == "asleep" { HttpResponse::Ok() } else { HttpResponse::Accepted() };
     response.insert_header((header::CACHE_CONTROL, "no-store"));
     Ok(response.json(Told { state, machines }))
+}
+
+async fn restarted(doors: &Doors, request: &HttpRequest, name: String) -> Result<HttpResponse, Refusal> {
+    operator::admit(doors, request)?;
+    let fleet = doors.fleet()?;
+    match fleet.restart(name.clone()).await.ok_or(Problem::Internal)? {
+        RestartAnswer::Begins => {}
+        RestartAnswer::Unknown => return Err(Problem::UnknownMachine.into()),
+        RestartAnswer::InUse => return Err(Problem::MachineInUse.into()),
+        RestartAnswer::NotAwake => return Err(Problem::MachineNotAwake.into()),
+        RestartAnswer::OneAtATime => return Err(Problem::RestartUnderWay.into()),
+    }
+    tracing::info!(upstream = name, "restart asked for");
+    Ok(told(named(fleet, &[name]).await?))
 }
 
 async fn order(payload: web::Payload) -> Result<Order, Problem> {

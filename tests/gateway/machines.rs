@@ -53,7 +53,7 @@ impl Sleepy {
         std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()
     }
 
-    fn url(&self, path: &str) -> String {
+    pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.house.url())
     }
 }
@@ -70,21 +70,21 @@ fn simulator() -> String {
 }
 
 /// A token with the scope that operating needs.
-fn operator() -> (&'static str, String) {
+pub fn operator() -> (&'static str, String) {
     let claims = json!({"sub": "ops", "exp": unix_now_seconds() + 60, "scope": "tandem:operate"});
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
     let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
     ("authorization", format!("Bearer {token}"))
 }
 
-struct Told {
-    status: u16,
+pub struct Told {
+    pub status: u16,
     later: Option<u64>,
     location: Option<String>,
-    body: Value,
+    pub body: Value,
 }
 
-async fn ask(method: &str, url: &str, header: Option<(&str, String)>, body: Option<Value>) -> Told {
+pub async fn ask(method: &str, url: &str, header: Option<(&str, String)>, body: Option<Value>) -> Told {
     let client = awc::Client::builder().timeout(PATIENCE).finish();
     let mut request = client.request(method.parse().unwrap(), url);
     if let Some(header) = header {

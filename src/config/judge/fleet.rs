@@ -45,7 +45,7 @@ const RAILWAY: Need = Need {
 const KUBERNETES: Need = Need {
     provider: "kubernetes",
     key: "providers.kubernetes.token",
-    reason: "an address with provider=kubernetes needs the token of a service account; set \
+    reason: "an address with provider=kubernetes needs the token of a service account where the cluster's URL is set; set \
              TANDEM__PROVIDERS__KUBERNETES__TOKEN, or TANDEM__PROVIDERS__KUBERNETES__TOKEN_FILE to a file that has it",
 };
 const COMMAND: Need = Need {
@@ -154,15 +154,17 @@ impl Judge {
     }
 
     fn kubernetes(&mut self, raw: RawKubernetes, upstreams: &UpstreamSettings) -> Option<KubernetesAccess> {
-        let base_url = self.base_url("providers.kubernetes.base_url", &raw.base_url);
-        let file = || set(raw.token_file).map(|file| kubernetes::Token::File(file.into()));
-        let in_pod = base_url == kubernetes::Settings::BASE_URL;
-        let ca_file =
-            set(raw.ca_file).or_else(|| in_pod.then(|| kubernetes::Settings::CA_FILE.to_owned())).map(Into::into);
-        let Some(token) = secret(&raw.token).map(kubernetes::Token::Fixed).or_else(file) else {
+        let base_url = set(raw.base_url).map(|url| self.base_url("providers.kubernetes.base_url", &url));
+        let in_pod = base_url.as_deref() == Some(kubernetes::Settings::IN_POD_URL);
+        let pods = |file: &'static str| in_pod.then(|| file.to_owned());
+        let ca_file = set(raw.ca_file).or_else(|| pods(kubernetes::Settings::IN_POD_CA_FILE)).map(Into::into);
+        let file = set(raw.token_file).or_else(|| pods(kubernetes::Settings::IN_POD_TOKEN_FILE));
+        let file = file.map(|file| kubernetes::Token::File(file.into()));
+        let token = secret(&raw.token).map(kubernetes::Token::Fixed).or(file);
+        if base_url.is_some() && token.is_none() {
             self.need(&KUBERNETES, upstreams);
             return None;
-        };
+        }
         Some(KubernetesAccess { base_url, ca_file, token, replicas: raw.replicas })
     }
 

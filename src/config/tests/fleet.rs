@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::fleet::lifecycle::Policy;
-use crate::fleet::provider::{CommandOutput, Exchange, Machine, docker::Daemon, kubernetes, railway::Token};
+use crate::fleet::provider::{
+    BuildError, CommandOutput, Exchange, Machine, docker::Daemon, kubernetes, railway::Token,
+};
 
 const URL: &str = "PERSONAPLEX_SERVER_URL";
 
@@ -85,7 +87,11 @@ fn a_provider_without_its_credential_is_told_with_the_variable_to_set_wherever_t
 fn every_server_gets_the_provider_of_its_address() {
     let settings = all([]).unwrap();
     let exchange = Exchange::new(Exchange::TIMEOUT);
-    let made = settings.upstreams.urls.iter().map(|url| settings.fleet.provider(url, &exchange).unwrap().name());
+    let made = settings.upstreams.urls.iter().map(|url| match settings.fleet.provider(url, &exchange) {
+        Ok(provider) => provider.name(),
+        Err(BuildError::NotBuiltIn(name)) => name,
+        Err(error) => panic!("{error}"),
+    });
     assert_eq!(
         made.collect::<Vec<_>>(),
         ["runpod", "vast", "railway", "command", "webhook", "none", "docker", "kubernetes"]
@@ -173,21 +179,26 @@ fn docker_and_kubernetes_have_defaults_for_where_they_run_and_can_be_elsewhere()
     let access = with([]).unwrap().fleet.access;
     let docker = access.docker.unwrap();
     assert_eq!((docker.daemon, docker.grace.as_secs()), (Daemon::Socket("/var/run/docker.sock".into()), 20));
-    let inside = access.kubernetes.unwrap();
-    assert_eq!((inside.base_url.as_str(), inside.replicas), (kubernetes::Settings::BASE_URL, 1));
-    assert_eq!(inside.ca_file.unwrap().to_str(), Some(kubernetes::Settings::CA_FILE));
-    let kubernetes::Token::File(path) = inside.token else { panic!("a pod has its token in a file") };
-    assert_eq!(path.to_str(), Some(kubernetes::Settings::TOKEN_FILE));
+    let found = access.kubernetes.unwrap();
+    assert!(found.base_url.is_none() && found.ca_file.is_none() && found.token.is_none(), "as kubectl finds it");
+    assert_eq!(found.replicas, 1);
+    let text = "[providers.kubernetes]\nbase_url = \"https://kubernetes.default.svc/\"\n";
+    let inside = load(Some(&file(text)), &environment([])).unwrap().fleet.access.kubernetes.unwrap();
+    assert_eq!(inside.base_url.as_deref(), Some(kubernetes::Settings::IN_POD_URL));
+    assert_eq!(inside.ca_file.unwrap().to_str(), Some(kubernetes::Settings::IN_POD_CA_FILE));
+    let Some(kubernetes::Token::File(path)) = inside.token else { panic!("a pod has its token in a file") };
+    assert_eq!(path.to_str(), Some(kubernetes::Settings::IN_POD_TOKEN_FILE));
     let text = "[providers.docker]\ndaemon = \"http://10.0.0.2:2375/\"\ngrace_seconds = 1\n[providers.kubernetes]\n\
                 base_url = \"https://k8s:6443\"\ntoken = \"hush\"\nreplicas = 2\n";
     let access = load(Some(&file(text)), &environment([])).unwrap().fleet.access;
     let docker = access.docker.unwrap();
     assert_eq!((docker.daemon, docker.grace.as_secs()), (Daemon::Url("http://10.0.0.2:2375".to_owned()), 1));
     let outside = access.kubernetes.unwrap();
-    assert_eq!((outside.base_url.as_str(), outside.replicas, outside.ca_file), ("https://k8s:6443", 2, None));
-    assert!(matches!(outside.token, kubernetes::Token::Fixed(token) if token.expose_secret() == "hush"));
+    assert_eq!((outside.base_url.as_deref(), outside.replicas), (Some("https://k8s:6443"), 2));
+    assert_eq!(outside.ca_file, None);
+    assert!(matches!(outside.token, Some(kubernetes::Token::Fixed(token)) if token.expose_secret() == "hush"));
     let text = "[upstreams]\nurls = [\"ws://h:1#provider=kubernetes:ns/statefulset/voice\"]\n[providers.kubernetes]\n\
-                token_file = \"\"\n[providers.docker]\ndaemon = \"tcp://hush\"\n";
+                base_url = \"https://k8s:6443\"\n[providers.docker]\ndaemon = \"tcp://hush\"\n";
     let told = flaws(load(Some(&file(text)), &environment([])));
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(
@@ -260,8 +271,7 @@ fn no_credential_is_printed() {
     ];
     let settings = all(more).unwrap();
     let exchange = Exchange::new(Exchange::TIMEOUT);
-    let providers: Vec<_> =
-        settings.upstreams.urls.iter().map(|url| settings.fleet.provider(url, &exchange).unwrap()).collect();
+    let providers: Vec<_> = settings.upstreams.urls.iter().map(|url| settings.fleet.provider(url, &exchange)).collect();
     let printed = format!("{settings:?} {:?} {providers:?}", settings.describe());
     assert!(!printed.contains("hush"), "{printed}");
     for key in KEYS.iter().filter(|key| key.path.starts_with("providers.") && key.kind == Kind::Secret) {

@@ -126,6 +126,7 @@ impl FleetActor {
             Effect::Vacate { stuck } => self.ports.pool.retire(Retire::ToRestart { id, stuck }),
             Effect::Rehearse => self.ports.pool.warm_up(WarmUp(id)),
             Effect::Wakes(eta) => self.tell_pool(id, PowerNews::Waking(eta.into())),
+            Effect::Delayed => self.tell_pool(id, PowerNews::Delayed),
             Effect::Serves => self.tell_pool(id, PowerNews::Awake),
             Effect::ServesAnew => self.tell_pool(id, PowerNews::Anew),
             Effect::Off => self.tell_pool(id, PowerNews::Off),

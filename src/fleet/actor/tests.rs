@@ -176,7 +176,7 @@ fn policy() -> Policy {
         pause: SECOND * 2,
         longest_pause: SECOND * 60,
         reconcile: SECOND * 60,
-        probe: SECOND * 5,
+        probe: SECOND,
         look: SECOND * 5,
         warm_up: true,
         prior: Prior { median: SECOND * 60, p90: SECOND * 180 },

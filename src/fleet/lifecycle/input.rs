@@ -96,6 +96,8 @@ pub enum Effect {
     Rehearse,
     /// Tell the pool that it is waking, and will be there after so long.
     Wakes(WakeEta),
+    /// Tell the pool that its provider does not start it for now.
+    Delayed,
     /// Tell the pool that it takes calls.
     Serves,
     /// Tell the pool that it has begun anew and takes calls: nobody has an older socket there.

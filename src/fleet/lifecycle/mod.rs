@@ -95,6 +95,8 @@ pub struct Lifecycle {
     refused: Option<WakeFailure>,
     /// Whether a start was accepted in this wake.
     started: bool,
+    /// The provider did not start it so far in this wake.
+    delayed: bool,
     /// It is to wake, and neither did nor failed so far.
     ordered: bool,
     /// When the provider said last what it does.
@@ -123,6 +125,7 @@ impl Lifecycle {
             setbacks: 0,
             refused: None,
             started: false,
+            delayed: false,
             ordered: false,
             looked: now,
             restarts: Restarts::default(),

@@ -70,7 +70,7 @@ impl Lifecycle {
 
     fn wake(&mut self, now: Instant) {
         self.state = State::Waking { since: now };
-        (self.started, self.refused, self.setbacks, self.next) = (false, None, 0, Some(now));
+        (self.started, self.delayed, self.refused, self.setbacks, self.next) = (false, false, None, 0, Some(now));
         self.effects.push_back(Effect::Wakes(self.wakes.eta(Duration::ZERO)));
     }
 
@@ -146,6 +146,9 @@ impl Lifecycle {
             Ok(()) => {
                 (self.started, self.setbacks) = (true, 0);
                 self.next = Some(now);
+                if std::mem::take(&mut self.delayed) {
+                    self.effects.push_back(Effect::Wakes(self.wakes.eta(Duration::ZERO)));
+                }
             }
             Err(trouble) => self.troubled(trouble, now),
         }
@@ -182,6 +185,10 @@ impl Lifecycle {
         };
         self.refused = refused;
         self.next = Some(now + pause.min(self.policy.longest_pause));
+        if matches!(self.state, State::Waking { .. }) && !self.started && !self.delayed {
+            self.delayed = true;
+            self.effects.push_back(Effect::Delayed);
+        }
     }
 
     pub(super) fn seen(&mut self, answer: Result<PowerState, Trouble>, now: Instant) {

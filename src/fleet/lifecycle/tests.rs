@@ -16,7 +16,7 @@ fn policy() -> Policy {
         pause: SECOND * 2,
         longest_pause: MINUTE,
         reconcile: MINUTE,
-        probe: SECOND * 5,
+        probe: SECOND,
         look: SECOND * 5,
         warm_up: false,
         prior: Prior { median: MINUTE, p90: MINUTE * 3 },
@@ -126,6 +126,7 @@ impl World {
                     assert!(!self.used || !self.serves || self.power() != PowerState::Running, "taken from a call");
                     self.serves = false;
                 }
+                Effect::Delayed => assert!(!self.serves, "it was not started"),
                 Effect::Woke(_) | Effect::Restarts(_) | Effect::Restarted(_) => {}
                 question => self.is_asked(question),
             }
@@ -349,6 +350,9 @@ fn refusals_of_a_provider_are_told_apart() {
         let before = world.seen[..first].iter().filter(|(_, effect)| *effect == Effect::Start).count();
         assert!(starts.contains(&u32::try_from(before).unwrap()), "{trouble:?}: {before}");
         assert_eq!(world.stops, 0, "nothing was started");
+        let delayed = world.seen[..first].iter().filter(|(_, effect)| *effect == Effect::Delayed).count();
+        let passes = matches!(trouble, Trouble::Capacity(_) | Trouble::RateLimited(_) | Trouble::Passing);
+        assert_eq!(delayed, usize::from(passes), "{trouble:?}: others are called meanwhile");
         // It is tried again after a while, as long as somebody waits.
         world.trouble = None;
         world.pass(MINUTE * 4);

@@ -35,6 +35,8 @@ pub enum PowerNews {
     Anew,
     /// It is being started, and will be there after so long.
     Waking(Eta),
+    /// It is to be started, and its provider does not do so for now: nobody knows when it will be there.
+    Delayed,
     /// It runs no more, or will not for long: none of ours has a socket there.
     Off,
     /// It is not there for now, and whether sockets of ours are is not known.
@@ -51,6 +53,8 @@ pub(super) struct Machine {
     pub(super) wakes: Option<(Instant, Eta)>,
     /// The fleet was asked to wake it, and has not said anything since.
     pub(super) called: bool,
+    /// Its provider does not start it for now: others are woken in its place.
+    pub(super) delayed: bool,
     /// It could not be woken, and is not tried before that.
     pub(super) failed_until: Option<Instant>,
     /// When the fleet was told last that its server is stuck.
@@ -67,12 +71,14 @@ impl Roster {
         let Some(member) = self.members.get_mut(&id) else { return };
         let machine = &mut member.machine;
         (machine.called, machine.wakes, machine.failed_until) = (false, None, None);
+        machine.delayed = news == PowerNews::Delayed;
         machine.power = match news {
             PowerNews::Awake | PowerNews::Anew => Power::Awake,
             PowerNews::Waking(eta) => {
                 machine.wakes = Some((now, eta));
                 Power::Waking
             }
+            PowerNews::Delayed => Power::Waking,
             PowerNews::Off | PowerNews::Away => Power::Asleep,
             PowerNews::Failed(pause) => {
                 machine.failed_until = Some(now + pause);
@@ -155,7 +161,7 @@ impl Roster {
                 .iter()
                 .any(|slot| matches!(slot.state, SlotState::Leased | SlotState::Elsewhere) && !slot.warms_up);
             let awaited = || queue.iter().any(|waiter| member.fits(&waiter.ask, *id));
-            let used = held || (member.machine.is_coming() && awaited());
+            let used = held || (member.machine.may_come() && awaited());
             if std::mem::replace(&mut member.machine.used, used) != used {
                 self.effects.push_back(Effect::Used(*id, used));
             }
@@ -173,8 +179,13 @@ impl Machine {
     }
 
     /// Whether it is on its way, or was asked for.
-    pub(super) fn is_coming(&self) -> bool {
+    fn may_come(&self) -> bool {
         self.power == Power::Waking || self.called
+    }
+
+    /// Whether it can be counted on to come.
+    fn is_coming(&self) -> bool {
+        self.may_come() && !self.delayed
     }
 
     fn may_be_woken(&self, now: Instant) -> bool {

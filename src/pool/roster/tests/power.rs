@@ -96,6 +96,24 @@ fn whom_no_machine_can_serve_is_told_so_and_goes_elsewhere_where_there_is_one() 
 }
 
 #[test]
+fn others_are_woken_in_the_place_of_a_machine_that_is_not_started_for_now() {
+    let mut desk = Desk::new(2);
+    sleeper(&mut desk, 1);
+    sleeper(&mut desk, 2);
+    let a = desk.call("a");
+    desk.tell(Input::Power(UpstreamId(1), PowerNews::Waking(ETA)));
+    assert_eq!(desk.woken, [1]);
+    desk.tell(Input::Power(UpstreamId(1), PowerNews::Delayed));
+    assert_eq!(desk.woken, [1, 2]);
+    assert_eq!(desk.places[&a].last().unwrap().reason, WaitReason::Waking, "nobody gives up");
+    desk.tell(Input::Power(UpstreamId(2), PowerNews::Delayed));
+    assert_eq!((desk.woken.len(), desk.refused.len()), (2, 0), "each is asked once, and there is hope");
+    desk.tell(Input::Power(UpstreamId(1), PowerNews::Waking(ETA)));
+    desk.tell(Input::Power(UpstreamId(1), PowerNews::Awake));
+    assert_eq!(desk.server(a), Some(1), "whoever is quicker");
+}
+
+#[test]
 fn a_machine_that_was_off_has_no_open_socket_of_ours() {
     let mut desk = Desk::new(1);
     let a = desk.call("a");
