@@ -52,6 +52,8 @@ struct Unit {
     told: Option<&'static str>,
     books: Books,
     alarm: Option<(Instant, SpawnHandle)>,
+    /// Whether the provider has told where its server is.
+    addressed: bool,
     /// Operators who wait to hear whether a restart begins.
     asked: Vec<oneshot::Sender<bool>>,
 }
@@ -170,7 +172,8 @@ impl FleetActor {
                 tracing::warn!(upstream, provider, errand = errand.code(), %error, "provider did not do as asked");
             }
             // What follows from the answer is asked at the new address.
-            let moved = address.is_some_and(|address| actor.found_at(id, &address));
+            let moved = address.as_ref().is_some_and(|address| actor.found_at(id, address));
+            let input = if address.is_none() { actor.without_address(id, input) } else { input };
             actor.drive(id, input, ctx);
             if moved {
                 actor.drive(id, Input::Moved, ctx);

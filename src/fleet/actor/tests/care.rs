@@ -1,6 +1,9 @@
-//! The care of machines: stuck ones begin anew, woken ones are warmed up, and moved ones are followed.
+//! Machines that are tried out, that move, and that are stuck.
 
-use super::{town::*, *};
+use super::{
+    town::{Town, all_free},
+    *,
+};
 
 #[actix::test]
 async fn stuck_machines_begin_anew_one_at_a_time_and_the_next_call_talks() {
@@ -135,4 +138,18 @@ async fn what_was_left_open_at_a_process_that_is_gone_is_struck_from_the_record(
     town.fleet.send(FallAsleep { upstream: "1".into() }).await.unwrap();
     town.until(|labels| labels[0] == SlotLabel::Asleep).await;
     assert_eq!(town.record.rows(), Vec::<String>::new(), "it is off");
+}
+
+#[actix::test]
+async fn what_may_be_a_strangers_by_now_is_not_asked() {
+    let town = Town::of(1, |server| server.port = Some(40_001)).await;
+    town.until(all_free).await;
+    town.fleet.send(FallAsleep { upstream: "1".into() }).await.unwrap();
+    town.until(|labels| labels[0] == SlotLabel::Asleep).await;
+    town.with(1, |server| {
+        (server.port, server.tells_at) = (Some(40_002), Some(Instant::now() + SECOND * 60));
+        server.probed.clear();
+    });
+    assert_eq!(town.call(1).await.endpoint().address(), "203.0.113.9:40002");
+    assert!(town.with(1, |server| server.probed.iter().all(|port| *port == 40_002)), "its address is waited for");
 }

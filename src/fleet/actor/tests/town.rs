@@ -1,4 +1,4 @@
-//! A town of model servers in memory, each on a machine of its own: they get stuck, and move.
+//! A town of machines, with a model server each, that can be stuck and can move.
 
 use std::{
     collections::BTreeMap,
@@ -25,6 +25,8 @@ pub(super) struct Server {
     pub(super) answers_at: Option<Instant>,
     /// Its public port, if the provider tells of one.
     pub(super) port: Option<u16>,
+    /// From when on it tells.
+    pub(super) tells_at: Option<Instant>,
     pub(super) starts: u32,
     pub(super) restarts: u32,
     /// What a restart comes to.
@@ -33,17 +35,17 @@ pub(super) struct Server {
     pub(super) rehearsed: Vec<u16>,
 }
 
-type Servers = Arc<Mutex<BTreeMap<String, Server>>>;
+pub(super) type Servers = Arc<Mutex<BTreeMap<String, Server>>>;
 
 #[derive(Debug)]
-pub(super) struct OneOf(Servers, String);
+struct OneOf(Servers, String);
 
 impl OneOf {
-    pub(super) fn with<T>(&self, act: impl FnOnce(&mut Server) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut Server) -> T) -> T {
         act(self.0.lock().unwrap().get_mut(&self.1).unwrap())
     }
 
-    pub(super) fn begin(&self) {
+    fn begin(&self) {
         self.with(|server| {
             (server.running, server.stuck) = (true, false);
             server.answers_at = Some(Instant::now() + SECOND * 20);
@@ -83,14 +85,16 @@ impl Provider for OneOf {
     fn status(&self) -> LocalBoxFuture<'_, Result<Status, ProviderError>> {
         let status = self.with(|server| {
             let state = if server.running { PowerState::Running } else { PowerState::Stopped };
-            let address = server.port.map(|port| Address { host: "203.0.113.9".into(), port, tls: None });
+            let tells = server.tells_at.is_none_or(|at| Instant::now() >= at);
+            let address =
+                server.port.filter(|_| tells).map(|port| Address { host: "203.0.113.9".into(), port, tls: None });
             Status { address, ..Status::of(state) }
         });
         Box::pin(async { Ok(status) })
     }
 }
 
-pub(super) struct Listens(Servers);
+struct Listens(Servers);
 
 impl Readiness for Listens {
     fn answers(&self, endpoint: &Endpoint) -> Pin<Box<dyn Future<Output = bool>>> {
@@ -103,7 +107,7 @@ impl Readiness for Listens {
     }
 }
 
-pub(super) struct Tries(Servers);
+struct Tries(Servers);
 
 impl Rehearser for Tries {
     fn rehearse(&self, mut lease: Lease) {
