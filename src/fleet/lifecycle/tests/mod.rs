@@ -1,6 +1,7 @@
 //! One machine's life: scripts, and random days against the rules.
 
 mod care;
+mod odd;
 mod random;
 mod scripts;
 mod world;

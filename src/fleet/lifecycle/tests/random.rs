@@ -26,6 +26,7 @@ fn random_lives_keep_the_rules() {
                         1 => Some(Trouble::Capacity(None)),
                         2 => Some(Trouble::RateLimited(Some(SECOND * 7))),
                         3 => Some(Trouble::Auth),
+                        4 => Some(Trouble::NotFound),
                         _ => None,
                     };
                     since_healthy = world.now;
@@ -47,6 +48,8 @@ fn random_lives_keep_the_rules() {
                     world.serves = false;
                     world.tell(Input::Moved);
                 }
+                70..72 => world.silent = rng.random_ratio(1, 2),
+                72..74 => world.stubborn = rng.random_ratio(1, 2),
                 57..62 => world.answers_in = SECOND * [0, 0, 1, 5, 12][rng.random_range(0..5)],
                 _ => world.pass(SECOND * rng.random_range(0..200)),
             }
@@ -55,7 +58,7 @@ fn random_lives_keep_the_rules() {
             let state = world.life.state();
             let given_up = matches!(state, State::Failed { why: WakeFailure::Stuck, .. });
             if healthy && world.used && world.loads < MINUTE * 5 && !given_up {
-                (world.loads, world.stuck) = (SECOND * 20, false);
+                (world.loads, world.stuck, world.stubborn, world.silent) = (SECOND * 20, false, false, false);
                 world.pass(MINUTE * 12);
                 assert!(world.serves, "seed {seed}, step {step}: whoever waits is served: {state:?}");
             }

@@ -47,6 +47,12 @@ pub(super) struct World {
     /// When it was last used or wanted.
     pub(super) wanted_at: Instant,
     /// Calls to its server hang: it is stuck.
+    /// Its provider never says what it does.
+    pub(super) silent: bool,
+    /// Its provider accepts stops and forgets them.
+    pub(super) stubborn: bool,
+    /// The pool does not let go of it, though no call is there.
+    pub(super) keeps: bool,
     pub(super) stuck: bool,
     pub(super) restarts: u32,
     pub(super) rehearsals: u32,
@@ -76,6 +82,9 @@ impl World {
             stops: 0,
             wanted_at: now,
             stuck: false,
+            silent: false,
+            stubborn: false,
+            keeps: false,
             restarts: 0,
             rehearsals: 0,
         };
@@ -120,7 +129,11 @@ impl World {
             match effect {
                 Effect::Serves | Effect::ServesAnew => (self.serves, self.retired) = (true, false),
                 Effect::Off | Effect::Away | Effect::Fails(..) | Effect::RestartFails(..) | Effect::Wakes(_) => {
-                    assert!(!self.used || !self.serves || self.power() != PowerState::Running, "taken from a call");
+                    assert!(
+                        !self.used || !self.serves || self.power() != PowerState::Running,
+                        "taken from a call: {:?}",
+                        &self.seen[self.seen.len().saturating_sub(14)..]
+                    );
                     self.serves = false;
                 }
                 Effect::Delayed => assert!(!self.serves, "it was not started"),
@@ -149,13 +162,15 @@ impl World {
         match effect {
             Effect::Start => Input::Started(self.start_machine()),
             Effect::Stop => Input::Stopped(self.stop_machine()),
+            Effect::Look if self.silent && self.trouble.is_none() => Input::Seen(Ok(PowerState::Unknown)),
             Effect::Look => Input::Seen(self.trouble.map_or(Ok(self.power()), Err)),
             Effect::Probe => Input::Probed(self.answers_at.is_some_and(|at| self.now >= at)),
             Effect::Retire => {
                 // In one step, as the pool does it.
-                self.retired = !self.used;
-                self.serves &= self.used;
-                Input::Retired(!self.used)
+                let stays = self.used || self.keeps;
+                self.retired = !stays;
+                self.serves &= stays;
+                Input::Retired(!stays)
             }
             Effect::Vacate { stuck } => {
                 let may = !self.used && (!stuck || self.stuck);
@@ -198,7 +213,9 @@ impl World {
         if let Some(trouble) = self.trouble {
             return Err(trouble);
         }
-        (self.power, self.on_at, self.answers_at, self.stuck) = (PowerState::Stopped, None, None, false);
+        if !self.stubborn {
+            (self.power, self.on_at, self.answers_at, self.stuck) = (PowerState::Stopped, None, None, false);
+        }
         Ok(())
     }
 
