@@ -12,7 +12,7 @@ mod tests;
 
 pub use ear::Ear;
 pub use ports::{FindProvider, FleetObserver, PoolPort, Ports, Readiness};
-pub use requests::{FallAsleep, MachineSnapshot, Machines, WakeUp};
+pub use requests::{FallAsleep, MachineSnapshot, Machines, Resign, WakeUp};
 pub use restarts::{Restart, RestartAnswer};
 
 use std::{
@@ -64,12 +64,14 @@ pub struct FleetActor {
     ports: Ports,
     units: BTreeMap<UpstreamId, Unit>,
     keep_warm: Schedule,
+    /// Nothing is started or stopped any more.
+    resigned: bool,
 }
 
 impl FleetActor {
     /// A fleet without machines; they come with the upstreams that the pool tells of.
     pub fn new(policy: Policy, ports: Ports) -> Self {
-        Self { policy, ports, units: BTreeMap::new(), keep_warm: Schedule::default() }
+        Self { policy, ports, units: BTreeMap::new(), keep_warm: Schedule::default(), resigned: false }
     }
 
     /// The same, with hours in which all machines are kept awake.
@@ -93,7 +95,7 @@ impl FleetActor {
 
     /// The one door to a machine's life. **Invariant:** all effects are drained before the next input.
     fn drive(&mut self, id: UpstreamId, input: Input, ctx: &mut Context<Self>) {
-        let Some(unit) = self.units.get_mut(&id) else { return };
+        let Some(unit) = self.units.get_mut(&id).filter(|_| !self.resigned) else { return };
         unit.life.handle(input, Instant::now().into_std());
         self.settle(id, ctx);
     }

@@ -256,8 +256,18 @@ impl Lifecycle {
         [next, self.wake_until(), self.sleeps_at(), tries, hopeless].into_iter().flatten().min()
     }
 
+    /// Why it could not be woken, or is refused by its provider for now, and when that is tried again.
+    pub fn refusal(&self) -> Option<(WakeFailure, Instant)> {
+        match self.state {
+            State::Failed { why, until } => Some((why, until)),
+            State::FallingAsleep => self.failed,
+            State::Waking { .. } if self.delayed => self.refused.zip(self.next),
+            _ => None,
+        }
+    }
+
     /// Whether somebody wants it awake now.
-    fn is_wanted(&self, now: Instant) -> bool {
+    pub fn is_wanted(&self, now: Instant) -> bool {
         if self.dismissed {
             return self.used;
         }

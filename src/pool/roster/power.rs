@@ -177,7 +177,7 @@ impl Roster {
 impl Machine {
     /// One that sleeps is not known to run before the fleet says so.
     pub(super) fn of(labels: &Labels) -> Self {
-        Self { power: if labels.sleeps { Power::Asleep } else { Power::Awake }, ..Self::default() }
+        Self { power: if labels.machine.is_some() { Power::Asleep } else { Power::Awake }, ..Self::default() }
     }
 
     /// Whether it is on its way, or was asked for.

@@ -109,7 +109,7 @@ async fn probes_tests_grants_and_the_record_follow_a_server_to_where_it_is() {
     let entry = Upstream {
         endpoint: Endpoint::plain("", "h", 1),
         capacity: 1,
-        labels: Labels { sleeps: true, ..Labels::default() },
+        labels: Labels { machine: Some("memory".into()), ..Labels::default() },
     };
     town.pool.send(crate::pool::actor::Configure(vec![entry.into()])).await.unwrap();
     assert_eq!(town.call(3).await.endpoint().address(), "203.0.113.9:40002");

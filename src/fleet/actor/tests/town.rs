@@ -199,7 +199,7 @@ impl Town {
         let upstreams = (1..=count).map(|n| Upstream {
             endpoint: Endpoint::plain(n.to_string(), "h", n),
             capacity: 1,
-            labels: Labels { sleeps: true, ..Labels::default() },
+            labels: Labels { machine: Some("memory".into()), ..Labels::default() },
         });
         let upstreams: Vec<_> = upstreams.collect();
         let ports = PoolPorts {
