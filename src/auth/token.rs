@@ -551,6 +551,12 @@ mod tests {
     fn what_is_minted_is_accepted_until_it_expires() {
         let tokens = tokens(strict());
         let ada = UserId::new("ada").unwrap();
+        let operator = sign(
+            json!({"iss": "https://aurora.example", "aud": "tandem", "sub": "ops", "scope": "tandem:operate", "exp": NOW + 60}),
+        );
+        assert_eq!(tokens.verify(&operator, NOW), Err(TokenError::Forbidden), "who operates need not be one who calls");
+        assert!(tokens.verify_for(Some("tandem:operate"), &operator, NOW).is_ok());
+        assert_eq!(tokens.verify_for(Some("other"), &operator, NOW), Err(TokenError::Forbidden));
         let scoped = tokens.mint_with(&ada, Some("tandem:operate"), Duration::from_secs(60), NOW).unwrap();
         assert_eq!(tokens.verify(scoped.expose_secret(), NOW).unwrap().scopes, ["voice", "tandem:operate"]);
         let token = tokens.mint(&ada, Duration::from_secs(60), NOW).unwrap();

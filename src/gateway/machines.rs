@@ -193,3 +193,25 @@ impl FleetObserver for Counts {
         self.0.provider_asked(provider, what, result);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config, pool::endpoint::Labels};
+
+    #[test]
+    fn a_machine_is_of_the_server_that_it_is_written_behind() {
+        let urls = "ws://a:1/one#provider=command:one,ws://a:1/two,ws://b:1/one";
+        let variables = [("PERSONAPLEX_SERVER_URL", urls), ("TANDEM__PROVIDERS__COMMAND__START", "true")];
+        let settings = config::load(None, &variables.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        let owners = Owners::of(&settings.unwrap()).unwrap();
+        let exchange = Exchange::new(PROVIDER_TIMEOUT);
+        for (host, prefix, is_its) in
+            [("a", "/one", true), ("a", "/two", false), ("b", "/one", false), ("a", "", false)]
+        {
+            let endpoint = Endpoint { path_prefix: prefix.to_owned(), ..Endpoint::plain("1", host, 1) };
+            let upstream = Upstream { endpoint, capacity: 1, labels: Labels::default() };
+            assert_eq!(owners.provider(&upstream, &exchange).is_some(), is_its, "{host}{prefix}");
+        }
+    }
+}

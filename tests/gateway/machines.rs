@@ -265,3 +265,33 @@ async fn the_commands_of_the_operators_page_work() {
     assert_eq!(keys(&example), keys(&answers[0].1), "the example has the fields of the answer");
     sleepy.is("asleep").await;
 }
+
+#[actix_web::test]
+async fn a_machine_may_come_with_a_reload_and_one_that_cannot_be_asked_for_does_not() {
+    let house = House::new(crate::house::quiet(), 1).await;
+    let none = ask("GET", &format!("{}/v1/upstreams", house.url()), Some(operator()), None).await;
+    assert_eq!((none.status, none.body["code"].as_str()), (404, Some("no_fleet")));
+    let port = port_for_later();
+    let url = format!("ws://127.0.0.1:{port}#provider=command:sim");
+    let desk = crate::process::Desk::new();
+    let (start, state) = (simulator(), desk.0.display().to_string());
+    let settings = |url: &str, variable: &str| {
+        let variables = [
+            ("PERSONAPLEX_SERVER_URL", url),
+            ("TANDEM__PROVIDERS__COMMAND__START", start.as_str()),
+            ("TANDEM__PROVIDERS__COMMAND__ENVIRONMENT", variable),
+            ("TANDEM__STATE__DIR", state.as_str()),
+        ];
+        let environment = variables.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        tandem::config::load(None, &environment).unwrap()
+    };
+    let refused = house.gateway.reload(&settings(&url, "NO_SUCH_VARIABLE")).await.unwrap_err().to_string();
+    assert!(refused.contains("upstream 1") && refused.contains("NO_SUCH_VARIABLE"), "{refused}");
+    house.gateway.reload(&settings(&url, "")).await.unwrap();
+    house.metric_until("tandem_machine_state{upstream=\"2\",state=\"asleep\"}", 1.0).await;
+    let mut ann = knock(&house, "/v1/voice", &[bearer(&house, "ann")]).await.socket();
+    event(&mut ann, "session.ready").await;
+    hang_up(&mut ann).await;
+    ask("POST", &format!("{}/v1/upstreams/2/sleep", house.url()), Some(operator()), None).await;
+    house.metric_until("tandem_machine_state{upstream=\"2\",state=\"asleep\"}", 1.0).await;
+}

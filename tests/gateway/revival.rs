@@ -22,7 +22,7 @@ struct Told {
     state: &'static str,
     after_start: &'static str,
     after_stop: &'static str,
-    refuses: bool,
+    refuses: Option<u16>,
     starts: u32,
     stops: u32,
 }
@@ -40,7 +40,7 @@ impl Cloud {
             state: "stopped",
             after_start: "running",
             after_stop: "stopped",
-            refuses: false,
+            refuses: None,
             starts: 0,
             stops: 0,
         };
@@ -49,8 +49,9 @@ impl Cloud {
         let start = |told: web::Data<Mutex<Told>>| async move {
             let mut told = told.lock().unwrap();
             told.starts += 1;
-            if told.refuses {
-                return HttpResponse::Unauthorized().finish();
+            if let Some(status) = told.refuses {
+                let status = actix_web::http::StatusCode::from_u16(status).unwrap();
+                return HttpResponse::build(status).insert_header(("retry-after", "2")).finish();
             }
             told.state = told.after_start;
             HttpResponse::Accepted().finish()
@@ -245,17 +246,31 @@ async fn a_machine_that_falls_asleep_does_so_and_wakes_after_that() {
 #[actix_web::test]
 async fn a_machine_that_could_not_be_woken_is_tried_again_when_somebody_asks() {
     let mut scene = Scene::open().await;
-    scene.cloud.say(|told| told.refuses = true);
+    scene.cloud.say(|told| told.refuses = Some(401));
     scene.wake().await;
     scene.is("failed").await;
     let (status, told) = scene.ask("POST", "/v1/wake?wait=5").await;
     assert_eq!((status, told["code"].as_str()), (503, Some("machine_auth")), "{told}");
     scene.revive().await;
     scene.is("asleep").await;
-    scene.cloud.say(|told| told.refuses = false);
+    scene.cloud.say(|told| told.refuses = None);
     let _server = scene.model_server().await;
     scene.wake().await;
     scene.is("ready").await;
     assert_eq!(scene.cloud.asked(), (2, 0));
+    scene.close().await;
+}
+
+#[actix_web::test]
+async fn that_no_gpu_is_free_is_told_and_the_wake_goes_on() {
+    let scene = Scene::open().await;
+    let _server = scene.model_server().await;
+    scene.cloud.say(|told| told.refuses = Some(503));
+    let (status, told) = scene.ask("POST", "/v1/wake?wait=1").await;
+    assert_eq!((status, told["code"].as_str()), (503, Some("machine_capacity")), "{told}");
+    assert!(told["retry_after_seconds"].as_u64().is_some_and(|later| later <= 2), "{told}");
+    scene.is("waking").await;
+    scene.cloud.say(|told| told.refuses = None);
+    scene.is("ready").await;
     scene.close().await;
 }
