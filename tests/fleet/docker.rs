@@ -91,10 +91,7 @@ async fn a_stop_that_takes_its_time_goes_on_behind() {
 
 #[actix_web::test]
 async fn the_environment_of_a_container_is_not_logged() {
-    let log = Log::default();
-    let copy = log.clone();
-    let _ =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || copy.clone()).try_init();
+    let log = Log::open();
     let mut inspected = container(PowerState::Running);
     inspected["Config"] = json!({ "Env": [format!("HF_TOKEN={SECRET}")] });
     for body in [inspected.to_string(), format!("[{inspected}]"), inspected.to_string().replace('}', "")] {
