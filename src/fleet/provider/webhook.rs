@@ -6,15 +6,17 @@
 //! asked for is known to be done or refused. 200, 202 and 204 take it on, 409 says that it is so already, 429 that too much
 //! is asked, and 503 that there is no hardware.
 
+mod secret;
+mod signature;
+
 use std::{cell::RefCell, time::SystemTime};
 
 use futures_util::future::LocalBoxFuture;
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use sha2::Sha256;
 use uuid::Uuid;
 
+use self::signature::signature;
 use super::{
     Address, PowerState, Provider, ProviderError, Started, Status, Stopped,
     exchange::{Exchange, Reply, Request, segment},
@@ -75,11 +77,7 @@ pub struct Webhook {
 impl Webhook {
     /// A machine that nothing was asked of yet.
     pub fn new(settings: Settings, exchange: &Exchange) -> Self {
-        let urls = [Some(&settings.start_url), Some(&settings.stop_url), settings.restart_url.as_ref()];
-        let keys = [settings.status_url.as_ref(), settings.signing_key.as_ref()];
-        let headers = settings.headers.iter().map(|(_, value)| value.clone());
-        let secrets: Vec<_> = urls.into_iter().chain(keys).flatten().cloned().chain(headers).collect();
-        let exchange = exchange.keeping(secrets);
+        let exchange = exchange.keeping(secret::of(&settings));
         Self { settings, exchange, open: RefCell::new(None) }
     }
 
@@ -189,25 +187,5 @@ fn judge(reply: &Reply) -> Result<(), ProviderError> {
         200..=299 => Ok(()),
         503 => Err(ProviderError::Capacity { retry_after: reply.retry_after }),
         _ => Err(reply.refusal_to_start()),
-    }
-}
-
-/// `sha256=` and the HMAC in hexadecimal. HMAC takes keys of any length, so there is always one.
-fn signature(key: &SecretString, timestamp: u64, body: &str) -> Option<String> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes()).ok()?;
-    mac.update(format!("{timestamp}.{body}").as_bytes());
-    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("sha256={digits}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_signature_is_that_of_other_programs() {
-        // printf %s '1700000000.{"action":"start"}' | openssl dgst -sha256 -hmac whsec
-        let signed = signature(&"whsec".into(), 1_700_000_000, "{\"action\":\"start\"}").unwrap();
-        assert_eq!(signed, "sha256=b615aeb1c75e490527446333f9d0c4601846c767b0d9337b63e210d335554e4b");
     }
 }
