@@ -369,13 +369,15 @@ pub fn workload(state: PowerState) -> Value {
         _ => (0, 0, 0),
     };
     // Counts that are 0 are left out.
-    let mut status = json!({ "observedGeneration": 3, "conditions": [] });
-    for (key, count) in [("replicas", there), ("readyReplicas", ready)] {
+    let mut status = json!({ "observedGeneration": 3, "conditions": [], "terminatingReplicas": 0 });
+    for (key, count) in [("replicas", there), ("updatedReplicas", there), ("readyReplicas", ready)] {
         if count > 0 {
             status[key] = json!(count);
         }
     }
-    json!({ "kind": "Deployment", "apiVersion": "apps/v1", "spec": { "replicas": wanted }, "status": status })
+    let metadata = json!({ "name": "model", "generation": 3 });
+    let spec = json!({ "replicas": wanted });
+    json!({ "kind": "Deployment", "apiVersion": "apps/v1", "metadata": metadata, "spec": spec, "status": status })
 }
 
 /// How many replicas a workload is to have, as Kubernetes says it.
