@@ -167,3 +167,13 @@ async fn a_refusal_that_repeats_what_it_was_asked_with_keeps_it() {
         }
     }
 }
+
+#[actix_web::test]
+async fn a_restart_does_not_run_before_it_was_seen() {
+    let (_stage, it) = hooks_with(Answer::json(200, &json!({ "machine": { "state": "running" } }))).await;
+    assert_eq!(it.status().await.unwrap().state, PowerState::Running);
+    assert_eq!(it.restart().await, Ok(()));
+    assert_eq!(it.status().await.unwrap().state, PowerState::Starting, "it may be the machine of before");
+    assert_eq!(it.stop().await, Ok(Stopped::Accepted));
+    assert_eq!(it.status().await.unwrap().state, PowerState::Running, "what a stop is worth, others know");
+}

@@ -4,7 +4,8 @@
 //! each has `Tandem-Timestamp` (seconds since 1970) and `Tandem-Signature`, which is `sha256=` and the HMAC-SHA256 of the
 //! timestamp, a `.` and the body in hexadecimal; the body of a GET is empty. `Idempotency-Key` is the same until what was
 //! asked for is known to be done or refused. 200, 202 and 204 take it on, 409 says that it is so already, 429 that too much
-//! is asked, and 503 that there is no hardware.
+//! is asked, and 503 that there is no hardware. After a restart `running` counts when another state or another address was
+//! told, or a minute later: before, it may be the machine of before.
 
 mod secret;
 mod signature;
@@ -20,6 +21,7 @@ use self::signature::signature;
 use super::{
     Address, PowerState, Provider, ProviderError, Started, Status, Stopped,
     exchange::{Exchange, Reply, Request, segment},
+    renewal::{Renewal, Run, UNTOLD},
 };
 
 /// Whom to tell, and how. In each URL `{machine}` and `{action}` stand for what they say.
@@ -72,13 +74,14 @@ pub struct Webhook {
     exchange: Exchange,
     /// The key of what was asked for last, while nobody knows what came of it.
     open: RefCell<Option<(Action, Uuid)>>,
+    renewal: Renewal,
 }
 
 impl Webhook {
     /// A machine that nothing was asked of yet.
     pub fn new(settings: Settings, exchange: &Exchange) -> Self {
         let exchange = exchange.keeping(secret::of(&settings));
-        Self { settings, exchange, open: RefCell::new(None) }
+        Self { settings, exchange, open: RefCell::new(None), renewal: Renewal::default() }
     }
 
     fn url(&self, template: &SecretString, action: Action) -> String {
@@ -129,14 +132,20 @@ impl Webhook {
         let reply = self.tell(Action::Stop, &self.settings.stop_url).await?;
         match reply.status {
             409 => Ok(Stopped::AlreadyStopped),
-            _ if reply.is_success() => Ok(Stopped::Accepted),
+            _ if reply.is_success() => {
+                self.renewal.forget();
+                Ok(Stopped::Accepted)
+            }
             _ => Err(reply.refusal()),
         }
     }
 
     async fn begin_anew(&self) -> Result<(), ProviderError> {
         let url = self.settings.restart_url.as_ref().ok_or(ProviderError::Unsupported)?;
-        judge(&self.tell(Action::Restart, url).await?)
+        self.renewal.begin(UNTOLD);
+        let answer = self.tell(Action::Restart, url).await.and_then(|reply| judge(&reply));
+        self.renewal.answered(answer.as_ref().map(|()| ()));
+        answer
     }
 
     async fn read(&self) -> Result<Status, ProviderError> {
@@ -155,7 +164,10 @@ impl Webhook {
             None => reply.remark(said.unwrap_or("there is no text where the state should be")),
         };
         let at = self.settings.address_pointer.as_deref().and_then(|at| body.pointer(at)?.as_str());
-        Ok(Status { state: known.unwrap_or(PowerState::Unknown), address: at.and_then(Address::parse), detail })
+        let address = at.and_then(Address::parse);
+        let run = Run { address: address.clone(), ..Run::default() };
+        let state = self.renewal.see(known.unwrap_or(PowerState::Unknown), run);
+        Ok(Status { state, address, detail })
     }
 }
 
