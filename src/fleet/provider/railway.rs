@@ -145,7 +145,7 @@ impl Railway {
             Some(running) => {
                 self.renewal.begin(UNTOLD);
                 let answer = self.ask_of(running, RESTART).await;
-                self.renewal.answered(answer.as_ref().map(|()| ()));
+                self.renewal.answered(answer.as_ref());
                 answer
             }
             None if service.state() == PowerState::Starting => Ok(()),

@@ -47,7 +47,7 @@ impl Renewal {
     }
 
     /// What was answered. Where the restart may still happen, it is waited for.
-    pub(super) fn answered(&self, answer: Result<(), &ProviderError>) {
+    pub(super) fn answered<T>(&self, answer: Result<T, &ProviderError>) {
         if answer.is_err_and(|error| !matches!(error, ProviderError::Timeout | ProviderError::Transient(_))) {
             self.forget();
         }
@@ -144,7 +144,7 @@ mod tests {
             (ProviderError::Timeout, PowerState::Starting),
         ] {
             let it = restarting(&began("one"));
-            it.answered(Err(&error));
+            it.answered::<()>(Err(&error));
             assert_eq!(it.see(PowerState::Running, began("one")), state, "{error}");
         }
         let it = restarting(&began("one"));

@@ -111,7 +111,7 @@ impl Vast {
             _ => {
                 self.renewal.begin(UNTOLD);
                 let answer = self.put("reboot/", &json!({})).await;
-                self.renewal.answered(answer.as_ref().map(|()| ()));
+                self.renewal.answered(answer.as_ref());
                 answer
             }
         }

@@ -144,7 +144,7 @@ impl Webhook {
         let url = self.settings.restart_url.as_ref().ok_or(ProviderError::Unsupported)?;
         self.renewal.begin(UNTOLD);
         let answer = self.tell(Action::Restart, url).await.and_then(|reply| judge(&reply));
-        self.renewal.answered(answer.as_ref().map(|()| ()));
+        self.renewal.answered(answer.as_ref());
         answer
     }
 
