@@ -538,11 +538,19 @@ fn serve(desk: &Desk, words: &[&str], environment: &[(&str, &str)]) -> (Running,
     (running, url)
 }
 
+/// A port on which something will listen later: none that the system gives to whoever asks for any, which on Linux are
+/// 32768 and higher.
+fn port_for_later() -> u16 {
+    let first = std::process::id() % 2_000 * 10;
+    let mut ports = (0..2_000).map(|n| u16::try_from(10_000 + (first + n) % 20_000).unwrap());
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+}
+
 #[test]
 fn the_machines_of_a_running_server_are_shown_with_what_they_cost() {
     let desk = Desk::new();
     wav::write(&desk.path("in.wav"), &speech()[..4800]).unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = port_for_later();
     let server = format!("ws://127.0.0.1:{port}#provider=command:sim&price=3.6");
     let program = env!("CARGO_BIN_EXE_tandem");
     let start = format!("'{program}' simulate --port {{port}} --step-ms 1 --voice-steps 1 --poll-ms 0");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::Addr;
 use tokio::time::timeout;
 
-use super::actor::{FallAsleep, FleetActor, Machines, Restart, WakeUp};
+use super::actor::{FallAsleep, FleetActor, Machines, Resign, Restart, WakeUp};
 
 pub use super::{
     actor::{MachineSnapshot, RestartAnswer},
@@ -46,6 +46,12 @@ impl Control {
     /// Lets the machine of this upstream sleep as soon as nobody uses it.
     pub async fn sleep(&self, upstream: String) -> Option<Vec<MachineSnapshot>> {
         timeout(FLEET_TIMEOUT, self.0.send(FallAsleep { upstream })).await.ok()?.ok()
+    }
+
+    /// Leaves every machine as it is from now on: this process is about to end, and another one may have its calls there.
+    pub async fn resign(&self) {
+        // A fleet that does not answer does nothing either.
+        let _ = timeout(FLEET_TIMEOUT, self.0.send(Resign)).await;
     }
 
     /// Lets the machine of this upstream begin anew, unless somebody uses it.

@@ -20,7 +20,7 @@ pub(super) struct House {
     pub(super) switchboard: Arc<Switchboard>,
     pub(super) connector: UpstreamConnector,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) fleet: Option<Control>,
+    pub(super) fleet: Control,
 }
 
 /// The doors of this house.

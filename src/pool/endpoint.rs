@@ -67,8 +67,8 @@ pub struct Labels {
     pub region: Option<String>,
     /// What an hour of it costs.
     pub price: Option<Price>,
-    /// Whether its machine is started and stopped, so that it is not known to run.
-    pub sleeps: bool,
+    /// The machine that is started and stopped for it, so that it is not known to run; none: it is always on.
+    pub machine: Option<String>,
     /// The window of its model, in steps of 80 ms; 0: it forgets nothing.
     pub window_steps: Option<u32>,
 }

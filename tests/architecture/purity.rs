@@ -63,7 +63,11 @@ pub fn check(source: &Source) -> Vec<Violation> {
     broken
 }
 
+/// Folders of tests beside the pure files may play any part.
 fn is_pure(path: &str) -> bool {
+    if path.contains("/tests/") {
+        return false;
+    }
     PURE.iter().any(|pure| path == *pure || (pure.ends_with('/') && path.starts_with(pure)))
         || ["audio.rs", "protocol.rs"].contains(&path)
 }

@@ -110,17 +110,21 @@ pub fn service_at(url: &str) -> railway::Settings {
     }
 }
 
+/// What signs the requests to webhooks.
+pub const SIGNING_KEY: &str = "signed-4567890123";
+
+/// Hooks whose key, header and URLs have each a secret of its own; those of the URLs are in the path and in the query.
 pub fn hooks_at(url: &str) -> webhook::Settings {
-    let to = |path: &str| SecretString::from(format!("{url}{path}?token={SECRET}"));
+    let to = |path: &str| SecretString::from(format!("{url}{path}"));
     webhook::Settings {
         machine: "gpu/1".into(),
-        start_url: to("/{machine}/{action}"),
-        stop_url: to("/{machine}/{action}"),
-        restart_url: Some(to("/{machine}/{action}")),
-        status_url: Some(to("/{machine}/{action}")),
+        start_url: to("/hooks/st4rt-path/{machine}/{action}?token=st4rt-query"),
+        stop_url: to("/hooks/st0p-path/{machine}/{action}?token=st0p-query"),
+        restart_url: Some(to("/hooks/rest4rt-path/{machine}/{action}?token=rest4rt-query")),
+        status_url: Some(to("/hooks/st4tus-path/{machine}/{action}?token=st4tus-query")),
         state_pointer: "/machine/state".into(),
         address_pointer: Some("/machine/at".into()),
-        signing_key: Some(secret()),
+        signing_key: Some(SIGNING_KEY.into()),
         headers: vec![("authorization".into(), format!("Bearer {SECRET}").into())],
     }
 }
@@ -244,15 +248,17 @@ impl Machine {
         if !has_bearer(asked) {
             return Answer::text(401, "");
         }
-        let path = asked.path.split('?').next().unwrap();
-        match (asked.method.as_str(), path) {
-            ("GET", "/gpu%2F1/status") => {
+        let [_, "hooks", _, path] = asked.path.splitn(4, '/').collect::<Vec<_>>()[..] else {
+            return Answer::text(404, "");
+        };
+        match (asked.method.as_str(), path.split('?').next().unwrap()) {
+            ("GET", "gpu%2F1/status") => {
                 return Answer::json(200, &json!({ "machine": { "state": self.look().code() } }));
             }
-            ("POST", "/gpu%2F1/start") if self.is_off() => self.state = PowerState::Starting,
-            ("POST", "/gpu%2F1/stop") if !self.is_off() => self.state = PowerState::Stopping,
-            ("POST", "/gpu%2F1/restart") => self.state = PowerState::Starting,
-            ("POST", "/gpu%2F1/start" | "/gpu%2F1/stop") => return Answer::text(409, ""),
+            ("POST", "gpu%2F1/start") if self.is_off() => self.state = PowerState::Starting,
+            ("POST", "gpu%2F1/stop") if !self.is_off() => self.state = PowerState::Stopping,
+            ("POST", "gpu%2F1/restart") => self.state = PowerState::Starting,
+            ("POST", "gpu%2F1/start" | "gpu%2F1/stop") => return Answer::text(409, ""),
             _ => return Answer::text(404, ""),
         }
         Answer::text(202, "")
@@ -363,13 +369,15 @@ pub fn workload(state: PowerState) -> Value {
         _ => (0, 0, 0),
     };
     // Counts that are 0 are left out.
-    let mut status = json!({ "observedGeneration": 3, "conditions": [] });
-    for (key, count) in [("replicas", there), ("readyReplicas", ready)] {
+    let mut status = json!({ "observedGeneration": 3, "conditions": [], "terminatingReplicas": 0 });
+    for (key, count) in [("replicas", there), ("updatedReplicas", there), ("readyReplicas", ready)] {
         if count > 0 {
             status[key] = json!(count);
         }
     }
-    json!({ "kind": "Deployment", "apiVersion": "apps/v1", "spec": { "replicas": wanted }, "status": status })
+    let metadata = json!({ "name": "model", "generation": 3 });
+    let spec = json!({ "replicas": wanted });
+    json!({ "kind": "Deployment", "apiVersion": "apps/v1", "metadata": metadata, "spec": spec, "status": status })
 }
 
 /// How many replicas a workload is to have, as Kubernetes says it.

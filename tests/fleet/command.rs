@@ -127,17 +127,13 @@ async fn what_does_not_end_is_killed() {
 #[actix_web::test]
 async fn what_it_started_ends_with_it() {
     let desk = Desk::new();
-    // The child ignores what its parent is told.
-    let it = desk.process("(trap '' TERM; echo child; exec sleep 1000) & echo pid $!.; wait", PATIENCE);
+    let it = desk.process(FAMILY, PATIENCE);
     it.start().await.unwrap();
-    desk.hears("child").await;
-    desk.hears(".\n").await;
-    let words = desk.words();
-    let child = words.split("pid ").nth(1).unwrap().split('.').next().unwrap();
-    assert!(runs(child));
+    let child = desk.child().await;
+    assert!(runs(&child));
     it.stop().await.unwrap();
     settles(&it, PowerState::Stopped, PowerState::Stopping).await;
-    eventually("the child ends", || !runs(child)).await;
+    assert!(!runs(&child));
 }
 
 #[actix_web::test]
@@ -150,12 +146,14 @@ async fn an_end_that_nobody_asked_for_is_a_failure() {
         let desk = Desk::new();
         let it = desk.process(script, PATIENCE);
         it.start().await.unwrap();
-        settles(&it, state, PowerState::Running).await;
+        desk.ended().await;
+        settles(&it, state, PowerState::Stopping).await;
         let detail = it.status().await.unwrap().detail;
         assert_eq!(detail.as_ref().map(|detail| detail.as_str()), said);
         assert_eq!(it.stop().await, Ok(Stopped::AlreadyStopped));
         assert_eq!(it.start().await, Ok(Started::Accepted), "it may be started again");
-        settles(&it, state, PowerState::Running).await;
+        desk.ended().await;
+        settles(&it, state, PowerState::Stopping).await;
     }
 }
 
@@ -191,15 +189,88 @@ async fn a_found_process_that_does_not_end_is_killed() {
     settles(&second, PowerState::Stopped, PowerState::Stopping).await;
 }
 
+/// Its child ignores what its parent is told, and says its number.
+const FAMILY: &str = "(trap '' TERM; echo child; exec sleep 1000) & echo pid $!.; wait";
+
+impl Desk {
+    /// Starts it as a Tandem does that is gone before it ends.
+    fn abandons(&self, script: &str) {
+        let settings = self.settings(script, PATIENCE);
+        let earlier = std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { LocalProcess::new(settings).start().await.unwrap() })
+        });
+        assert_eq!(earlier.join().unwrap(), Started::Accepted);
+    }
+
+    /// Sends the process itself a signal, and not its children.
+    async fn leader_ends(&self, signal: Signal) {
+        let pid = self.pid();
+        kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), signal).unwrap();
+        self.ended().await;
+    }
+
+    /// Waits for the process itself to end, before anybody looks.
+    async fn ended(&self) {
+        let pid = self.pid();
+        eventually("the process ends", || !runs(&pid)).await;
+    }
+
+    /// The number of the child, once it is there.
+    async fn child(&self) -> String {
+        self.hears("child").await;
+        self.hears(".\n").await;
+        let words = self.words();
+        words.split("pid ").nth(1).unwrap().split('.').next().unwrap().to_owned()
+    }
+}
+
+#[actix_web::test]
+async fn what_a_found_process_leaves_behind_is_killed_before_it_counts_as_stopped() {
+    for signal in [None, Some(Signal::TERM), Some(Signal::KILL)] {
+        let desk = Desk::new();
+        desk.abandons(FAMILY);
+        let child = desk.child().await;
+        let it = desk.process(FAMILY, PATIENCE);
+        assert_eq!(it.status().await.unwrap().state, PowerState::Running);
+        match signal {
+            None => assert_eq!(it.stop().await, Ok(Stopped::Accepted)),
+            Some(signal) => desk.leader_ends(signal).await,
+        }
+        settles(&it, PowerState::Stopped, PowerState::Stopping).await;
+        assert!(!runs(&child), "{signal:?}: it would keep the GPU");
+        assert!(!desk.path("pid").exists());
+    }
+}
+
+#[actix_web::test]
+async fn what_a_process_left_behind_while_nobody_looked_is_killed() {
+    let desk = Desk::new();
+    desk.abandons(FAMILY);
+    let child = desk.child().await;
+    desk.leader_ends(Signal::KILL).await;
+    assert!(runs(&child));
+    let it = desk.process(SLEEPER, PATIENCE);
+    settles(&it, PowerState::Stopped, PowerState::Stopping).await;
+    assert!(!runs(&child));
+    assert_eq!(it.start().await, Ok(Started::Accepted));
+    it.stop().await.unwrap();
+    settles(&it, PowerState::Stopped, PowerState::Stopping).await;
+}
+
 #[actix_web::test]
 async fn a_number_that_is_another_process_now_is_left_alone() {
     let desk = Desk::new();
     let first = desk.process(SLEEPER, PATIENCE);
     first.start().await.unwrap();
     let record = fs::read_to_string(desk.path("pid")).unwrap();
-    let [pid, started, boot] = record.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{record}") };
+    let [pid, started, session, boot] = record.split_whitespace().collect::<Vec<_>>()[..] else { panic!("{record}") };
     let later = started.parse::<u64>().unwrap() + 1;
-    for record in [format!("{pid} {later} {boot}"), format!("{pid} {started} another-boot"), "gibberish".to_owned()] {
+    for record in [
+        format!("{pid} {later} {session} {boot}"),
+        format!("{pid} {started} {session} another-boot"),
+        "gibberish".to_owned(),
+    ] {
         fs::write(desk.path("pid"), record).unwrap();
         let second = desk.process(SLEEPER, PATIENCE);
         assert_eq!(second.status().await.unwrap().state, PowerState::Stopped);
@@ -234,7 +305,8 @@ async fn its_words_take_bounded_room() {
     it.status().await.unwrap();
     assert_eq!(length(), 0);
     fs::write(desk.path("go"), "").unwrap();
-    settles(&it, PowerState::Stopped, PowerState::Running).await;
+    desk.ended().await;
+    settles(&it, PowerState::Stopped, PowerState::Stopping).await;
     assert_eq!(desk.words(), "end\n", "it goes on at the beginning");
 }
 

@@ -90,11 +90,34 @@ async fn a_stop_that_takes_its_time_goes_on_behind() {
 }
 
 #[actix_web::test]
+async fn a_restart_that_takes_its_time_is_over_when_another_run_began() {
+    let begins = |at: &str, state: PowerState| {
+        let mut said = container(state);
+        said["State"]["StartedAt"] = json!(at);
+        Answer::json(200, &said)
+    };
+    let mut looks = [
+        begins("one", PowerState::Running),
+        begins("one", PowerState::Running),
+        begins("one", PowerState::Stopped),
+        begins("two", PowerState::Running),
+    ]
+    .into_iter();
+    let stage = Stage::open(move |asked| match asked.method.as_str() {
+        "GET" => looks.next().unwrap(),
+        _ => Answer::Silence(String::new()),
+    });
+    let stage = stage.await;
+    let it = Docker::new(container_at(&stage.url), Duration::from_millis(200));
+    assert_eq!(it.restart().await, Ok(()), "it goes on behind");
+    for state in [PowerState::Starting, PowerState::Starting, PowerState::Running] {
+        assert_eq!(it.status().await.unwrap().state, state);
+    }
+}
+
+#[actix_web::test]
 async fn the_environment_of_a_container_is_not_logged() {
-    let log = Log::default();
-    let copy = log.clone();
-    let _ =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || copy.clone()).try_init();
+    let log = Log::open();
     let mut inspected = container(PowerState::Running);
     inspected["Config"] = json!({ "Env": [format!("HF_TOKEN={SECRET}")] });
     for body in [inspected.to_string(), format!("[{inspected}]"), inspected.to_string().replace('}', "")] {

@@ -104,7 +104,7 @@ fn local(desk: &Desk, variable: &str) -> String {
     format!(
         "[upstreams]\nurls = [\"ws://[::1]:8998#provider=command:big\"]\n[state]\ndir = \"{state}\"\n[providers.command]\n\
          start = \"sh -c 'echo $0 $@ $CARGO_PKG_NAME $CARGO_PKG_VERSION; exec sleep 1000' {{name}} {{host}} '{{port}} x'\"\n\
-         environment = [\"{variable}\"]\ngrace_seconds = 1\n"
+         environment = [\"{variable}\"]\ngrace_seconds = 1\noutput = \"{state}/command-{{name}}.log\"\n"
     )
 }
 

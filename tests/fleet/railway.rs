@@ -174,3 +174,16 @@ async fn what_cannot_be_redeployed_is_deployed_anew() {
     let (_stage, it) = service_with(service(&stopped, &[]), &["Redeploy"]).await;
     assert!(matches!(it.start().await, Err(ProviderError::Permanent(_))));
 }
+
+#[actix_web::test]
+async fn a_restart_does_not_run_before_it_was_seen() {
+    let mut running = deployment("dep1", PowerState::Running);
+    running["instances"] = json!([{ "id": "i", "status": "RUNNING" }]);
+    let (_stage, it) = service_with(service(&running, &[]), &[]).await;
+    assert_eq!(it.status().await.unwrap().state, PowerState::Running);
+    assert_eq!(it.restart().await, Ok(()));
+    assert_eq!(it.status().await.unwrap().state, PowerState::Starting, "it may be the instance of before");
+    let (_stage, refuses) = service_with(service(&running, &[]), &["deploymentRestart"]).await;
+    assert_eq!(refuses.restart().await.unwrap_err().code(), "permanent");
+    assert_eq!(refuses.status().await.unwrap().state, PowerState::Running);
+}

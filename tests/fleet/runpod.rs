@@ -144,3 +144,21 @@ async fn a_certificate_that_nobody_known_signed_is_for_good() {
     assert!(error.code() == "permanent" && error.to_string().contains("certificate"), "{error}");
     assert_eq!(stage.lines(), Vec::<String>::new(), "the key was not sent");
 }
+
+#[actix_web::test]
+async fn a_restart_is_over_when_another_run_is_seen() {
+    let runs = |uptime: u64| json!({ "status": "RUNNING", "runtime": { "uptime": uptime, "ports": [] } });
+    let began = |at: &str| json!({ "status": "RUNNING", "startedAt": at, "runtime": { "ports": [] } });
+    for looks in [[runs(50), runs(55), runs(2)], [began("one"), began("one"), began("two")]] {
+        let mut looks = looks.into_iter();
+        let play = move |asked: &super::stage::Asked| match asked.method.as_str() {
+            "POST" => Answer::json(200, &json!({})),
+            _ => Answer::json(200, &looks.next().unwrap()),
+        };
+        let stage = Stage::open(play).await;
+        let it = RunPod::new(pod_at(&stage.url), &Exchange::new(PATIENCE));
+        assert_eq!(it.restart().await, Ok(()));
+        assert_eq!(it.status().await.unwrap().state, PowerState::Starting, "the run of before");
+        assert_eq!(it.status().await.unwrap().state, PowerState::Running);
+    }
+}

@@ -112,3 +112,18 @@ async fn the_address_is_the_one_of_now() {
         assert_eq!(read.as_deref(), address);
     }
 }
+
+#[actix_web::test]
+async fn a_reboot_does_not_run_before_it_was_seen() {
+    let mut looks = [PowerState::Running, PowerState::Running, PowerState::Starting, PowerState::Running].into_iter();
+    let play = move |asked: &Asked| match asked.method.as_str() {
+        "PUT" => Answer::json(200, &json!({ "success": true })),
+        _ => Answer::json(200, &instance(looks.next().unwrap())),
+    };
+    let stage = Stage::open(play).await;
+    let it = Vast::new(instance_at(&stage.url), &Exchange::new(PATIENCE));
+    assert_eq!(it.restart().await, Ok(()));
+    for state in [PowerState::Starting, PowerState::Starting, PowerState::Running] {
+        assert_eq!(it.status().await.unwrap().state, state);
+    }
+}

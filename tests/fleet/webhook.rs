@@ -9,7 +9,7 @@ use tandem::fleet::provider::{
 };
 
 use super::{
-    clouds::{SECRET, hooks_at},
+    clouds::{SECRET, SIGNING_KEY, hooks_at},
     stage::{Answer, Asked, PATIENCE, Stage},
 };
 
@@ -24,7 +24,7 @@ fn is_signed(asked: &Asked) -> bool {
     let timestamp = asked.header("tandem-timestamp").unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     assert!(now - timestamp.parse::<u64>().unwrap() <= PATIENCE.as_secs());
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(SIGNING_KEY.as_bytes()).unwrap();
     mac.update(format!("{timestamp}.{}", asked.body).as_bytes());
     let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     asked.header("tandem-signature") == Some(&format!("sha256={digits}"))
@@ -37,9 +37,15 @@ async fn each_request_says_what_it_wants_and_is_signed() {
     it.stop().await.unwrap();
     it.restart().await.unwrap();
     it.status().await.unwrap();
-    let query = format!("?token={SECRET}");
-    let lines = ["POST /gpu%2F1/start", "POST /gpu%2F1/stop", "POST /gpu%2F1/restart", "GET /gpu%2F1/status"];
-    assert_eq!(stage.lines(), lines.map(|line| format!("{line}{query}")));
+    assert_eq!(
+        stage.lines(),
+        [
+            "POST /hooks/st4rt-path/gpu%2F1/start?token=st4rt-query",
+            "POST /hooks/st0p-path/gpu%2F1/stop?token=st0p-query",
+            "POST /hooks/rest4rt-path/gpu%2F1/restart?token=rest4rt-query",
+            "GET /hooks/st4tus-path/gpu%2F1/status?token=st4tus-query",
+        ]
+    );
     let asked = stage.asked();
     assert!(asked.iter().all(is_signed), "{asked:?}");
     for (asked, action) in asked.iter().zip(["start", "stop", "restart"]) {
@@ -130,4 +136,44 @@ async fn what_is_not_set_up_is_not_asked() {
     assert_eq!(it.status().await.unwrap().state, PowerState::Unknown);
     assert_eq!(it.restart().await.unwrap_err().code(), "unsupported");
     assert_eq!(stage.lines(), Vec::<String>::new());
+}
+
+/// Servers that say what they were asked with, whole or in parts.
+#[actix_web::test]
+async fn a_refusal_that_repeats_what_it_was_asked_with_keeps_it() {
+    for status in [400, 422, 500] {
+        let stage = Stage::open(move |asked| {
+            let credential = asked.header("authorization").unwrap().to_owned();
+            let token = credential.split(' ').nth(1).unwrap();
+            let (path, query) = asked.path.split_once('?').unwrap();
+            let value = query.split_once('=').unwrap().1;
+            let said = format!("Cannot {} {path} with {value}, {token}, {credential}, {SIGNING_KEY}", asked.method);
+            Answer::json(status, &json!({ "message": said }))
+        });
+        let stage = stage.await;
+        let it = Webhook::new(hooks_at(&stage.url), &Exchange::new(PATIENCE));
+        let told = [
+            it.start().await.unwrap_err(),
+            it.stop().await.unwrap_err(),
+            it.restart().await.unwrap_err(),
+            it.status().await.unwrap_err(),
+        ];
+        for (error, action) in told.iter().zip(["start", "stop", "restart", "status"]) {
+            let shown = format!("{error} {error:?}");
+            assert!(shown.contains("/gpu%2F1/") && shown.contains(action), "what is no secret is still said: {shown}");
+            for secret in [SECRET, SIGNING_KEY, "st4rt", "st0p", "st4tus", "-path", "-query"] {
+                assert!(!shown.contains(secret), "{action} {status}: {shown}");
+            }
+        }
+    }
+}
+
+#[actix_web::test]
+async fn a_restart_does_not_run_before_it_was_seen() {
+    let (_stage, it) = hooks_with(Answer::json(200, &json!({ "machine": { "state": "running" } }))).await;
+    assert_eq!(it.status().await.unwrap().state, PowerState::Running);
+    assert_eq!(it.restart().await, Ok(()));
+    assert_eq!(it.status().await.unwrap().state, PowerState::Starting, "it may be the machine of before");
+    assert_eq!(it.stop().await, Ok(Stopped::Accepted));
+    assert_eq!(it.status().await.unwrap().state, PowerState::Running, "what a stop is worth, others know");
 }

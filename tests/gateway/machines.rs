@@ -1,13 +1,14 @@
 //! Model servers whose machines sleep: a local process is the machine, and calls, operators and autoscalers wake it.
 
-use std::{net::TcpListener, time::Duration};
-
 use serde_json::{Value, json};
 use tandem::{gateway::Rehearsal, http::identity::unix_now_seconds};
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::coding::CloseCode};
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::{CloseFrame, frame::coding::CloseCode},
+};
 
 use crate::{
-    house::{House, PATIENCE, SECRET, gateway_over},
+    house::{House, PATIENCE, SECRET, gateway_over, port_for_later},
     refusals::{Socket, bearer, event, knock, next},
 };
 
@@ -29,7 +30,7 @@ impl Sleepy {
     pub fn with(arguments: &str, more: &[(&str, &str)]) -> Sleepy {
         let state = std::env::temp_dir().join(format!("tandem-machines-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&state).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = port_for_later();
         let (dir, start) = (state.display().to_string(), format!("{} {arguments}", simulator()));
         let mut variables = vec![
             ("TANDEM__STATE__DIR", dir.as_str()),
@@ -161,7 +162,7 @@ async fn operators_and_autoscalers_wake_machines_and_others_may_not() {
     let listed = ask("GET", &sleepy.url("/v1/upstreams"), Some(operator()), None).await;
     assert_eq!(listed.body["machines"][0]["provider"], "command");
     let scale = ask("GET", &sleepy.url("/v1/autoscale"), Some(operator()), None).await;
-    assert_eq!(scale.body, json!({"desired": 0, "active": 0, "waiting": 0, "state": "ready"}));
+    assert_eq!(scale.body, json!({"desired": 1, "active": 0, "waiting": 0, "state": "ready"}));
     let unknown = ask("POST", &sleepy.url("/v1/upstreams/9/wake"), Some(operator()), None).await;
     assert_eq!((unknown.status, unknown.body["code"].as_str()), (404, Some("unknown_machine")));
     ask("POST", &sleepy.url("/v1/upstreams/1/sleep"), Some(operator()), None).await;
@@ -176,13 +177,16 @@ async fn whoever_gets_a_ticket_finds_the_machine_awake() {
     let ticket = ask("POST", &sleepy.url("/v1/tickets"), Some(bearer(&sleepy.house, "ann")), None).await;
     assert_eq!(ticket.status, 201);
     sleepy.is("ready").await;
-    tokio::time::timeout(Duration::from_secs(1), async {
-        let mut ann = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "ann")]).await.socket();
-        event(&mut ann, "session.ready").await;
-        hang_up(&mut ann).await;
-    })
-    .await
-    .expect("nothing is waited for");
+    let mut ann = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "ann")]).await.socket();
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|kind| kind != "session.ready") {
+        if let Some(Message::Text(text)) = next(&mut ann).await {
+            let event: Value = serde_json::from_str(&text).unwrap();
+            heard.push(event["type"].as_str().unwrap().to_owned());
+        }
+    }
+    assert!(!heard.iter().any(|kind| kind == "session.queued"), "nothing is waited for: {heard:?}");
+    hang_up(&mut ann).await;
     ask("POST", &sleepy.url("/v1/upstreams/1/sleep"), Some(operator()), None).await;
     sleepy.is("asleep").await;
 }
@@ -208,13 +212,12 @@ async fn an_order_that_is_repeated_is_carried_out_once() {
     assert_eq!((one.status, one.body["state"].as_str()), (200, Some("ready")));
     let gone = ask("GET", &sleepy.url("/v1/upstreams/9"), key(), None).await;
     assert_eq!((gone.status, gone.body["code"].as_str()), (404, Some("unknown_machine")));
-    for _ in 0..60 {
-        if ask("GET", &sleepy.url("/v1/autoscale"), key(), None).await.status == 429 {
-            ask("POST", &sleepy.url("/v1/upstreams/1/sleep"), Some(operator()), None).await;
-            return sleepy.is("asleep").await;
-        }
-    }
-    panic!("an operator may ask as often as it likes");
+    let url = sleepy.url("/v1/autoscale");
+    let asked = (0..80).map(|_| ask("GET", &url, key(), None));
+    let statuses: Vec<u16> = futures_util::future::join_all(asked).await.iter().map(|told| told.status).collect();
+    assert!(statuses.contains(&429), "an operator may ask as often as it likes");
+    ask("POST", &sleepy.url("/v1/upstreams/1/sleep"), Some(operator()), None).await;
+    sleepy.is("asleep").await;
 }
 
 /// The blocks of the page that are commands for curl, one text each.
@@ -261,4 +264,34 @@ async fn the_commands_of_the_operators_page_work() {
     let keys = |body: &Value| body["machines"][0].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(keys(&example), keys(&answers[0].1), "the example has the fields of the answer");
     sleepy.is("asleep").await;
+}
+
+#[actix_web::test]
+async fn a_machine_may_come_with_a_reload_and_one_that_cannot_be_asked_for_does_not() {
+    let house = House::new(crate::house::quiet(), 1).await;
+    let none = ask("GET", &format!("{}/v1/upstreams", house.url()), Some(operator()), None).await;
+    assert_eq!((none.status, none.body["code"].as_str()), (404, Some("no_fleet")));
+    let port = port_for_later();
+    let url = format!("ws://127.0.0.1:{port}#provider=command:sim");
+    let desk = crate::process::Desk::new();
+    let (start, state) = (simulator(), desk.0.display().to_string());
+    let settings = |url: &str, variable: &str| {
+        let variables = [
+            ("PERSONAPLEX_SERVER_URL", url),
+            ("TANDEM__PROVIDERS__COMMAND__START", start.as_str()),
+            ("TANDEM__PROVIDERS__COMMAND__ENVIRONMENT", variable),
+            ("TANDEM__STATE__DIR", state.as_str()),
+        ];
+        let environment = variables.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        tandem::config::load(None, &environment).unwrap()
+    };
+    let refused = house.gateway.reload(&settings(&url, "NO_SUCH_VARIABLE")).await.unwrap_err().to_string();
+    assert!(refused.contains("upstream 1") && refused.contains("NO_SUCH_VARIABLE"), "{refused}");
+    house.gateway.reload(&settings(&url, "")).await.unwrap();
+    house.metric_until("tandem_machine_state{upstream=\"2\",state=\"asleep\"}", 1.0).await;
+    let mut ann = knock(&house, "/v1/voice", &[bearer(&house, "ann")]).await.socket();
+    event(&mut ann, "session.ready").await;
+    hang_up(&mut ann).await;
+    ask("POST", &format!("{}/v1/upstreams/2/sleep", house.url()), Some(operator()), None).await;
+    house.metric_until("tandem_machine_state{upstream=\"2\",state=\"asleep\"}", 1.0).await;
 }

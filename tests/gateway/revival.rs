@@ -1,7 +1,6 @@
 //! Tandem killed with -9 while its machine is in each state, and started again: it goes on where it was.
 
 use std::{
-    net::TcpListener,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use tandem::sim::upstream::{Settings, Simulator};
 
 use crate::{
-    house::{PATIENCE, quiet},
+    house::{PATIENCE, port_for_later, quiet},
     process::{Call, Desk, Process},
 };
 
@@ -23,7 +22,7 @@ struct Told {
     state: &'static str,
     after_start: &'static str,
     after_stop: &'static str,
-    refuses: bool,
+    refuses: Option<u16>,
     starts: u32,
     stops: u32,
 }
@@ -41,7 +40,7 @@ impl Cloud {
             state: "stopped",
             after_start: "running",
             after_stop: "stopped",
-            refuses: false,
+            refuses: None,
             starts: 0,
             stops: 0,
         };
@@ -50,8 +49,9 @@ impl Cloud {
         let start = |told: web::Data<Mutex<Told>>| async move {
             let mut told = told.lock().unwrap();
             told.starts += 1;
-            if told.refuses {
-                return HttpResponse::Unauthorized().finish();
+            if let Some(status) = told.refuses {
+                let status = actix_web::http::StatusCode::from_u16(status).unwrap();
+                return HttpResponse::build(status).insert_header(("retry-after", "2")).finish();
             }
             told.state = told.after_start;
             HttpResponse::Accepted().finish()
@@ -100,7 +100,7 @@ struct Scene {
 impl Scene {
     async fn open() -> Scene {
         let (desk, cloud) = (Desk::new(), Cloud::open());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = port_for_later();
         let tandem = Scene::begin(&desk, &cloud, port).await;
         Scene { desk, cloud, port, tandem }
     }
@@ -246,17 +246,31 @@ async fn a_machine_that_falls_asleep_does_so_and_wakes_after_that() {
 #[actix_web::test]
 async fn a_machine_that_could_not_be_woken_is_tried_again_when_somebody_asks() {
     let mut scene = Scene::open().await;
-    scene.cloud.say(|told| told.refuses = true);
+    scene.cloud.say(|told| told.refuses = Some(401));
     scene.wake().await;
     scene.is("failed").await;
     let (status, told) = scene.ask("POST", "/v1/wake?wait=5").await;
     assert_eq!((status, told["code"].as_str()), (503, Some("machine_auth")), "{told}");
     scene.revive().await;
     scene.is("asleep").await;
-    scene.cloud.say(|told| told.refuses = false);
+    scene.cloud.say(|told| told.refuses = None);
     let _server = scene.model_server().await;
     scene.wake().await;
     scene.is("ready").await;
     assert_eq!(scene.cloud.asked(), (2, 0));
+    scene.close().await;
+}
+
+#[actix_web::test]
+async fn that_no_gpu_is_free_is_told_and_the_wake_goes_on() {
+    let scene = Scene::open().await;
+    let _server = scene.model_server().await;
+    scene.cloud.say(|told| told.refuses = Some(503));
+    let (status, told) = scene.ask("POST", "/v1/wake?wait=1").await;
+    assert_eq!((status, told["code"].as_str()), (503, Some("machine_capacity")), "{told}");
+    assert!(told["retry_after_seconds"].as_u64().is_some_and(|later| later <= 2), "{told}");
+    scene.is("waking").await;
+    scene.cloud.say(|told| told.refuses = None);
+    scene.is("ready").await;
     scene.close().await;
 }

@@ -175,7 +175,7 @@ impl Judge {
                 self.value("providers.command.environment", shown, "names of variables, without their values");
             }
         }
-        let output = self.output(&raw, upstreams, state);
+        let output = self.output(&raw, upstreams);
         if raw.start.is_empty() {
             self.need(&COMMAND, upstreams);
             return None;
@@ -193,11 +193,10 @@ impl Judge {
         })
     }
 
-    fn output(&mut self, raw: &RawCommand, upstreams: &UpstreamSettings, state: &Path) -> CommandOutput {
+    fn output(&mut self, raw: &RawCommand, upstreams: &UpstreamSettings) -> CommandOutput {
         let path = match raw.output.as_str() {
-            "off" => return CommandOutput::Discard,
+            "off" | "" => return CommandOutput::Discard,
             "inherit" => return CommandOutput::Inherit,
-            "" => state.join("command-{name}.log").display().to_string(),
             path => path.to_owned(),
         };
         if !path.contains("{name}") && machines(upstreams, "command") > 1 {

@@ -157,8 +157,7 @@ fn everything_of_a_command_and_of_a_webhook_can_be_set() {
         (command.directory.unwrap().to_str(), command.pid_file.as_str()),
         (Some("/opt"), "state/command-{name}.pid")
     );
-    let path = "state/command-{name}.log".to_owned();
-    assert_eq!(command.output, CommandOutput::File { path, max_bytes: 10 << 20 });
+    assert_eq!(command.output, CommandOutput::Discard, "a stock server prints its prompts");
     let webhook = access.webhook.unwrap();
     let urls =
         [Some(webhook.start_url), Some(webhook.stop_url), webhook.restart_url, webhook.status_url, webhook.signing_key];
@@ -168,7 +167,10 @@ fn everything_of_a_command_and_of_a_webhook_can_be_set() {
     assert_eq!(urls, written);
     assert_eq!((webhook.state_pointer.as_str(), webhook.address_pointer.as_deref()), ("/state", Some("/at")));
     assert_eq!((webhook.headers[0].0.as_str(), webhook.headers[0].1.expose_secret()), ("authorization", "Bearer x"));
-    for (written, output) in [("off", CommandOutput::Discard), ("inherit", CommandOutput::Inherit)] {
+    let file = CommandOutput::File { path: "logs/{name}".to_owned(), max_bytes: 10 << 20 };
+    for (written, output) in
+        [("off", CommandOutput::Discard), ("inherit", CommandOutput::Inherit), ("logs/{name}", file)]
+    {
         let settings = all([("TANDEM__PROVIDERS__COMMAND__OUTPUT", written)]).unwrap();
         assert_eq!(settings.fleet.access.command.unwrap().output, output);
     }

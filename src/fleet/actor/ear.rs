@@ -73,7 +73,8 @@ impl FleetActor {
         let mut life = Lifecycle::new(self.policy, now.into_std());
         life.handle(Input::KeepWarm(self.is_warm_hour()), now.into_std());
         let (provider, books, asked) = (Rc::from(provider), Books::of(&upstream, now), Vec::new());
-        self.units.insert(id, Unit { upstream, provider, life, told: None, books, alarm: None, asked });
+        self.units
+            .insert(id, Unit { upstream, provider, life, told: None, books, alarm: None, addressed: false, asked });
         self.settle(id, ctx);
     }
 }

@@ -12,7 +12,7 @@ mod tests;
 
 pub use ear::Ear;
 pub use ports::{FindProvider, FleetObserver, PoolPort, Ports, Readiness};
-pub use requests::{FallAsleep, MachineSnapshot, Machines, WakeUp};
+pub use requests::{FallAsleep, MachineSnapshot, Machines, Resign, WakeUp};
 pub use restarts::{Restart, RestartAnswer};
 
 use std::{
@@ -52,6 +52,8 @@ struct Unit {
     told: Option<&'static str>,
     books: Books,
     alarm: Option<(Instant, SpawnHandle)>,
+    /// Whether the provider has told where its server is.
+    addressed: bool,
     /// Operators who wait to hear whether a restart begins.
     asked: Vec<oneshot::Sender<bool>>,
 }
@@ -62,12 +64,14 @@ pub struct FleetActor {
     ports: Ports,
     units: BTreeMap<UpstreamId, Unit>,
     keep_warm: Schedule,
+    /// Nothing is started or stopped any more.
+    resigned: bool,
 }
 
 impl FleetActor {
     /// A fleet without machines; they come with the upstreams that the pool tells of.
     pub fn new(policy: Policy, ports: Ports) -> Self {
-        Self { policy, ports, units: BTreeMap::new(), keep_warm: Schedule::default() }
+        Self { policy, ports, units: BTreeMap::new(), keep_warm: Schedule::default(), resigned: false }
     }
 
     /// The same, with hours in which all machines are kept awake.
@@ -91,7 +95,7 @@ impl FleetActor {
 
     /// The one door to a machine's life. **Invariant:** all effects are drained before the next input.
     fn drive(&mut self, id: UpstreamId, input: Input, ctx: &mut Context<Self>) {
-        let Some(unit) = self.units.get_mut(&id) else { return };
+        let Some(unit) = self.units.get_mut(&id).filter(|_| !self.resigned) else { return };
         unit.life.handle(input, Instant::now().into_std());
         self.settle(id, ctx);
     }
@@ -170,7 +174,8 @@ impl FleetActor {
                 tracing::warn!(upstream, provider, errand = errand.code(), %error, "provider did not do as asked");
             }
             // What follows from the answer is asked at the new address.
-            let moved = address.is_some_and(|address| actor.found_at(id, &address));
+            let moved = address.as_ref().is_some_and(|address| actor.found_at(id, address));
+            let input = if address.is_none() { actor.without_address(id, input) } else { input };
             actor.drive(id, input, ctx);
             if moved {
                 actor.drive(id, Input::Moved, ctx);

@@ -2,7 +2,10 @@
 
 use super::FleetActor;
 use crate::{
-    fleet::provider::Address,
+    fleet::{
+        lifecycle::Input,
+        provider::{Address, PowerState},
+    },
     pool::{actor::Moved, roster::UpstreamId},
 };
 
@@ -25,6 +28,7 @@ impl FleetActor {
             );
             return false;
         }
+        unit.addressed = true;
         let moved = *known != endpoint;
         if moved {
             tracing::info!(upstream = known.name, "the model server is reached at another address now");
@@ -32,5 +36,14 @@ impl FleetActor {
         }
         self.ports.pool.moved(Moved { id, host: address.host.clone(), port: address.port });
         moved
+    }
+
+    /// A machine whose address was told before is not taken to run while it is not: at the old one may be a stranger.
+    pub(super) fn without_address(&self, id: UpstreamId, input: Input) -> Input {
+        let addressed = self.units.get(&id).is_some_and(|unit| unit.addressed);
+        match input {
+            Input::Seen(Ok(PowerState::Running)) if addressed => Input::Seen(Ok(PowerState::Starting)),
+            input => input,
+        }
     }
 }

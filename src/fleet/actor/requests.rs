@@ -27,7 +27,9 @@ pub struct MachineSnapshot {
     pub eta_ms: Option<u64>,
     /// Nine of ten are shorter.
     pub eta_p90_ms: Option<u64>,
-    /// Why it could not be woken, if it could not.
+    /// Whether somebody wants it awake: a call, an order, a hold, its hours.
+    pub wanted: bool,
+    /// Why it could not be woken, or is not for now.
     pub failure: Option<&'static str>,
     /// When another try makes sense, in milliseconds.
     pub retry_ms: Option<u64>,
@@ -120,6 +122,22 @@ impl Handler<FallAsleep> for FleetActor {
     }
 }
 
+/// Leaves every machine as it is from now on: whoever comes after this process deals with them.
+#[derive(Clone, Copy, Debug)]
+pub struct Resign;
+
+impl Message for Resign {
+    type Result = ();
+}
+
+impl Handler<Resign> for FleetActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Resign, _: &mut Self::Context) {
+        self.resigned = true;
+    }
+}
+
 impl FleetActor {
     pub(super) fn named(&self, name: &str) -> Option<UpstreamId> {
         self.units.iter().find(|(_, unit)| unit.upstream.endpoint.name == name).map(|(id, _)| *id)
@@ -130,10 +148,7 @@ impl FleetActor {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let snapshot = |unit: &Unit| {
             let eta = unit.life.eta(now);
-            let failed = match unit.life.state() {
-                State::Failed { why, until } => Some((why, until)),
-                _ => None,
-            };
+            let failed = unit.life.refusal();
             let held = unit.life.held_until().and_then(|until| until.checked_duration_since(now));
             let statement = unit.books.account.statement(now);
             let (leased_seconds, idle_seconds) = (statement.leased.as_secs(), statement.idle.as_secs());
@@ -143,6 +158,7 @@ impl FleetActor {
                 state: unit.life.state().code(),
                 eta_ms: eta.map(|eta| ms(eta.median)),
                 eta_p90_ms: eta.map(|eta| ms(eta.p90)),
+                wanted: unit.life.is_wanted(now),
                 failure: failed.map(|(why, _)| why.code()),
                 retry_ms: failed.map(|(_, until)| ms(until.saturating_duration_since(now))),
                 held_seconds: held.map(|held| held.as_secs()).filter(|seconds| *seconds > 0),

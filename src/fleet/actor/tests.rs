@@ -1,6 +1,7 @@
 //! A fleet over a pool of its own, with a provider in memory and time that stands still.
 
 mod care;
+mod town;
 
 use std::{cell::RefCell, future::Future, pin::Pin, time::Duration};
 

@@ -17,6 +17,8 @@
 //! What the provider says is read back at the start and every now and then: machines are started and stopped by others.
 
 mod input;
+mod looks;
+mod patience;
 mod restart;
 mod running;
 mod state;
@@ -91,6 +93,24 @@ pub struct Lifecycle {
     next: Option<Instant>,
     /// What went wrong in a row.
     setbacks: u32,
+    /// Wakes that failed in a row.
+    failures: u32,
+    /// What it is once it is off: it could not be woken, for why and until when.
+    failed: Option<(WakeFailure, Instant)>,
+    /// Looks in a row that did not find what was to be.
+    odd_looks: u32,
+    /// When the provider wants to be asked again at the earliest.
+    not_before: Option<Instant>,
+    /// When the pool is asked to let go of it again at the earliest.
+    retire_after: Option<Instant>,
+    /// Since when somebody waits for it while it can be neither used nor woken.
+    awaited_since: Option<Instant>,
+    /// The pool is asked to let go of it so that it can be stopped, whoever waits.
+    clearing: bool,
+    /// Whether it is known to be off.
+    is_off: bool,
+    /// Whether the provider's last answer did not say what it does.
+    says_nothing: bool,
     /// Why it could not be started so far.
     refused: Option<WakeFailure>,
     /// Whether a start was accepted in this wake.
@@ -123,6 +143,15 @@ impl Lifecycle {
             asked: None,
             next: Some(now),
             setbacks: 0,
+            failures: 0,
+            failed: None,
+            odd_looks: 0,
+            not_before: None,
+            retire_after: None,
+            awaited_since: None,
+            clearing: false,
+            is_off: false,
+            says_nothing: false,
             refused: None,
             started: false,
             delayed: false,
@@ -173,11 +202,15 @@ impl Lifecycle {
                 let until = now + hold;
                 self.ordered = !matches!(self.state, State::Ready { .. });
                 self.dismissed = false;
+                self.cannot_yet(now);
                 self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
             }
             Input::Sleep => {
                 (self.held_until, self.ordered, self.dismissed) = (None, false, true);
                 self.abandon(now);
+                if matches!(self.state, State::Failed { .. }) && !self.is_off {
+                    self.clear();
+                }
             }
             Input::Used(used) => {
                 if self.used && !used {
@@ -185,6 +218,7 @@ impl Lifecycle {
                 }
                 self.dismissed &= !used;
                 self.used = used;
+                self.cannot_yet(now);
             }
             Input::KeepWarm(keep_warm) => {
                 // The hours begin: what was said before them is over.
@@ -214,12 +248,26 @@ impl Lifecycle {
     /// When [`Lifecycle::handle`] wants to be called again, at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         let next = self.next.filter(|_| self.asked.is_none());
-        let tries = if let State::Failed { until, .. } = self.state { Some(until) } else { None };
-        [next, self.wake_until(), self.sleeps_at(), tries].into_iter().flatten().min()
+        let tries = match self.state {
+            State::Failed { until, .. } if self.asked != Some(Asked::Vacate) => Some(until),
+            _ => None,
+        };
+        let hopeless = self.awaited_since.map(|since| since + self.policy.wake_deadline);
+        [next, self.wake_until(), self.sleeps_at(), tries, hopeless].into_iter().flatten().min()
+    }
+
+    /// Why it could not be woken, or is refused by its provider for now, and when that is tried again.
+    pub fn refusal(&self) -> Option<(WakeFailure, Instant)> {
+        match self.state {
+            State::Failed { why, until } => Some((why, until)),
+            State::FallingAsleep => self.failed,
+            State::Waking { .. } if self.delayed => self.refused.zip(self.next),
+            _ => None,
+        }
     }
 
     /// Whether somebody wants it awake now.
-    fn is_wanted(&self, now: Instant) -> bool {
+    pub fn is_wanted(&self, now: Instant) -> bool {
         if self.dismissed {
             return self.used;
         }
@@ -247,10 +295,11 @@ impl Lifecycle {
         if self.used || stays || self.asked.is_some() {
             return None;
         }
+        let after = self.retire_after.unwrap_or(self.idle_since);
         if self.dismissed {
-            return Some(self.idle_since);
+            return Some(self.idle_since.max(after));
         }
-        let idle = self.idle_since + self.policy.idle;
+        let idle = (self.idle_since + self.policy.idle).max(after);
         Some(idle.max(since + self.policy.min_awake).max(self.held_until.unwrap_or(idle)))
     }
 }

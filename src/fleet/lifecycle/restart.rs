@@ -51,6 +51,10 @@ impl Lifecycle {
         if self.restarts.began.is_some_and(|at| now >= at + FORGOTTEN) {
             self.restarts.in_a_row = 0;
         }
+        if self.used {
+            // A test passed meanwhile, and a call followed.
+            return;
+        }
         if self.restarts.in_a_row < IN_A_ROW {
             (self.restarts.wanted, self.restarts.ordered) = (true, false);
             return;
@@ -58,6 +62,7 @@ impl Lifecycle {
         self.effects.push_back(Effect::RestartFails(WakeFailure::Stuck, FORGOTTEN));
         self.ordered = false;
         (self.state, self.next) = (State::Failed { why: WakeFailure::Stuck, until: now + FORGOTTEN }, None);
+        self.clear();
     }
 
     /// An operator counts anew, and knows what became of the last one.
@@ -83,6 +88,9 @@ impl Lifecycle {
     }
 
     pub(super) fn vacated(&mut self, gone: bool, now: Instant) {
+        if self.cleared(gone, now) {
+            return;
+        }
         self.restarts.wanted = false;
         self.effects.push_back(Effect::Restarts(gone));
         if !gone {

@@ -7,7 +7,7 @@ impl Lifecycle {
     /// seen on, until it is known to be off. `None`: as was last known.
     pub fn runs(&self) -> Option<bool> {
         match self.state {
-            State::Unknown | State::Failed { .. } => None,
+            State::Unknown | State::Failed { .. } => self.is_off.then_some(false),
             State::Asleep => Some(false),
             State::Waking { .. } => Some(self.started),
             State::Restarting { .. } => Some(true),

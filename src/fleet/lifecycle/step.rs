@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::{Effect, Lifecycle, State, Trouble, WakeFailure, input::Asked};
-use crate::fleet::provider::PowerState;
 
 impl Lifecycle {
     /// Everything that is due.
@@ -11,9 +10,10 @@ impl Lifecycle {
         if self.wake_until().is_some_and(|until| now >= until) {
             self.fail(self.refused.unwrap_or(WakeFailure::Deadline), now);
         }
+        self.give_up_waiting(now);
         match self.state {
             State::Asleep if self.is_wanted(now) || self.restarts.under_way => self.wake(now),
-            State::Failed { until, .. } if now >= until => {
+            State::Failed { until, .. } if now >= until && self.asked != Some(Asked::Vacate) => {
                 // Off as far as is known, which is to be seen.
                 self.state = State::Unknown;
                 (self.setbacks, self.next) = (0, Some(now));
@@ -26,6 +26,9 @@ impl Lifecycle {
         }
         if self.restarts.wanted && self.asked.is_none() {
             self.vacate();
+        }
+        if self.clearing && self.asked.is_none() {
+            self.clear();
         }
         if self.asked.is_none() && self.next.is_some_and(|at| now >= at) {
             self.next = None;
@@ -42,7 +45,7 @@ impl Lifecycle {
             // It may have ended, or be reached elsewhere.
             State::Warming { .. } if now >= self.looked + self.policy.look => self.ask(Asked::Look),
             State::Warming { .. } => self.ask(Asked::Probe),
-            // The provider is not heard: its server may be there all the same.
+            // The provider is not heard, or does not know: its server may be there all the same.
             State::Unknown if self.setbacks % 2 == 1 => self.ask(Asked::Probe),
             State::Retiring { .. } => {}
             _ => self.ask(Asked::Look),
@@ -58,7 +61,7 @@ impl Lifecycle {
             Asked::Restart => Effect::Restart,
             Asked::Probe => Effect::Probe,
             Asked::Retire => Effect::Retire,
-            Asked::Vacate => Effect::Vacate { stuck: !self.restarts.ordered },
+            Asked::Vacate => Effect::Vacate { stuck: !self.restarts.ordered && !self.clearing },
             Asked::Rehearse => Effect::Rehearse,
         });
     }
@@ -68,10 +71,15 @@ impl Lifecycle {
         self.asked.take_if(|asked| *asked == what).is_some()
     }
 
-    fn wake(&mut self, now: Instant) {
+    pub(super) fn wake(&mut self, now: Instant) {
         self.state = State::Waking { since: now };
-        (self.started, self.delayed, self.refused, self.setbacks, self.next) = (false, false, None, 0, Some(now));
+        (self.started, self.delayed, self.refused, self.setbacks) = (false, false, None, 0);
+        self.next = Some(self.not_before.map_or(now, |at| at.max(now)));
+        (self.awaited_since, self.odd_looks) = (None, 0);
         self.effects.push_back(Effect::Wakes(self.wakes.eta(Duration::ZERO)));
+        if self.next > Some(now) {
+            self.delay();
+        }
     }
 
     /// A wake that nobody wants any more is broken off. What was asked goes on until it is answered: a stop that overtook
@@ -82,9 +90,8 @@ impl Lifecycle {
         }
         if self.may_have_started() || matches!(self.state, State::Warming { .. }) {
             self.effects.push_back(Effect::Away);
-            self.state = State::FallingAsleep;
             self.restarts.under_way = false;
-            (self.started, self.setbacks, self.next) = (false, 0, Some(now));
+            self.fall_asleep(now);
         } else {
             self.rest(now);
         }
@@ -95,10 +102,25 @@ impl Lifecycle {
         self.started || matches!(self.asked, Some(Asked::Start | Asked::Restart))
     }
 
-    fn rest(&mut self, now: Instant) {
-        self.state = State::Asleep;
-        (self.setbacks, self.next) = (0, Some(now + self.policy.reconcile));
+    /// To be stopped.
+    pub(super) fn fall_asleep(&mut self, now: Instant) {
+        self.state = State::FallingAsleep;
+        (self.started, self.setbacks, self.odd_looks, self.next) = (false, 0, 0, Some(now));
+    }
+
+    /// It is off, and nobody has a socket there.
+    pub(super) fn rest(&mut self, now: Instant) {
         self.effects.push_back(Effect::Off);
+        self.lie_down(now);
+    }
+
+    /// It is off as far as anybody can say.
+    pub(super) fn lie_down(&mut self, now: Instant) {
+        (self.started, self.setbacks, self.odd_looks, self.is_off) = (false, 0, 0, true);
+        (self.state, self.next) = match self.failed.take().filter(|(_, until)| now < *until) {
+            Some((why, until)) => (State::Failed { why, until }, None),
+            None => (State::Asleep, Some(now + self.policy.reconcile)),
+        };
     }
 
     /// It runs: whether its server answers is to be seen.
@@ -107,32 +129,43 @@ impl Lifecycle {
             self.effects.push_back(Effect::Wakes(self.wakes.eta(Duration::ZERO)));
         }
         self.state = State::Warming { since };
+        (self.awaited_since, self.odd_looks, self.is_off) = (None, 0, false);
         (self.setbacks, self.looked, self.next) = (0, now, Some(now));
     }
 
     fn fail(&mut self, why: WakeFailure, now: Instant) {
-        let pause = match why {
-            // A person has to see to it.
-            WakeFailure::Auth | WakeFailure::NotFound | WakeFailure::Refused | WakeFailure::Stuck => {
-                self.policy.longest_pause
-            }
-            WakeFailure::Deadline | WakeFailure::Capacity => self.pause(),
-        };
+        let pause = self.pause_after(why, now);
         let restart = std::mem::take(&mut self.restarts.under_way);
         self.effects.push_back(if restart { Effect::RestartFails(why, pause) } else { Effect::Fails(why, pause) });
         self.ordered = false;
         if self.may_have_started() {
             // What was started and does not get ready is paid for.
-            self.state = State::FallingAsleep;
-            (self.started, self.next) = (false, Some(now));
-            return;
+            self.failed = Some((why, now + pause));
+            return self.fall_asleep(now);
         }
+        let found_running = matches!(self.state, State::Warming { .. });
         self.state = State::Failed { why, until: now + pause };
         self.next = None;
+        if found_running {
+            self.clear();
+        }
+    }
+
+    /// How long a machine that failed is left alone: longer each time where it was paid for in vain.
+    fn pause_after(&mut self, why: WakeFailure, now: Instant) -> Duration {
+        let paid = self.may_have_started() || matches!(self.state, State::Warming { .. });
+        let pause = match why {
+            WakeFailure::Deadline | WakeFailure::Capacity if !paid => self.pause(),
+            // A person has to see to it, or it is broken.
+            _ => self.policy.longest_pause.saturating_mul(1 << self.failures.min(3)),
+        };
+        self.failures = self.failures.saturating_add(1);
+        let asked_for = self.not_before.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
+        pause.max(asked_for)
     }
 
     /// The pause before the provider is asked again: longer each time.
-    fn pause(&mut self) -> Duration {
+    pub(super) fn pause(&mut self) -> Duration {
         let pause = self.policy.pause.saturating_mul(1 << self.setbacks.min(16));
         self.setbacks = self.setbacks.saturating_add(1);
         pause.min(self.policy.longest_pause)
@@ -144,7 +177,7 @@ impl Lifecycle {
         }
         match answer {
             Ok(()) => {
-                (self.started, self.setbacks) = (true, 0);
+                (self.started, self.is_off, self.setbacks) = (true, false, 0);
                 self.next = Some(now);
                 if std::mem::take(&mut self.delayed) {
                     self.effects.push_back(Effect::Wakes(self.wakes.eta(Duration::ZERO)));
@@ -164,6 +197,8 @@ impl Lifecycle {
                 self.next = Some(now);
             }
             Err(Trouble::NotFound) => self.rest(now),
+            // It will not stop, so it may as well be of use.
+            Err(Trouble::Refused | Trouble::Auth) if self.is_wanted(now) => self.warm(now, now),
             Err(trouble) => self.troubled(trouble, now),
         }
     }
@@ -172,6 +207,9 @@ impl Lifecycle {
     pub(super) fn troubled(&mut self, trouble: Trouble, now: Instant) {
         let waking = matches!(self.state, State::Waking { .. } | State::Restarting { .. });
         let pause = self.pause();
+        if let Trouble::Capacity(Some(after)) | Trouble::RateLimited(Some(after)) = trouble {
+            self.not_before = Some(now + after);
+        }
         let (refused, pause) = match trouble {
             Trouble::Capacity(after) => (Some(WakeFailure::Capacity), after.unwrap_or(pause)),
             Trouble::RateLimited(after) => (self.refused, after.unwrap_or(pause)),
@@ -184,77 +222,16 @@ impl Lifecycle {
             }
         };
         self.refused = refused;
-        self.next = Some(now + pause.min(self.policy.longest_pause));
-        if matches!(self.state, State::Waking { .. }) && !self.started && !self.delayed {
-            self.delayed = true;
+        self.next = Some(now + pause);
+        self.cannot_yet(now);
+        if matches!(self.state, State::Waking { .. }) && !self.started {
+            self.delay();
+        }
+    }
+
+    fn delay(&mut self) {
+        if !std::mem::replace(&mut self.delayed, true) {
             self.effects.push_back(Effect::Delayed);
-        }
-    }
-
-    pub(super) fn seen(&mut self, answer: Result<PowerState, Trouble>, now: Instant) {
-        if !self.answers(Asked::Look) {
-            return;
-        }
-        self.looked = now;
-        match (answer, self.state) {
-            // It is looked at again when its time has come.
-            (_, State::Failed { .. }) => {}
-            (Ok(powered), _) => self.powered(powered, now),
-            // What it does is not known: its server can be asked all the same.
-            (Err(_), State::Unknown) => {
-                let pause = self.pause();
-                self.next = Some(now + pause);
-            }
-            (Err(_), State::Warming { .. }) => self.next = Some(now),
-            (Err(trouble), _) => self.troubled(trouble, now),
-        }
-    }
-
-    /// The provider says what it does.
-    fn powered(&mut self, powered: PowerState, now: Instant) {
-        // One that ended by itself does not run either, and may be started.
-        let powered = if powered == PowerState::Failed { PowerState::Stopped } else { powered };
-        match (self.state, powered) {
-            (State::Waking { since } | State::Restarting { since }, PowerState::Running) => self.warm(since, now),
-            (State::Warming { .. }, PowerState::Running) => self.next = Some(now),
-            (State::Waking { since } | State::Restarting { since }, PowerState::Stopped) if self.setbacks >= 3 => {
-                // It was started and is off again.
-                (self.state, self.started) = (State::Waking { since }, false);
-                let pause = self.pause();
-                self.next = Some(now + pause);
-            }
-            (State::Waking { .. } | State::Restarting { .. }, PowerState::Stopped) => {
-                self.setbacks += 1;
-                self.next = Some(now + self.policy.look);
-            }
-            // It is off again before its server answered: the wake goes on, if it is ours.
-            (State::Warming { since }, PowerState::Stopped) if self.started => {
-                (self.state, self.next) = (State::Waking { since }, Some(now + self.policy.look));
-            }
-            (State::Waking { .. } | State::Restarting { .. } | State::FallingAsleep, _)
-                if powered != PowerState::Stopped =>
-            {
-                self.next = Some(now + self.policy.look);
-            }
-            (State::FallingAsleep, _) => self.rest(now),
-            (State::Unknown | State::Asleep, PowerState::Running) => self.warm(now, now),
-            (State::Unknown | State::Asleep, PowerState::Starting) => {
-                self.wake(now);
-                self.started = true;
-                self.next = Some(now + self.policy.look);
-            }
-            (State::Unknown, PowerState::Stopped) => self.rest(now),
-            (State::Unknown, PowerState::Stopping) => {
-                // Whoever told it to: it is waited for.
-                self.state = State::FallingAsleep;
-                (self.started, self.setbacks, self.next) = (true, 0, Some(now + self.policy.look));
-                self.effects.push_back(Effect::Away);
-            }
-            // Somebody else stopped it.
-            (State::Ready { .. }, PowerState::Stopped | PowerState::Stopping)
-            | (State::Warming { .. }, PowerState::Stopped) => self.rest(now),
-            (State::Unknown | State::Warming { .. }, _) => self.next = Some(now + self.policy.look),
-            _ => self.next = Some(now + self.policy.reconcile),
         }
     }
 
@@ -265,6 +242,8 @@ impl Lifecycle {
         let since = match self.state {
             State::Warming { since } => since,
             State::Unknown if answers => now,
+            // Neither its provider nor its server says anything: a start does no harm.
+            State::Unknown if self.says_nothing && self.setbacks >= 2 && self.is_wanted(now) => return self.wake(now),
             State::Unknown => {
                 let pause = self.pause();
                 self.next = Some(now + pause);
@@ -304,7 +283,8 @@ impl Lifecycle {
             self.wakes.took(took);
             self.effects.push_back(Effect::Woke(took));
         }
-        (self.started, self.ordered) = (false, false);
+        (self.started, self.ordered, self.is_off) = (false, false, false);
+        (self.failures, self.not_before, self.awaited_since, self.odd_looks) = (0, None, None, 0);
         self.state = State::Ready { since: now };
         (self.idle_since, self.next) = (now, Some(now + self.policy.reconcile));
         self.effects.push_back(if restarted { Effect::ServesAnew } else { Effect::Serves });
@@ -319,11 +299,11 @@ impl Lifecycle {
         }
         let State::Retiring { since } = self.state else { return };
         if gone {
-            self.state = State::FallingAsleep;
-            (self.started, self.setbacks, self.next) = (false, 0, Some(now));
+            self.fall_asleep(now);
         } else {
-            // Somebody was quicker.
+            // Somebody was quicker, or waits and cannot be served there.
             self.state = State::Ready { since };
+            self.retire_after = Some(now + self.policy.look);
             self.ordered = false;
             (self.idle_since, self.next) = (now, Some(now + self.policy.reconcile));
         }

@@ -92,9 +92,10 @@ struct Process {
 }
 
 impl LocalProcess {
-    /// The process that these settings describe. One that an earlier Tandem started is found now.
+    /// The process that these settings describe. One that an earlier Tandem started is found now, as is what such a one left
+    /// behind: that is ended.
     pub fn new(settings: Settings) -> Self {
-        let found = Identity::load(&settings.pid_file).filter(Identity::is_alive);
+        let found = Identity::load(&settings.pid_file).filter(|identity| !identity.is_gone());
         let adopted = found.map(|identity| Process { identity, end: None, is_stopping: false });
         Self { settings, found: RefCell::new(adopted.map_or(Found::Nothing, Found::Process)) }
     }
@@ -114,7 +115,8 @@ impl LocalProcess {
             Found::Nothing => Status::of(PowerState::Stopped),
             Found::Ended(detail) => Status::of(PowerState::Failed).with_detail(Some(detail.clone())),
             Found::Process(process) => {
-                let state = if process.is_stopping { PowerState::Stopping } else { PowerState::Running };
+                let is_ending = process.is_stopping || !process.identity.is_alive();
+                let state = if is_ending { PowerState::Stopping } else { PowerState::Running };
                 Status::of(state).with_detail(Some(process.identity.detail()))
             }
         }
@@ -146,7 +148,7 @@ impl LocalProcess {
         tokio::spawn(async move {
             let ended = child.wait().await;
             // What it started and left behind ends with it.
-            let _ = group.signal(Signal::KILL);
+            gone(&group).await;
             told.send_replace(Some(ended.unwrap_or_default()));
         });
         Ok(Process { identity, end: Some(end), is_stopping: false })
@@ -219,24 +221,18 @@ impl Process {
     fn ended(&self) -> Option<Found> {
         let status = match &self.end {
             Some(end) => Some((*end.borrow())?),
-            None if self.identity.is_alive() => return None,
+            None if !self.identity.is_gone() => return None,
             None => None,
         };
         let failed = status.filter(|status| !self.is_stopping && !status.success());
         Some(failed.map_or(Found::Nothing, |status| Found::Ended(how(status))))
     }
 
-    /// Comes back when it has ended.
+    /// Comes back when it has ended, and with it all that it started.
     async fn gone(mut self) {
-        /// How often the kernel is asked for a process that is no child of ours.
-        const LOOK: Duration = Duration::from_millis(100);
         match &mut self.end {
             Some(end) => _ = end.wait_for(Option::is_some).await,
-            None => {
-                while self.identity.is_alive() {
-                    tokio::time::sleep(LOOK).await;
-                }
-            }
+            None => gone(&self.identity).await,
         }
     }
 
@@ -269,6 +265,14 @@ impl Provider for LocalProcess {
 
     fn status(&self) -> LocalBoxFuture<'_, Result<Status, ProviderError>> {
         Box::pin(async { Ok(self.look()) })
+    }
+}
+
+/// Comes back when a process and its group are gone, which only the kernel can be asked.
+async fn gone(identity: &Identity) {
+    const LOOK: Duration = Duration::from_millis(100);
+    while !identity.is_gone() {
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -52,7 +52,10 @@ impl fmt::Display for Detail {
 
 fn without(text: &str, secrets: &[SecretString]) -> String {
     let secrets = secrets.iter().map(ExposeSecret::expose_secret).filter(|it| it.len() >= MIN_SECRET_BYTES);
-    secrets.fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
+    let mut secrets: Vec<&str> = secrets.collect();
+    // What is a part of another one would leave the rest of it.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
 }
 
 /// Whether the text says that there is no hardware. No provider has a code of its own for that.
@@ -121,6 +124,12 @@ mod tests {
         ] {
             assert_eq!(said(text).as_deref(), shown, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_secret_within_another_one_leaves_nothing_of_it() {
+        let secrets = ["k3y-", "k3y-value", "value"].map(SecretString::from);
+        assert_eq!(Detail::said("no k3y-value", &secrets).unwrap().as_str(), "no (hidden)");
     }
 
     #[test]

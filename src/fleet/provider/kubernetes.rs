@@ -1,11 +1,14 @@
 //! Deployments and stateful sets of a Kubernetes cluster: they run when they have replicas.
 //!
 //! By kube, and the `scale` of the workload. A service account needs `get` on `deployments` or `statefulsets` of the group
-//! `apps`, `get` and `patch` on their `scale`, and for restarts `patch` on themselves. An autoscaler that owns the same
+//! `apps`, `get` and `patch` on their `scale`, for restarts `patch` on themselves, and `list` on `pods`: without it a
+//! workload counts as stopped only when its pods' time to end is over. An autoscaler that owns the same
 //! replicas would undo what is asked for here: it has to be paused. With the feature `kubernetes` only.
 
 #[cfg(feature = "kubernetes")]
 mod access;
+#[cfg(feature = "kubernetes")]
+mod replicas;
 #[cfg(feature = "kubernetes")]
 mod workload;
 

@@ -14,6 +14,7 @@ pub mod kubernetes;
 mod machine;
 pub mod none;
 pub mod railway;
+mod renewal;
 pub mod runpod;
 pub mod vast;
 pub mod webhook;

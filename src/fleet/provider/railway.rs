@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Detail, PowerState, Provider, ProviderError, Started, Status, Stopped,
     exchange::{Exchange, Reply, Request},
+    renewal::{Renewal, Run, UNTOLD},
 };
 
 /// Which service, and how it is asked for.
@@ -45,6 +46,7 @@ pub enum Token {
 pub struct Railway {
     settings: Settings,
     exchange: Exchange,
+    renewal: Renewal,
 }
 
 const READ: &str = "query($s:String!,$e:String!){serviceInstance(serviceId:$s,environmentId:$e){\
@@ -62,7 +64,7 @@ impl Railway {
     pub fn new(settings: Settings, exchange: &Exchange) -> Self {
         let (Token::Project(token) | Token::Account(token)) = &settings.token;
         let exchange = exchange.keeping([token.clone()]);
-        Self { settings, exchange }
+        Self { settings, exchange, renewal: Renewal::default() }
     }
 
     async fn ask(&self, query: &str, variables: &Value) -> Result<Value, ProviderError> {
@@ -120,6 +122,7 @@ impl Railway {
         let mut stopped = Stopped::AlreadyStopped;
         for deployment in service.all().filter(|it| it.state.is_on()) {
             self.end(deployment).await?;
+            self.renewal.forget();
             stopped = Stopped::Accepted;
         }
         Ok(stopped)
@@ -139,7 +142,12 @@ impl Railway {
     async fn begin_anew(&self) -> Result<(), ProviderError> {
         let service = self.read().await?;
         match service.all().find(|it| it.state == PowerState::Running) {
-            Some(running) => self.ask_of(running, RESTART).await,
+            Some(running) => {
+                self.renewal.begin(UNTOLD);
+                let answer = self.ask_of(running, RESTART).await;
+                self.renewal.answered(answer.as_ref());
+                answer
+            }
             None if service.state() == PowerState::Starting => Ok(()),
             None => self.wake(&service).await,
         }
@@ -166,7 +174,8 @@ impl Provider for Railway {
     fn status(&self) -> LocalBoxFuture<'_, Result<Status, ProviderError>> {
         Box::pin(self.exchange.within(async {
             let service = self.read().await?;
-            Ok(Status::of(service.state()).with_detail(service.detail()))
+            let state = self.renewal.see(service.state(), Run::default());
+            Ok(Status::of(state).with_detail(service.detail()))
         }))
     }
 }

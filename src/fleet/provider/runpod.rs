@@ -4,6 +4,8 @@
 //! that but a sentence. The public port changes with each start. A 409 says that the pod's status does not allow what was
 //! asked, mostly because it is so already: its status is read then.
 
+use std::time::Duration;
+
 use futures_util::future::LocalBoxFuture;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -11,6 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Address, PowerState, Provider, ProviderError, Started, Status, Stopped,
     exchange::{Exchange, Reply, Request, segment},
+    renewal::{Renewal, Run},
 };
 
 /// Which pod, and how it is asked for.
@@ -36,13 +39,14 @@ impl Settings {
 pub struct RunPod {
     settings: Settings,
     exchange: Exchange,
+    renewal: Renewal,
 }
 
 impl RunPod {
     /// A pod that nothing was asked of yet.
     pub fn new(settings: Settings, exchange: &Exchange) -> Self {
         let exchange = exchange.keeping([settings.api_key.clone()]);
-        Self { settings, exchange }
+        Self { settings, exchange, renewal: Renewal::default() }
     }
 
     fn url(&self, rest: &str) -> String {
@@ -79,6 +83,7 @@ impl RunPod {
     async fn halt(&self) -> Result<Stopped, ProviderError> {
         let reply = self.act("stop").await?;
         if reply.is_success() {
+            self.renewal.forget();
             return reply.expect_json().map(|_| Stopped::Accepted);
         }
         if reply.status != 409 {
@@ -92,12 +97,30 @@ impl RunPod {
     }
 
     async fn begin_anew(&self) -> Result<(), ProviderError> {
+        /// A container that is told to end and begins anew takes less.
+        const PATIENCE: Duration = Duration::from_secs(5 * 60);
+        // The run that is to end is the one of now.
+        self.see(&self.read().await?);
+        self.renewal.begin(PATIENCE);
         let reply = self.act("restart").await?;
-        match reply.status {
-            200..=299 => reply.expect_json().map(drop),
+        let answer = match reply.status {
+            200..=299 => return reply.expect_json().map(drop),
             409 => self.run().await.map(drop),
             _ => Err(reply.refusal_to_start()),
+        };
+        if reply.status < 500 {
+            self.renewal.forget();
         }
+        answer
+    }
+
+    /// What it does, and where it is reached.
+    fn see(&self, pod: &Pod) -> (PowerState, Option<Address>) {
+        let address = self.settings.port.and_then(|port| pod.address(&self.settings.pod_id, port));
+        let began = ["startedAt", "lastStartedAt"].iter().find_map(|key| pod.body[*key].as_str());
+        let uptime = pod.body.pointer("/runtime/uptime").and_then(Value::as_u64);
+        let run = Run { began: began.map(str::to_owned), uptime, address: address.clone() };
+        (self.renewal.see(pod.state, run), address)
     }
 }
 
@@ -121,8 +144,8 @@ impl Provider for RunPod {
     fn status(&self) -> LocalBoxFuture<'_, Result<Status, ProviderError>> {
         Box::pin(self.exchange.within(async {
             let pod = self.read().await?;
-            let address = self.settings.port.and_then(|port| pod.address(&self.settings.pod_id, port));
-            Ok(Status { state: pod.state, address, detail: pod.said })
+            let (state, address) = self.see(&pod);
+            Ok(Status { state, address, detail: pod.said })
         }))
     }
 }

@@ -12,6 +12,7 @@ use super::{
     Address, Detail, PowerState, Provider, ProviderError, Started, Status, Stopped,
     detail::tells_of_no_capacity,
     exchange::{Exchange, Reply, Request},
+    renewal::{Renewal, Run, UNTOLD},
 };
 
 /// Which instance, and how it is asked for.
@@ -37,13 +38,14 @@ impl Settings {
 pub struct Vast {
     settings: Settings,
     exchange: Exchange,
+    renewal: Renewal,
 }
 
 impl Vast {
     /// An instance that nothing was asked of yet.
     pub fn new(settings: Settings, exchange: &Exchange) -> Self {
         let exchange = exchange.keeping([settings.api_key.clone()]);
-        Self { settings, exchange }
+        Self { settings, exchange, renewal: Renewal::default() }
     }
 
     /// Asks for a change; what is refused with a 200 is an error as well.
@@ -73,6 +75,7 @@ impl Vast {
         }
         let (state, said) = state_of(instance);
         let address = self.settings.port.and_then(|port| address_of(instance, port));
+        let state = self.renewal.see(state, Run { address: address.clone(), ..Run::default() });
         Ok(Status { state, address, detail: reply.remark(said) })
     }
 
@@ -96,14 +99,21 @@ impl Vast {
         if matches!(self.glance().await?, PowerState::Stopped | PowerState::Stopping) {
             return Ok(Stopped::AlreadyStopped);
         }
-        self.set("stopped").await.map(|()| Stopped::Accepted)
+        self.set("stopped").await?;
+        self.renewal.forget();
+        Ok(Stopped::Accepted)
     }
 
     async fn begin_anew(&self) -> Result<(), ProviderError> {
         match self.glance().await? {
             PowerState::Stopped | PowerState::Stopping => self.set("running").await,
             // Keeps its place on the GPU, which a stop and a start would not.
-            _ => self.put("reboot/", &json!({})).await,
+            _ => {
+                self.renewal.begin(UNTOLD);
+                let answer = self.put("reboot/", &json!({})).await;
+                self.renewal.answered(answer.as_ref());
+                answer
+            }
         }
     }
 }

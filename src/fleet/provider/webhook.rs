@@ -4,20 +4,24 @@
 //! each has `Tandem-Timestamp` (seconds since 1970) and `Tandem-Signature`, which is `sha256=` and the HMAC-SHA256 of the
 //! timestamp, a `.` and the body in hexadecimal; the body of a GET is empty. `Idempotency-Key` is the same until what was
 //! asked for is known to be done or refused. 200, 202 and 204 take it on, 409 says that it is so already, 429 that too much
-//! is asked, and 503 that there is no hardware.
+//! is asked, and 503 that there is no hardware. After a restart `running` counts when another state or another address was
+//! told, or a minute later: before, it may be the machine of before.
+
+mod secret;
+mod signature;
 
 use std::{cell::RefCell, time::SystemTime};
 
 use futures_util::future::LocalBoxFuture;
-use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use sha2::Sha256;
 use uuid::Uuid;
 
+use self::signature::signature;
 use super::{
     Address, PowerState, Provider, ProviderError, Started, Status, Stopped,
     exchange::{Exchange, Reply, Request, segment},
+    renewal::{Renewal, Run, UNTOLD},
 };
 
 /// Whom to tell, and how. In each URL `{machine}` and `{action}` stand for what they say.
@@ -70,17 +74,14 @@ pub struct Webhook {
     exchange: Exchange,
     /// The key of what was asked for last, while nobody knows what came of it.
     open: RefCell<Option<(Action, Uuid)>>,
+    renewal: Renewal,
 }
 
 impl Webhook {
     /// A machine that nothing was asked of yet.
     pub fn new(settings: Settings, exchange: &Exchange) -> Self {
-        let urls = [Some(&settings.start_url), Some(&settings.stop_url), settings.restart_url.as_ref()];
-        let keys = [settings.status_url.as_ref(), settings.signing_key.as_ref()];
-        let headers = settings.headers.iter().map(|(_, value)| value.clone());
-        let secrets: Vec<_> = urls.into_iter().chain(keys).flatten().cloned().chain(headers).collect();
-        let exchange = exchange.keeping(secrets);
-        Self { settings, exchange, open: RefCell::new(None) }
+        let exchange = exchange.keeping(secret::of(&settings));
+        Self { settings, exchange, open: RefCell::new(None), renewal: Renewal::default() }
     }
 
     fn url(&self, template: &SecretString, action: Action) -> String {
@@ -131,14 +132,20 @@ impl Webhook {
         let reply = self.tell(Action::Stop, &self.settings.stop_url).await?;
         match reply.status {
             409 => Ok(Stopped::AlreadyStopped),
-            _ if reply.is_success() => Ok(Stopped::Accepted),
+            _ if reply.is_success() => {
+                self.renewal.forget();
+                Ok(Stopped::Accepted)
+            }
             _ => Err(reply.refusal()),
         }
     }
 
     async fn begin_anew(&self) -> Result<(), ProviderError> {
         let url = self.settings.restart_url.as_ref().ok_or(ProviderError::Unsupported)?;
-        judge(&self.tell(Action::Restart, url).await?)
+        self.renewal.begin(UNTOLD);
+        let answer = self.tell(Action::Restart, url).await.and_then(|reply| judge(&reply));
+        self.renewal.answered(answer.as_ref());
+        answer
     }
 
     async fn read(&self) -> Result<Status, ProviderError> {
@@ -157,7 +164,10 @@ impl Webhook {
             None => reply.remark(said.unwrap_or("there is no text where the state should be")),
         };
         let at = self.settings.address_pointer.as_deref().and_then(|at| body.pointer(at)?.as_str());
-        Ok(Status { state: known.unwrap_or(PowerState::Unknown), address: at.and_then(Address::parse), detail })
+        let address = at.and_then(Address::parse);
+        let run = Run { address: address.clone(), ..Run::default() };
+        let state = self.renewal.see(known.unwrap_or(PowerState::Unknown), run);
+        Ok(Status { state, address, detail })
     }
 }
 
@@ -189,25 +199,5 @@ fn judge(reply: &Reply) -> Result<(), ProviderError> {
         200..=299 => Ok(()),
         503 => Err(ProviderError::Capacity { retry_after: reply.retry_after }),
         _ => Err(reply.refusal_to_start()),
-    }
-}
-
-/// `sha256=` and the HMAC in hexadecimal. HMAC takes keys of any length, so there is always one.
-fn signature(key: &SecretString, timestamp: u64, body: &str) -> Option<String> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.expose_secret().as_bytes()).ok()?;
-    mac.update(format!("{timestamp}.{body}").as_bytes());
-    let digits: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    Some(format!("sha256={digits}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_signature_is_that_of_other_programs() {
-        // printf %s '1700000000.{"action":"start"}' | openssl dgst -sha256 -hmac whsec
-        let signed = signature(&"whsec".into(), 1_700_000_000, "{\"action\":\"start\"}").unwrap();
-        assert_eq!(signed, "sha256=b615aeb1c75e490527446333f9d0c4601846c767b0d9337b63e210d335554e4b");
     }
 }

@@ -113,6 +113,9 @@ impl Member {
 
     /// Only what is awake is known not to take calls, and only machines can be restarted.
     fn may_be_stuck(&self, after: Duration) -> bool {
-        !after.is_zero() && self.upstream.labels.sleeps && self.machine.power == Power::Awake && !self.leaving
+        !after.is_zero()
+            && self.upstream.labels.machine.is_some()
+            && self.machine.power == Power::Awake
+            && !self.leaving
     }
 }

@@ -70,7 +70,9 @@ impl Roster {
     pub(super) fn powered(&mut self, id: UpstreamId, news: PowerNews, now: Instant) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let machine = &mut member.machine;
-        (machine.called, machine.wakes, machine.failed_until) = (false, None, None);
+        (machine.called, machine.wakes) = (false, None);
+        // That it is off says nothing of whether it can be woken.
+        machine.failed_until = machine.failed_until.filter(|until| news == PowerNews::Off && now < *until);
         machine.delayed = news == PowerNews::Delayed;
         machine.power = match news {
             PowerNews::Awake | PowerNews::Anew => Power::Awake,
@@ -175,7 +177,7 @@ impl Roster {
 impl Machine {
     /// One that sleeps is not known to run before the fleet says so.
     pub(super) fn of(labels: &Labels) -> Self {
-        Self { power: if labels.sleeps { Power::Asleep } else { Power::Awake }, ..Self::default() }
+        Self { power: if labels.machine.is_some() { Power::Asleep } else { Power::Awake }, ..Self::default() }
     }
 
     /// Whether it is on its way, or was asked for.

@@ -21,10 +21,14 @@ use crate::fleet::provider::{
         courier::{Courier, no_url, quietly, unboxed, unreadable},
         segment,
     },
+    renewal::{Renewal, Run},
 };
 
 /// Stands for the daemon in what bollard writes; where it is, the courier knows.
 const HOST: &str = "http://docker";
+
+/// What the daemon itself takes, for a container that has to be killed.
+const MARGIN: Duration = Duration::from_secs(10);
 
 /// A container.
 #[derive(Debug)]
@@ -32,6 +36,7 @@ pub struct Docker {
     settings: Settings,
     timeout: Duration,
     is_stopping: Rc<Cell<bool>>,
+    renewal: Renewal,
 }
 
 /// How a container is made to end.
@@ -44,7 +49,7 @@ enum End {
 impl Docker {
     /// A container that nothing was asked of yet.
     pub fn new(settings: Settings, timeout: Duration) -> Self {
-        Self { settings, timeout, is_stopping: Rc::default() }
+        Self { settings, timeout, is_stopping: Rc::default(), renewal: Renewal::default() }
     }
 
     /// The client for one call, which may take this long.
@@ -82,6 +87,7 @@ impl Docker {
         if self.is_stopping.replace(true) {
             return Ok(Stopped::AlreadyStopped);
         }
+        self.renewal.forget();
         match self.end(End::Stop, Some(Rc::clone(&self.is_stopping))).await {
             None | Some(Ok(true)) => Ok(Stopped::Accepted),
             Some(Ok(false)) => Ok(Stopped::AlreadyStopped),
@@ -93,14 +99,20 @@ impl Docker {
         if self.is_stopping.get() {
             return Err(still_stopping());
         }
-        self.end(End::Restart, None).await.map_or(Ok(()), |ended| ended.map(drop))
+        // The run that is to end is the one of now. Where it is not said, time tells.
+        let _ = quietly(self.timeout / 2, self.read()).await;
+        self.renewal.begin(self.settings.grace + MARGIN);
+        let ended = self.end(End::Restart, None).await;
+        if ended.as_ref().is_some_and(|ended| !matches!(ended, Err(ProviderError::Timeout))) {
+            // It is answered when the container has begun anew.
+            self.renewal.forget();
+        }
+        ended.map_or(Ok(()), |ended| ended.map(drop))
     }
 
     /// Asks for an end, and waits for it as long as a call may take: whether there was one. None: it goes on behind. The
     /// flag is taken down when it is over.
     async fn end(&self, how: End, flag: Option<Rc<Cell<bool>>>) -> Option<Result<bool, ProviderError>> {
-        /// What the daemon itself takes, for a container that has to be killed.
-        const MARGIN: Duration = Duration::from_secs(10);
         let limit = self.settings.grace + MARGIN;
         let (client, name) = (self.client(limit), self.name());
         let t = Some(i32::try_from(self.settings.grace.as_secs()).unwrap_or(i32::MAX));
@@ -131,8 +143,16 @@ impl Docker {
 
     async fn read(&self) -> Result<Status, ProviderError> {
         let client = self.client(self.timeout)?;
-        let (state, said) = match client.inspect_container(&self.name(), None::<InspectContainerOptions>).await {
-            Ok(container) => state_of(&container.state.unwrap_or_default()),
+        let inspected = client.inspect_container(&self.name(), None::<InspectContainerOptions>).await;
+        let (state, said) = match inspected.map(|container| container.state.unwrap_or_default()) {
+            Ok(said) => {
+                let run = Run { began: said.started_at.clone(), ..Run::default() };
+                match state_of(&said) {
+                    // Between its end and its begin.
+                    (PowerState::Stopped, words) if self.renewal.is_before(&run) => (PowerState::Starting, words),
+                    (state, words) => (self.renewal.see(state, run), words),
+                }
+            }
             Err(error) => (PowerState::Unknown, newer(&error).ok_or_else(|| failure(error))?),
         };
         let state = if self.is_stopping.get() && state.is_on() { PowerState::Stopping } else { state };

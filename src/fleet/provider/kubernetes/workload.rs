@@ -1,19 +1,24 @@
 //! A workload, asked by kube.
 
-use std::{fmt, time::Duration};
+use std::{cell::Cell, fmt, time::Duration};
 
 use futures_util::future::LocalBoxFuture;
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::{
+    apps::v1::{Deployment, StatefulSet},
+    core::v1::Pod,
+};
 use kube::{
     Api, Client,
-    api::{ApiResource, DynamicObject, Patch, PatchParams},
+    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams},
 };
 use secrecy::SecretString;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     Kind, Settings,
     access::{self, failure},
+    replicas::Replicas,
 };
 use crate::fleet::provider::{
     Detail, PowerState, Provider, ProviderError, Started, Status, Stopped,
@@ -28,13 +33,15 @@ pub struct Kubernetes {
     settings: Settings,
     authorities: Option<Vec<Vec<u8>>>,
     timeout: Duration,
+    /// Since when it is known to be scaled down, with every pod told to end.
+    down: Cell<Option<Instant>>,
 }
 
 impl Kubernetes {
     /// A workload that nothing was asked of yet. Fails if the CA file cannot be used.
     pub fn new(settings: Settings, timeout: Duration) -> Result<Self, ProviderError> {
         let authorities = settings.ca_file.as_deref().map(access::authorities).transpose()?;
-        Ok(Self { settings, authorities, timeout })
+        Ok(Self { settings, authorities, timeout, down: Cell::new(None) })
     }
 
     async fn client(&self) -> Result<(Client, Vec<SecretString>), ProviderError> {
@@ -65,6 +72,7 @@ impl Kubernetes {
     }
 
     async fn scale(&self, client: &Client, replicas: u32) -> Result<(), ProviderError> {
+        self.down.set(None);
         let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
         let scaled = self.scaled(client).patch_scale(&self.name(), &PatchParams::default(), &patch).await;
         scaled.map(drop).map_err(failure)
@@ -102,12 +110,47 @@ impl Kubernetes {
     async fn read(&self) -> Result<Status, ProviderError> {
         let (client, secrets) = self.client().await?;
         let (namespace, name) = (self.namespace(), self.name());
+        let of = client.clone();
         let seen: kube::Result<Replicas> = match self.settings.kind {
-            Kind::Deployment => Api::<Deployment>::namespaced(client, &namespace).get(&name).await.map(Into::into),
-            Kind::StatefulSet => Api::<StatefulSet>::namespaced(client, &namespace).get(&name).await.map(Into::into),
+            Kind::Deployment => Api::<Deployment>::namespaced(of, &namespace).get(&name).await.map(Into::into),
+            Kind::StatefulSet => Api::<StatefulSet>::namespaced(of, &namespace).get(&name).await.map(Into::into),
         };
-        let (state, said) = seen.map_err(failure)?.state();
+        let replicas = seen.map_err(failure)?;
+        let (state, said) = replicas.state();
+        let is_off = matches!(state, PowerState::Stopped | PowerState::Failed);
+        if !is_off {
+            self.down.set(None);
+        }
+        let lingers = is_off && self.lingers(client, &replicas).await?;
+        let state = match state {
+            PowerState::Stopped if lingers => PowerState::Stopping,
+            PowerState::Failed if lingers => PowerState::Starting,
+            other => other,
+        };
         Ok(Status::of(state).with_detail(Detail::said(&said, &secrets)))
+    }
+
+    /// Whether a pod that was told to end may still run, when no other is left: the workload counts these only in clusters
+    /// that are new enough, so else its pods are asked for. Who may not list them waits for as long as they may take.
+    async fn lingers(&self, client: Client, replicas: &Replicas) -> Result<bool, ProviderError> {
+        /// What killing takes once the time of a pod is over.
+        const MARGIN: Duration = Duration::from_secs(5);
+        let now = Instant::now();
+        let down = self.down.get().unwrap_or(now);
+        self.down.set(Some(down));
+        if let Some(terminating) = replicas.terminating {
+            return Ok(terminating > 0);
+        }
+        let waits = now < down + replicas.grace.saturating_add(MARGIN);
+        // Without a selector these would be everybody's pods.
+        let Some(selector) = &replicas.selector else { return Ok(waits) };
+        let running = ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed").limit(1);
+        let pods = Api::<Pod>::namespaced(client, &self.namespace());
+        match pods.list_metadata(&running.labels_from(selector)).await.map_err(failure) {
+            Ok(pods) => Ok(!pods.items.is_empty() || pods.metadata.continue_.is_some_and(|rest| !rest.is_empty())),
+            Err(ProviderError::Auth) => Ok(waits),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -137,75 +180,5 @@ impl Provider for Kubernetes {
 
     fn status(&self) -> LocalBoxFuture<'_, Result<Status, ProviderError>> {
         Box::pin(quietly(self.timeout, self.read()))
-    }
-}
-
-/// What the cluster says of a workload's replicas.
-struct Replicas {
-    wanted: i32,
-    there: i32,
-    ready: i32,
-    conditions: Vec<Condition>,
-}
-
-struct Condition {
-    kind: String,
-    status: String,
-    said: String,
-}
-
-impl Condition {
-    fn new(kind: String, status: String, reason: Option<String>, message: Option<String>) -> Self {
-        let said = format!("{}: {}", reason.unwrap_or_default(), message.unwrap_or_default());
-        Self { kind, status, said }
-    }
-}
-
-impl From<Deployment> for Replicas {
-    fn from(workload: Deployment) -> Self {
-        let status = workload.status.unwrap_or_default();
-        let conditions = status.conditions.unwrap_or_default().into_iter();
-        Self {
-            // What is not said is 1, by the API's own rules.
-            wanted: workload.spec.and_then(|spec| spec.replicas).unwrap_or(1),
-            there: status.replicas.unwrap_or(0),
-            ready: status.ready_replicas.unwrap_or(0),
-            conditions: conditions.map(|it| Condition::new(it.type_, it.status, it.reason, it.message)).collect(),
-        }
-    }
-}
-
-impl From<StatefulSet> for Replicas {
-    fn from(workload: StatefulSet) -> Self {
-        let status = workload.status.unwrap_or_default();
-        let conditions = status.conditions.unwrap_or_default().into_iter();
-        Self {
-            wanted: workload.spec.and_then(|spec| spec.replicas).unwrap_or(1),
-            there: status.replicas,
-            ready: status.ready_replicas.unwrap_or(0),
-            conditions: conditions.map(|it| Condition::new(it.type_, it.status, it.reason, it.message)).collect(),
-        }
-    }
-}
-
-impl Replicas {
-    fn condition(&self, kind: &str, status: &str) -> Option<String> {
-        let mut conditions = self.conditions.iter();
-        conditions.find(|it| it.kind == kind && it.status == status).map(|it| it.said.clone())
-    }
-
-    fn state(&self) -> (PowerState, String) {
-        if self.wanted <= 0 {
-            return (if self.there == 0 { PowerState::Stopped } else { PowerState::Stopping }, String::new());
-        }
-        let how_many = format!("{} of {} ready", self.ready, self.wanted);
-        if self.ready > 0 {
-            return (PowerState::Running, how_many);
-        }
-        match self.condition("ReplicaFailure", "True") {
-            Some(reason) => (PowerState::Failed, reason),
-            // A node with a GPU may take longer than the cluster finds normal: that alone is no failure.
-            None => (PowerState::Starting, self.condition("Progressing", "False").unwrap_or(how_many)),
-        }
     }
 }

@@ -9,7 +9,7 @@ const ONE: UpstreamId = UpstreamId(1);
 fn machine(capacity: u16) -> Desk {
     let mut desk = Desk::new(0);
     let mut machine = upstream(1, capacity, None);
-    machine.labels.sleeps = true;
+    machine.labels.machine = Some("command:1".into());
     desk.tell(Input::Join(ONE, machine));
     desk.tell(Input::Power(ONE, PowerNews::Awake));
     desk
