@@ -3,7 +3,13 @@
 //! Tests of MongoDB run against any server that speaks its protocol, at `MONGODB_TEST_URI`; each makes a database of its
 //! own and drops it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and one that is left out says so"
+)]
 
 mod bench;
 mod contract;
