@@ -119,6 +119,7 @@ async fn one_slot_has_one_process_and_rows_are_cleared_by_generation(bench: &imp
     assert_eq!(b.open(slot(0), 1).await, Ok(Opened::Theirs));
     assert_eq!(b.open(slot(1), 1).await, Ok(Opened::Ours));
     assert_eq!(a.open(slot(0), 2).await, Ok(Opened::Ours), "a process replaces its own row");
+    assert_eq!(a.adopt(slot(0), 3).await, Ok(Opened::Theirs), "what it has open is nobody's to take over");
     a.clear(slot(0), 1).await.unwrap();
     b.clear(slot(0), 9).await.unwrap();
     assert_eq!(b.foreign().await, Ok(vec![Foreign { slot: slot(0), alive: true }]), "neither cleared it");

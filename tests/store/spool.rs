@@ -101,13 +101,18 @@ async fn what_a_store_does_not_take_waits_until_it_does() {
     let store = Moody::in_this(&records, true);
     let spool = spool(&file, &store, Room::default());
     let call = begun("maria", 1);
-    for record in [&call, &call, &ended(&call), &ended(&call)] {
+    let second = Record { persona: "second".into(), ..ended(&call) };
+    for record in [&call, &call, &ended(&call), &second] {
         spool.keep(record).await.unwrap();
     }
     assert!(matches!(spool.bring().await, Err(StoreError::Unreachable(_))));
     assert_eq!((spool.waiting().await.unwrap(), store.session(call.session).await.unwrap()), (2, None));
     assert!(file.holds("the lump"), "it is looked for in the right files");
     store.down.store(false, Ordering::Relaxed);
+    let other = rusqlite::Connection::open(file.0.join("spool.sqlite")).unwrap();
+    let seconds = "SELECT count(*) FROM waiting WHERE record LIKE '%second%'";
+    assert_eq!(other.query_row(seconds, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "the first one counts");
+    drop(other);
     assert_eq!(spool.bring().await.unwrap(), Brought { records: 2, unreadable: 0 });
     assert_eq!(store.session(call.session).await.unwrap(), Some(ended(&call)));
     assert_eq!((spool.waiting().await.unwrap(), file.holds("the lump")), (0, false));
