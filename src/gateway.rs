@@ -1,16 +1,17 @@
 //! The one place that knows everything: it plugs configuration, pool, sessions and doors together, and stops them.
 
 mod counter;
+mod doors;
+mod machines;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    num::NonZeroU32,
     pin::Pin,
     sync::Arc,
     time::Duration,
 };
 
-use actix::{Actor, Addr};
+use actix::{Actor, Addr, AsyncContext};
 use actix_web::{App, HttpServer, dev::ServerHandle, http::KeepAlive, web};
 use secrecy::SecretString;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -19,14 +20,16 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::counter::Counter;
+use self::{
+    counter::Counter,
+    doors::House,
+    machines::{MachineError, Owners, PoolLater},
+};
 use crate::{
-    auth::{KeyError, SigningKey, TicketBox, Tokens},
+    auth::{KeyError, SigningKey, Tokens},
     config::Settings,
-    http::{
-        self,
-        doors::{DoorPolicy, Doors, HandshakeBudget, Persona, Throttle},
-    },
+    fleet::control::Control,
+    http::{self, doors::Doors},
     metrics::Metrics,
     pool::{
         actor::{Configure, PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
@@ -84,6 +87,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A machine cannot be asked for.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// The record of leases cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -98,6 +104,9 @@ pub enum ReloadError {
     /// A file of certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A machine cannot be asked for.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// The pool does not answer.
     #[error("the pool does not answer; the process is about to end")]
     PoolLost,
@@ -127,6 +136,7 @@ pub struct Gateway {
     /// What its doors share.
     pub doors: web::Data<Doors>,
     pool: Addr<PoolActor>,
+    owners: Owners,
     server: ServerHandle,
     drain: Duration,
     close: Duration,
@@ -142,6 +152,7 @@ impl Gateway {
         let address = listener.local_addr().map_err(failed)?;
         let connector = connector(settings)?;
         let ledger = ledger(settings)?;
+        let owners = Owners::of(settings)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
         let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
         let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
@@ -151,9 +162,13 @@ impl Gateway {
             longest: settings.session.limits.max_duration,
             breaker: settings.queue.breaker,
             retry: settings.queue.retry,
+            restart_stuck: settings.fleet.restart_stuck,
             seed: rand::random(),
             ..RosterSettings::default()
         };
+        let later = PoolLater::default();
+        let (fleet, ear) = machines::start(settings, &owners, &connector, &metrics, &later);
+        let fleet = Control::new(fleet);
         let ports = Ports {
             observer: Box::new(Counter::new(Arc::clone(&metrics), roster.queue_limit)),
             rehearser: Some(Box::new(Rehearsals {
@@ -162,37 +177,22 @@ impl Gateway {
             })),
             prober: Some(Box::new(Probes { connector: connector.clone(), every: rehearsal.probe_every })),
             ledger,
+            fleet: Some(Box::new(ear)),
         };
-        let pool = PoolActor::new(settings.upstreams.servers().collect(), roster, ports).start();
-        let seats = SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota };
-        let doors = web::Data::new(Doors {
-            tokens,
-            tickets: TicketBox::new(settings.auth.tickets),
-            policy: DoorPolicy {
-                allowed_origins: settings.doors.allowed_origins.clone(),
-                caller_prompts: settings.doors.caller_prompts,
-                query_tokens: settings.doors.query_tokens,
-                metrics: settings.metrics.enabled,
-            },
-            persona: Persona { voice: settings.persona.voice, prompt: settings.persona.prompt.clone() },
-            handshake: HandshakeBudget {
-                base: settings.upstreams.handshake_base,
-                step: settings.upstreams.handshake_step,
-                voice_steps: settings.upstreams.voice_steps,
-            },
-            limits: settings.session.limits.clone(),
-            turn_share: settings.turns.share,
-            switchboard: Switchboard::new(seats, pool.clone()),
-            connector,
-            metrics,
-            throttle: Throttle::new(
-                NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN),
-            ),
+        let servers: Vec<_> = settings.upstreams.servers().collect();
+        let pool = PoolActor::create(|ctx| {
+            later.is(ctx.address());
+            PoolActor::new(servers, roster, ports)
         });
+        let switchboard = Switchboard::new(
+            SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota },
+            pool.clone(),
+        );
+        let doors = web::Data::new(doors::open(settings, House { tokens, switchboard, connector, metrics, fleet }));
         let server = serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
         let close = settings.upstreams.close_timeout;
-        Ok(Self { address, doors, pool, server, drain: settings.drain.deadline, close })
+        Ok(Self { address, doors, pool, owners, server, drain: settings.drain.deadline, close })
     }
 
     /// Takes the model servers of new settings in place of those that it has. Calls go on: a server that is not among
@@ -201,6 +201,7 @@ impl Gateway {
         for trust in settings.upstreams.trusts() {
             self.doors.connector.prepare(&trust)?;
         }
+        self.owners.renew(settings)?;
         let configure = self.pool.send(Configure(settings.upstreams.servers().collect()));
         timeout(RELOAD_TIMEOUT, configure).await.ok().and_then(Result::ok).ok_or(ReloadError::PoolLost)
     }
@@ -219,6 +220,7 @@ impl Gateway {
     /// of calls that had to be cut off.
     pub async fn stop(&self) -> usize {
         self.doors.metrics.draining();
+        self.doors.fleet.resign().await;
         let (deadline, calls) = (Instant::now() + self.drain, self.sessions());
         tracing::info!(calls, deadline_seconds = self.drain.as_secs(), "draining");
         let left = self.doors.switchboard.drain(deadline, LAST_WORDS).await;

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod context;
+pub mod fleet;
 pub mod gateway;
 pub mod http;
 pub mod metrics;

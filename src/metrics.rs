@@ -2,6 +2,7 @@
 //!
 //! The recorder belongs to one gateway and is not installed globally, so that several can live in one process.
 
+mod fleet;
 mod queue;
 mod relay;
 mod resumes;
@@ -140,6 +141,16 @@ pub const TABLE: &[Series] = &[
     queue::ETA_KEPT,
     queue::RETRIES,
     queue::LEASE_CONFLICTS,
+    fleet::STATE,
+    fleet::WAKE_SECONDS,
+    fleet::WAKES,
+    fleet::RESTARTS,
+    fleet::ETA_KEPT,
+    fleet::REQUESTS,
+    fleet::SECONDS,
+    fleet::PRICE,
+    fleet::COST,
+    fleet::SAVING,
     upstreams::UPSTREAMS,
     upstreams::UPSTREAM_CHANGES,
     upstreams::CIRCUIT_STATE,
@@ -230,6 +241,7 @@ impl Metrics {
         self.begin_relay();
         self.begin_resumes();
         self.begin_queue();
+        self.begin_fleet();
         self.begin_upstreams();
     }
 

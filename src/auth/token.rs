@@ -148,6 +148,16 @@ impl Tokens {
     /// A token is good until `exp` plus the leeway and from `nbf` minus the leeway. The user is the first present of
     /// `sub`, `userId` and `id`; scopes are the words of `scope` and the members of `scopes`.
     pub fn verify(&self, token: &str, now_unix_s: u64) -> Result<Identity, TokenError> {
+        let identity = self.verify_for(None, token, now_unix_s)?;
+        match &self.rules.required_scope {
+            Some(required) if !identity.scopes.contains(required) => Err(TokenError::Forbidden),
+            _ => Ok(identity),
+        }
+    }
+
+    /// The same for whoever wants to do something else than to call: with this scope, if one is named, and without the
+    /// one that calls need.
+    pub fn verify_for(&self, scope: Option<&str>, token: &str, now_unix_s: u64) -> Result<Identity, TokenError> {
         if token.is_empty() {
             return Err(TokenError::Missing);
         }
@@ -167,8 +177,8 @@ impl Tokens {
         let user = claims.user()?;
         let tenant = self.rules.tenant_claim.as_ref().map_or(Ok(TenantId::default()), |name| claims.tenant(name))?;
         let scopes = claims.scopes();
-        match &self.rules.required_scope {
-            Some(required) if !scopes.contains(required) => Err(TokenError::Forbidden),
+        match scope {
+            Some(required) if !scopes.iter().any(|scope| scope == required) => Err(TokenError::Forbidden),
             _ => Ok(Identity { user, tenant, expires_at_unix_s, scopes }),
         }
     }
@@ -180,13 +190,25 @@ impl Tokens {
 
     /// Signs a token for `user` that these rules accept from `now_unix_s` on, for `ttl`.
     pub fn mint(&self, user: &UserId, ttl: Duration, now_unix_s: u64) -> Result<SecretString, KeyError> {
+        self.mint_with(user, None, ttl, now_unix_s)
+    }
+
+    /// The same, with a scope beside the one that calls need.
+    pub fn mint_with(
+        &self,
+        user: &UserId,
+        scope: Option<&str>,
+        ttl: Duration,
+        now_unix_s: u64,
+    ) -> Result<SecretString, KeyError> {
+        let scopes: Vec<&str> = self.rules.required_scope.as_deref().into_iter().chain(scope).collect();
+        let scope = Some(scopes.join(" ")).filter(|scopes| !scopes.is_empty());
         let mut claims = json!({
             "sub": user.expose(),
             "iat": now_unix_s,
             "exp": now_unix_s.saturating_add(ttl.as_secs()),
         });
-        let optional =
-            [("iss", &self.rules.issuer), ("aud", &self.rules.audience), ("scope", &self.rules.required_scope)];
+        let optional = [("iss", &self.rules.issuer), ("aud", &self.rules.audience), ("scope", &scope)];
         for (name, value) in optional {
             if let Some(value) = value {
                 claims[name] = json!(value);
@@ -529,6 +551,14 @@ mod tests {
     fn what_is_minted_is_accepted_until_it_expires() {
         let tokens = tokens(strict());
         let ada = UserId::new("ada").unwrap();
+        let operator = sign(
+            json!({"iss": "https://aurora.example", "aud": "tandem", "sub": "ops", "scope": "tandem:operate", "exp": NOW + 60}),
+        );
+        assert_eq!(tokens.verify(&operator, NOW), Err(TokenError::Forbidden), "who operates need not be one who calls");
+        assert!(tokens.verify_for(Some("tandem:operate"), &operator, NOW).is_ok());
+        assert_eq!(tokens.verify_for(Some("other"), &operator, NOW), Err(TokenError::Forbidden));
+        let scoped = tokens.mint_with(&ada, Some("tandem:operate"), Duration::from_secs(60), NOW).unwrap();
+        assert_eq!(tokens.verify(scoped.expose_secret(), NOW).unwrap().scopes, ["voice", "tandem:operate"]);
         let token = tokens.mint(&ada, Duration::from_secs(60), NOW).unwrap();
         let identity = tokens.verify(token.expose_secret(), NOW + 89).unwrap();
         assert_eq!(

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::config::{self, Settings};
+use crate::fleet::provider::{BuildError, Exchange};
 use crate::session::leg::upstream::connect::{ConnectTimeouts, UpstreamConnector};
 
 use super::simulate::DEFAULT_PORT;
@@ -29,7 +30,7 @@ pub(super) struct CheckArguments {
     host: Vec<String>,
 }
 
-/// Prints every problem, or the settings and how the model servers are; status 1 when something needs doing.
+/// Prints every problem, or the settings and how the model servers and their machines are; status 1 when something needs doing.
 pub(super) async fn check(arguments: &CheckArguments) -> Result<ExitCode, String> {
     if let Some(directory) = &arguments.make_cert {
         return make_certificate(directory, &arguments.host);
@@ -44,11 +45,15 @@ pub(super) async fn check(arguments: &CheckArguments) -> Result<ExitCode, String
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let (count, down) = server_report::report(&settings.upstreams, &connector).await;
-    match down {
-        0 => Ok(ExitCode::SUCCESS),
-        down => Err(format!("{down} of {count} model servers cannot take calls")),
-    }
+    let count = server_report::report(&settings, &connector).await;
+    let down = format!("{} of {} model servers cannot take calls", count.down, count.servers);
+    let unknown =
+        format!("{} of {} model servers are on machines that nobody says anything of", count.unknown, count.servers);
+    let problems: Vec<String> = [(count.down, down), (count.unknown, unknown)]
+        .into_iter()
+        .filter_map(|(n, it)| (n > 0).then_some(it))
+        .collect();
+    if problems.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(problems.join("\ntandem: ")) }
 }
 
 /// Makes a server's key and certificate, and says how both ends use them.
@@ -66,7 +71,7 @@ fn make_certificate(directory: &Path, hosts: &[String]) -> Result<ExitCode, Stri
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does what `serve` would do with files, so that it fails here first.
+/// Does what `serve` would do with files, and looks for machines that it cannot deal with, so that it fails here first.
 fn try_out(settings: &Settings, connector: &UpstreamConnector) -> Result<(), String> {
     let files = settings.upstreams.trusts().into_iter();
     let files = files.filter_map(|trust| connector.prepare(&trust).err().map(|error| error.to_string()));
@@ -74,8 +79,19 @@ fn try_out(settings: &Settings, connector: &UpstreamConnector) -> Result<(), Str
     let state = private_file::make_directory(directory)
         .err()
         .map(|source| StateLockError::Unusable { directory: directory.display().to_string(), source }.to_string());
-    let problems: Vec<String> = files.chain(state).collect();
+    let problems: Vec<String> = files.chain(state).chain(left_out(settings)).collect();
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\ntandem: ")) }
+}
+
+/// The machines whose providers this program was built without.
+fn left_out(settings: &Settings) -> Vec<String> {
+    let exchange = Exchange::new(Exchange::TIMEOUT);
+    let machines = settings.upstreams.urls.iter().filter_map(|url| Some((url, url.options.machine.as_ref()?)));
+    let told = machines.filter_map(|(url, machine)| match settings.fleet.provider(url, &exchange) {
+        Err(error @ BuildError::NotBuiltIn(_)) => Some(terminal::printable(&format!("machine {machine}: {error}"))),
+        _ => None,
+    });
+    told.collect()
 }
 
 fn show(settings: &Settings) {

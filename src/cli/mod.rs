@@ -7,6 +7,9 @@ mod check;
 mod dev_secret;
 mod dev_state;
 mod fault_flag;
+mod fleet;
+mod fleet_report;
+mod machine_report;
 mod private_file;
 mod reload;
 mod serve;
@@ -57,6 +60,8 @@ enum Command {
     Simulate(simulate::SimulateArguments),
     /// Checks the configuration and whether the model servers are up.
     Check(check::CheckArguments),
+    /// Shows the machines of a running Tandem: what they do, and what they cost.
+    Fleet(fleet::FleetArguments),
 }
 
 /// Which configuration a command reads.
@@ -98,6 +103,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         // Sockets to model servers belong to one thread.
         Some(Command::Check(arguments)) => {
             block_on(async { LocalSet::new().run_until(check::check(&arguments)).await })
+        }
+        Some(Command::Fleet(arguments)) => {
+            block_on(async { LocalSet::new().run_until(fleet::fleet(&arguments)).await })
         }
     };
     outcome.unwrap_or_else(|sentence| {

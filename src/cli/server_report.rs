@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use crate::config::{UpstreamOptions, UpstreamSettings, UpstreamUrl};
+use crate::config::{Settings, UpstreamOptions, UpstreamSettings, UpstreamUrl};
 use crate::pool::actor::{LOOK_UP_TIMEOUT, Resolve as _, SystemResolver};
 use crate::pool::discovery::{Change, Directory};
 use crate::pool::endpoint::Upstream;
@@ -11,6 +11,7 @@ use crate::pool::trust::Trust;
 use crate::session::leg::upstream::connect::UpstreamConnector;
 use crate::session::leg::upstream::probe::{self, NoAnswer};
 
+use super::machine_report::{self, MachineReport};
 use super::terminal;
 
 /// One line of the report: what it is about, and the server, or why there is none.
@@ -29,27 +30,64 @@ impl Entry<'_> {
     }
 }
 
-/// Prints how every server is. Gives how many there are, and how many of them cannot take calls.
-pub(super) async fn report(upstreams: &UpstreamSettings, connector: &UpstreamConnector) -> (usize, usize) {
-    let entries = entries(upstreams).await;
-    let ask = async |entry: &Entry<'_>| match &entry.server {
-        Ok(upstream) => judge(probe::ask(connector, &upstream.endpoint).await),
-        Err(sentence) => Err((*sentence).to_owned()),
-    };
-    let findings = join_all(entries.iter().map(ask)).await;
+/// How many servers there are, and what is wrong with them.
+pub(super) struct Count {
+    /// All.
+    pub(super) servers: usize,
+    /// Those that cannot take calls, and whose machine does not sleep.
+    pub(super) down: usize,
+    /// Those whose provider does not say what their machine does.
+    pub(super) unknown: usize,
+}
+
+/// Prints how every server is, and the machine that it runs on.
+pub(super) async fn report(settings: &Settings, connector: &UpstreamConnector) -> Count {
+    let entries = entries(&settings.upstreams).await;
+    let urls: Vec<&UpstreamUrl> = entries.iter().map(|entry| entry.url).collect();
+    let machines = machine_report::ask(&settings.fleet, &urls).await;
+    let findings = join_all(entries.iter().zip(&machines).map(|(entry, machine)| ask(entry, machine, connector))).await;
     terminal::say("\nModel servers:");
     let width = entries.iter().map(|entry| entry.place().len()).max().unwrap_or_default();
-    for (entry, finding) in entries.iter().zip(&findings) {
+    for ((entry, machine), finding) in entries.iter().zip(&machines).zip(&findings) {
         let (state, sentence) = match finding {
-            Ok(()) => ("up  ", "answers as a PersonaPlex server"),
-            Err(sentence) => ("down", sentence.as_str()),
+            Finding::Up => ("up", "answers as a PersonaPlex server"),
+            Finding::Asleep(sentence) => ("asleep", *sentence),
+            Finding::Down(sentence) => ("down", sentence.as_str()),
         };
-        terminal::say(format!("  {:width$}  {state}  {sentence}", entry.place()));
-        if let Ok(upstream) = &entry.server {
-            terminal::say(format!("  {:width$}        {}", "", said(entry.url, upstream)));
+        terminal::say(format!("  {:width$}  {state:6}  {sentence}", entry.place()));
+        let said = entry.server.as_ref().ok().map(|upstream| said(entry.url, upstream));
+        for line in said.into_iter().chain(machine.as_ref().map(MachineReport::sentence)) {
+            terminal::say(format!("  {:width$}          {line}", ""));
         }
     }
-    (entries.len(), findings.iter().filter(|finding| finding.is_err()).count())
+    let down = findings.iter().filter(|finding| matches!(finding, Finding::Down(_))).count();
+    let unknown = machines.iter().flatten().filter(|machine| !machine.is_known()).count();
+    Count { servers: entries.len(), down, unknown }
+}
+
+/// How a server is.
+enum Finding {
+    Up,
+    /// It does not answer, and why that is as it should be.
+    Asleep(&'static str),
+    /// Why it cannot take calls.
+    Down(String),
+}
+
+async fn ask(entry: &Entry<'_>, machine: &Option<MachineReport>, connector: &UpstreamConnector) -> Finding {
+    let answer = match &entry.server {
+        Ok(upstream) => {
+            let mut endpoint = upstream.endpoint.clone();
+            machine.iter().for_each(|machine| machine.lead(&mut endpoint));
+            judge(probe::ask(connector, &endpoint).await)
+        }
+        Err(sentence) => Err((*sentence).to_owned()),
+    };
+    match (answer, machine.as_ref().and_then(MachineReport::rest)) {
+        (Ok(()), _) => Finding::Up,
+        (Err(_), Some(sentence)) => Finding::Asleep(sentence),
+        (Err(sentence), None) => Finding::Down(sentence),
+    }
 }
 
 /// The servers as a pool would take them in, with one entry for each name that leads nowhere.
@@ -91,7 +129,7 @@ fn said(url: &UpstreamUrl, upstream: &Upstream) -> String {
         1 => "1 call at a time".to_owned(),
         calls => format!("{calls} calls at a time"),
     };
-    let labels = UpstreamOptions { trust: None, capacity: None, dns: false, ..url.options.clone() }
+    let labels = UpstreamOptions { trust: None, capacity: None, dns: false, machine: None, ..url.options.clone() }
         .to_string()
         .replace('&', ", ");
     let said: Vec<String> = [trust, capacity, labels].into_iter().filter(|said| !said.is_empty()).collect();

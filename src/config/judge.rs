@@ -1,5 +1,7 @@
 //! Raw -> Settings: every rule that one value alone cannot break, all of them looked at before anything is said.
 
+mod fleet;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -55,6 +57,8 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
     if raw.state.dir.is_empty() {
         judge.value("state.dir", "empty", "the path of a directory that can be written to");
     }
+    let state = state(raw.state);
+    let fleet = judge.fleet(&raw.fleet, raw.providers, &upstreams, &state.dir);
     let settings = Settings {
         mode: raw.mode,
         listen,
@@ -69,9 +73,10 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
         drain: DrainSettings { deadline: Duration::from_secs(raw.drain.deadline_seconds) },
         logging: LoggingSettings { format: raw.logging.format, level: raw.logging.level },
         metrics: MetricsSettings { enabled: raw.metrics.enabled },
-        state: state(raw.state),
+        state,
         mongodb_uri,
         simulator,
+        fleet,
         warnings: judge.warnings,
         lines: Vec::new(),
     };
@@ -97,6 +102,11 @@ fn quota(raw: &RawQuota, session: &RawSession) -> QuotaSettings {
         window: Duration::from_secs(raw.window_seconds),
         longest: Duration::from_secs(session.max_duration_seconds),
     }
+}
+
+/// Two servers of one machine would each put the other to sleep.
+fn has_machine_of(urls: &[UpstreamUrl], url: &UpstreamUrl) -> bool {
+    urls.iter().any(|known| known.options.machine == url.options.machine)
 }
 
 /// Empty means not set.
@@ -135,6 +145,7 @@ impl Judge {
             Some(secret) => self.secret(secret),
         }
         AuthSettings {
+            operator_key: self.operator_key(raw.operator_key, jwt_secret.as_ref()),
             jwt_secret,
             rules: TokenRules {
                 issuer: set(raw.issuer),
@@ -146,6 +157,22 @@ impl Judge {
             },
             tickets: TicketLimits { ttl: Duration::from_secs(raw.ticket_ttl_seconds), ..TicketLimits::default() },
         }
+    }
+
+    /// A key that is sent as it is: never a short one, and never the one that signs.
+    fn operator_key(&mut self, key: String, jwt_secret: Option<&SecretString>) -> Option<SecretString> {
+        let key = set(key).map(SecretString::from)?;
+        if let Err(error) = check_strength(&key) {
+            let shown = match error {
+                KeyError::TooShort { bytes } => format!("{bytes} bytes long"),
+                _ => "made of a few characters".to_owned(),
+            };
+            self.value("auth.operator_key", shown, "at least 32 bytes, best random ones");
+        }
+        if jwt_secret.is_some_and(|secret| secret.expose_secret() == key.expose_secret()) {
+            self.value("auth.operator_key", "the secret of auth.jwt_secret", "a key of its own");
+        }
+        Some(key)
     }
 
     fn secret(&mut self, secret: &SecretString) {
@@ -215,6 +242,9 @@ impl Judge {
                 // Two names for one server would let two calls meet on it.
                 Ok(url) if urls.iter().any(|known: &UpstreamUrl| known.identity() == url.identity()) => {
                     self.value("upstreams.urls", format!("{which} ({} again)", url.place()), "every server once");
+                }
+                Ok(url) if url.options.machine.is_some() && has_machine_of(&urls, &url) => {
+                    self.value("upstreams.urls", format!("{which} (a machine again)"), "every machine once");
                 }
                 Ok(url) => urls.push(url),
                 Err(error) => self.value("upstreams.urls", which, error.to_string()),

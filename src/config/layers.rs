@@ -131,28 +131,36 @@ fn shown(key: &Key, value: &Value) -> String {
 fn flatten(top: HashMap<String, Value>) -> BTreeMap<String, Value> {
     let mut flat = BTreeMap::new();
     for (name, value) in top {
-        match value.kind {
-            ValueKind::Table(section) if find(&name).is_none() => {
-                flat.extend(section.into_iter().map(|(key, value)| (format!("{name}.{key}"), value)));
-            }
-            kind => {
-                flat.insert(name, Value::new(None, kind));
-            }
-        }
+        flatten_into(&mut flat, name, value);
     }
     flat
 }
 
+/// Goes into a section at the top, and into those that keys have further down.
+fn flatten_into(flat: &mut BTreeMap<String, Value>, path: String, value: Value) {
+    let is_section = !path.contains('.') || !below(&path).is_empty();
+    match value.kind {
+        ValueKind::Table(section) if is_section && find(&path).is_none() => {
+            section.into_iter().for_each(|(key, value)| flatten_into(flat, format!("{path}.{key}"), value));
+        }
+        kind => {
+            flat.insert(path, Value::new(None, kind));
+        }
+    }
+}
+
 fn known(path: &str) -> String {
-    let keys: Vec<_> = siblings(path).iter().filter_map(|key| key.path.split('.').next_back()).collect();
-    match path.split_once('.') {
-        Some((section, _)) if !keys.is_empty() => format!("section {section} has {}", keys.join(", ")),
-        _ => format!("there are mode and the sections {}", sections().join(", ")),
+    let section = path.rsplit_once('.').map_or("", |(section, _)| section);
+    let names = below(section);
+    match names.is_empty() {
+        false => format!("section {section} has {}", names.join(", ")),
+        true => format!("there are mode and the sections {}", sections().join(", ")),
     }
 }
 
 fn known_variables(path: &str) -> String {
-    let names: Vec<_> = siblings(path).iter().map(|key| key.variable()).collect();
+    let section = path.rsplit_once('.').map_or(path, |(section, _)| section).to_owned() + ".";
+    let names: Vec<_> = KEYS.iter().filter(|key| key.path.starts_with(&section)).map(Key::variable).collect();
     if names.is_empty() {
         format!("there are TANDEM__MODE and TANDEM__SECTION__KEY for the sections {}", sections().join(", "))
     } else {
@@ -160,13 +168,16 @@ fn known_variables(path: &str) -> String {
     }
 }
 
-fn siblings(path: &str) -> Vec<&'static Key> {
-    let section = path.split_once('.').map_or(path, |(section, _)| section).to_owned() + ".";
-    KEYS.iter().filter(|key| key.path.starts_with(&section)).collect()
+/// The keys and sections right below a section.
+fn below(section: &str) -> Vec<&'static str> {
+    let name = |key: &'static Key| key.path.strip_prefix(section)?.strip_prefix('.')?.split('.').next();
+    let mut names: Vec<_> = KEYS.iter().filter_map(name).collect();
+    names.dedup();
+    names
 }
 
 fn sections() -> Vec<&'static str> {
-    let mut sections: Vec<_> = KEYS.iter().filter_map(|key| Some(key.path.split_once('.')?.0)).collect();
+    let mut sections: Vec<_> = KEYS.iter().filter_map(|key| Some(key.path.rsplit_once('.')?.0)).collect();
     sections.dedup();
     sections
 }

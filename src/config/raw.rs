@@ -38,6 +38,8 @@ raw! {
         state: RawState,
         store: RawStore,
         simulator: RawSimulator,
+        fleet: RawFleet,
+        providers: RawProviders,
     }
     RawListen { host: String, port: u16 }
     RawAuth {
@@ -48,6 +50,7 @@ raw! {
         required_scope: String,
         ticket_ttl_seconds: u64,
         tenant_claim: String,
+        operator_key: String,
     }
     RawDoors { allowed_origins: Vec<String>, caller_prompts: Where, query_tokens: Where }
     RawPersona { voice: String, prompt: String }
@@ -96,6 +99,45 @@ raw! {
         step_ms: u64,
         voice_steps: u32,
         servers: u32,
+    }
+    RawFleet {
+        idle_seconds: u64,
+        min_awake_seconds: u64,
+        wake_timeout_seconds: u64,
+        reconcile_seconds: u64,
+        ticket_hold_seconds: u64,
+        warm_up: bool,
+        restart_stuck_seconds: u64,
+        keep_warm: String,
+    }
+    RawProviders {
+        runpod: RawCloud,
+        vast: RawCloud,
+        railway: RawRailway,
+        docker: RawDocker,
+        kubernetes: RawKubernetes,
+        command: RawCommand, webhook: RawWebhook }
+    RawCloud { api_key: String, base_url: String, port: u16 }
+    RawRailway { project_token: String, account_token: String, base_url: String }
+    RawDocker { daemon: String, grace_seconds: u64 }
+    RawKubernetes { base_url: String, ca_file: String, token: String, token_file: String, replicas: u32 }
+    RawCommand {
+        start: String,
+        environment: Vec<String>,
+        directory: String,
+        grace_seconds: u64,
+        output: String,
+        output_bytes: u64,
+    }
+    RawWebhook {
+        start_url: String,
+        stop_url: String,
+        restart_url: String,
+        status_url: String,
+        state_pointer: String,
+        address_pointer: String,
+        secret: String,
+        authorization: String,
     }
 }
 

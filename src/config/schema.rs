@@ -27,7 +27,7 @@ pub enum Kind {
 /// One setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// `section.key`, as in default.toml.
+    /// `section.key` or `section.section.key`, as in default.toml.
     pub path: &'static str,
     /// What it takes.
     pub kind: Kind,
@@ -92,6 +92,7 @@ pub static KEYS: &[Key] = &[
     Key::new("auth.required_scope", Kind::Text),
     Key::number("auth.ticket_ttl_seconds", 5, 600),
     Key::new("auth.tenant_claim", Kind::Text),
+    Key::new("auth.operator_key", Kind::Secret).alias("TANDEM_OPERATOR_KEY"),
     Key::new("doors.allowed_origins", Kind::List),
     Key::new("doors.caller_prompts", Kind::Choice(&["development", "always", "never"])),
     Key::new("doors.query_tokens", Kind::Choice(&["development", "always", "never"])),
@@ -149,6 +150,44 @@ pub static KEYS: &[Key] = &[
     Key::number("simulator.step_ms", 1, 1_000),
     Key::number("simulator.voice_steps", 1, 10_000),
     Key::number("simulator.servers", 1, 64),
+    Key::number("fleet.idle_seconds", 0, 604_800),
+    Key::number("fleet.min_awake_seconds", 0, 86_400),
+    Key::number("fleet.wake_timeout_seconds", 10, 86_400),
+    Key::number("fleet.reconcile_seconds", 5, 3_600),
+    Key::number("fleet.ticket_hold_seconds", 0, 3_600),
+    Key::new("fleet.warm_up", Kind::Switch),
+    Key::number("fleet.restart_stuck_seconds", 0, 86_400),
+    Key::new("fleet.keep_warm", Kind::Text),
+    Key::new("providers.runpod.api_key", Kind::Secret).alias("RUNPOD_API_KEY"),
+    Key::new("providers.runpod.base_url", Kind::Text),
+    Key::number("providers.runpod.port", 0, 65_535),
+    Key::new("providers.vast.api_key", Kind::Secret).alias("VAST_API_KEY"),
+    Key::new("providers.vast.base_url", Kind::Text),
+    Key::number("providers.vast.port", 0, 65_535),
+    Key::new("providers.railway.project_token", Kind::Secret).alias("RAILWAY_TOKEN"),
+    Key::new("providers.railway.account_token", Kind::Secret).alias("RAILWAY_API_TOKEN"),
+    Key::new("providers.railway.base_url", Kind::Text),
+    Key::new("providers.docker.daemon", Kind::Text),
+    Key::number("providers.docker.grace_seconds", 0, 600),
+    Key::new("providers.kubernetes.base_url", Kind::Text),
+    Key::new("providers.kubernetes.ca_file", Kind::Text),
+    Key::new("providers.kubernetes.token", Kind::Secret),
+    Key::new("providers.kubernetes.token_file", Kind::Text),
+    Key::number("providers.kubernetes.replicas", 1, 100),
+    Key::new("providers.command.start", Kind::Text),
+    Key::new("providers.command.environment", Kind::List),
+    Key::new("providers.command.directory", Kind::Text),
+    Key::number("providers.command.grace_seconds", 0, 600),
+    Key::new("providers.command.output", Kind::Text),
+    Key::number("providers.command.output_bytes", 65_536, 1_073_741_824),
+    Key::new("providers.webhook.start_url", Kind::Secret),
+    Key::new("providers.webhook.stop_url", Kind::Secret),
+    Key::new("providers.webhook.restart_url", Kind::Secret),
+    Key::new("providers.webhook.status_url", Kind::Secret),
+    Key::new("providers.webhook.state_pointer", Kind::Text),
+    Key::new("providers.webhook.address_pointer", Kind::Text),
+    Key::new("providers.webhook.secret", Kind::Secret),
+    Key::new("providers.webhook.authorization", Kind::Secret),
 ];
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ use serde::Deserialize;
 
 use super::upstream_url::UpstreamUrl;
 use crate::auth::{TicketLimits, TokenRules};
+use crate::fleet::lifecycle::Policy;
+use crate::fleet::provider::{self, Access, BuildError, Exchange, Place, Provider};
+use crate::fleet::schedule::Schedule;
 use crate::pool::breaker::BreakerSettings;
 use crate::pool::discovery::Seed;
 use crate::pool::endpoint::{Endpoint, Upstream};
@@ -65,6 +68,8 @@ pub struct Settings {
     pub mongodb_uri: Option<SecretString>,
     /// The simulated model servers.
     pub simulator: SimulatorSettings,
+    /// How machines that sleep are dealt with.
+    pub fleet: FleetSettings,
     /// What is allowed but should be known: one sentence each.
     pub warnings: Vec<String>,
     pub(super) lines: Vec<SettingLine>,
@@ -116,6 +121,8 @@ pub struct AuthSettings {
     pub jwt_secret: Option<SecretString>,
     /// What tokens must say.
     pub rules: TokenRules,
+    /// What operators may send in place of a token.
+    pub operator_key: Option<SecretString>,
     /// How long tickets live and how many there may be.
     pub tickets: TicketLimits,
 }
@@ -292,4 +299,27 @@ pub struct SimulatorSettings {
     pub voice_steps: u32,
     /// How many there are.
     pub servers: u32,
+}
+
+/// How machines that sleep are dealt with, and what their providers need to know.
+#[derive(Clone, Debug)]
+pub struct FleetSettings {
+    /// When they wake and sleep.
+    pub policy: Policy,
+    /// How long a ticket keeps one awake; none: tickets wake nothing.
+    pub ticket_hold: Option<Duration>,
+    /// After how long one whose server is stuck is restarted; zero: never.
+    pub restart_stuck: Duration,
+    /// The hours in which they are kept awake.
+    pub keep_warm: Schedule,
+    /// What their providers need to know.
+    pub access: Access,
+}
+
+impl FleetSettings {
+    /// The provider of a server's machine; one of a server without a machine says that it is always on.
+    pub fn provider(&self, url: &UpstreamUrl, exchange: &Exchange) -> Result<Box<dyn Provider>, BuildError> {
+        let place = Place { host: &url.host, port: url.port };
+        provider::build(url.options.machine.as_ref(), place, &self.access, exchange)
+    }
 }

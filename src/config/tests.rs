@@ -1,5 +1,7 @@
 //! Scripts of configuration: what is written, and what comes of it.
 
+mod fleet;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -257,7 +259,7 @@ fn what_is_said_of_a_server_is_judged_with_its_part_and_not_repeated() {
     let urls = "ws://h:1#region=eu,ws://h:2#hush,wss://h:3#pin=hush,ws://h:4#dns&dns,ws://H:1#capacity=2";
     let told = flaws(with([("PERSONAPLEX_SERVER_URL", urls)]));
     let begins = [
-        "wrong in its part 2; expected after # only pin, ca, insecure, capacity, model, voices, region, price, window and dns,",
+        "wrong in its part 2; expected after # only pin, ca, insecure, capacity, model, voices, region, price, window, dns and provider,",
         "wrong in its part 3; expected pin=sha256: and 44 characters of base64, as tandem check prints it.",
         "wrong in its part 4; expected dns only once after #.",
         "wrong in its part 5 (ws://h:1 again); expected every server once.",

@@ -2,6 +2,7 @@
 
 use std::{fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
+use crate::fleet::provider::{Machine, MachineError};
 use crate::pool::{
     endpoint::{Labels, Price},
     trust::{Pin, Trust},
@@ -34,6 +35,8 @@ pub struct UpstreamOptions {
     pub window_steps: Option<u32>,
     /// Whether every address of its name is a server of its own, looked up again and again.
     pub dns: bool,
+    /// The machine that it runs on, if Tandem starts and stops that.
+    pub machine: Option<Machine>,
 }
 
 /// Why a text is not what can be said of a model server. No message repeats it: it may have been meant as a secret.
@@ -41,7 +44,8 @@ pub struct UpstreamOptions {
 pub enum UpstreamOptionsError {
     /// A key that there is not.
     #[error(
-        "after # only pin, ca, insecure, capacity, model, voices, region, price, window and dns, with & between them"
+        "after # only pin, ca, insecure, capacity, model, voices, region, price, window, dns and provider, with & between \
+         them"
     )]
     Unknown,
     /// A key twice.
@@ -74,6 +78,12 @@ pub enum UpstreamOptionsError {
     /// Not a number of steps.
     #[error("window= and a whole number from 0 to {MAX_WINDOW_STEPS}")]
     Window,
+    /// Not a machine.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// One machine for all servers of a name.
+    #[error("only one of dns and provider: a machine has one server")]
+    DnsMachine,
 }
 
 impl FromStr for UpstreamOptions {
@@ -91,12 +101,16 @@ impl FromStr for UpstreamOptions {
             seen.push(key);
             options.take(key, value)?;
         }
+        if options.dns && options.machine.is_some() {
+            return Err(UpstreamOptionsError::DnsMachine);
+        }
         Ok(options)
     }
 }
 
 /// Everything that can be said.
-const KEYS: [&str; 10] = ["pin", "ca", "insecure", "capacity", "model", "voices", "region", "price", "window", "dns"];
+const KEYS: [&str; 11] =
+    ["pin", "ca", "insecure", "capacity", "model", "voices", "region", "price", "window", "dns", "provider"];
 
 impl UpstreamOptions {
     fn take(&mut self, key: &'static str, value: Option<&str>) -> Result<(), UpstreamOptionsError> {
@@ -112,6 +126,7 @@ impl UpstreamOptions {
             "capacity" => self.capacity = Some(number(text, 1..=MAX_CAPACITY).ok_or(Wrong::Capacity)?),
             "window" => self.window_steps = Some(number(text, 0..=MAX_WINDOW_STEPS).ok_or(Wrong::Window)?),
             "voices" => self.voices = voices(text).ok_or(Wrong::Voices)?,
+            "provider" => self.machine = Some(text.parse()?),
             "price" => self.price = Some(text.parse().map_err(|_| Wrong::Price)?),
             "model" => self.model = Some(label(text).ok_or(Wrong::Label(key))?),
             _ => self.region = Some(label(text).ok_or(Wrong::Label(key))?),
@@ -134,6 +149,7 @@ impl UpstreamOptions {
             region: self.region.clone(),
             price: self.price,
             window_steps: self.window_steps,
+            machine: self.machine.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -178,6 +194,7 @@ impl fmt::Display for UpstreamOptions {
             self.price.map(|price| format!("price={price}")),
             self.window_steps.map(|steps| format!("window={steps}")),
             self.dns.then(|| "dns".to_owned()),
+            self.machine.as_ref().map(|machine| format!("provider={machine}")),
         ];
         f.write_str(&said.into_iter().flatten().collect::<Vec<_>>().join("&"))
     }
@@ -213,11 +230,18 @@ mod tests {
             Some(Trust::CaFile("/etc/tls/ca file=1.pem".into()))
         );
         assert_eq!(read("insecure").unwrap().trust, Some(Trust::Anything));
+        let managed = read("price=1&provider=runpod:abc").unwrap();
+        assert_eq!(
+            (managed.machine.clone(), managed.to_string()),
+            ("runpod:abc".parse().ok(), "price=1&provider=runpod:abc".to_owned())
+        );
     }
 
     #[test]
     fn each_mistake_has_its_own_sentence() {
-        use UpstreamOptionsError::{Ca, Capacity, Doubled, Label, Pin, Price, Switch, Trusts, Unknown, Voices, Window};
+        use UpstreamOptionsError::{
+            Ca, Capacity, DnsMachine, Doubled, Label, Machine, Pin, Price, Switch, Trusts, Unknown, Voices, Window,
+        };
         let long = format!("model={}", "m".repeat(65));
         let table = [
             ("", Unknown),
@@ -250,6 +274,13 @@ mod tests {
             ("price=free", Price),
             ("window=-1", Window),
             ("window=1000001", Window),
+            ("provider", Machine(MachineError::Provider)),
+            ("provider=hush:1", Machine(MachineError::Provider)),
+            ("provider=vast:hush", Machine(MachineError::Vast)),
+            ("provider=docker:hush/", Machine(MachineError::Docker)),
+            ("dns&provider=vast:1", DnsMachine),
+            ("provider=vast:1&dns", DnsMachine),
+            ("provider=vast:1&provider=vast:2", Doubled("provider")),
         ];
         for (text, expected) in table {
             assert_eq!(read(text), Err(expected), "{text}");
@@ -270,7 +301,8 @@ mod tests {
         fn what_is_written_is_read_back_the_same(
             items in proptest::collection::vec(
                 "pin=sha256:[A-Za-z0-9+/]{42}A=|ca=[^&]{1,20}|insecure|capacity=[0-9]{1,3}|model=[a-z0-9.:/-]{1,9}\
-                 |voices=NAT[FM][0-3](\\+VAR[FM][0-4])?|region=[a-z]{1,4}|price=[0-9]{1,9}(\\.[0-9]{1,6})?|window=[0-9]{1,5}|dns|.{0,9}",
+                 |voices=NAT[FM][0-3](\\+VAR[FM][0-4])?|region=[a-z]{1,4}|price=[0-9]{1,9}(\\.[0-9]{1,6})?|window=[0-9]{1,5}|dns\
+                 |provider=(vast:[0-9]{1,3}|runpod:[a-z0-9]{1,5}|railway:[a-z]{1,3}/[a-z]{1,3})|.{0,9}",
                 1..6,
             )
         ) {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::authority::{Authority, AuthorityError};
+use super::authority::{Authority, AuthorityError, is_loopback};
 use super::upstream_options::{UpstreamOptions, UpstreamOptionsError};
 use crate::pool::trust::Trust;
 
@@ -120,8 +120,7 @@ impl UpstreamUrl {
 
     /// Whether the server is on this machine, where nobody listens in between.
     pub fn is_loopback(&self) -> bool {
-        let bare = self.host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
-        bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+        is_loopback(&self.host)
     }
 }
 

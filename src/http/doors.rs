@@ -6,9 +6,14 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLim
 use secrecy::SecretString;
 use tokio::time::Instant;
 
-use super::problem::{Problem, Refusal};
+use super::{
+    operator::Operator,
+    orders::Orders,
+    problem::{Problem, Refusal},
+};
 use crate::{
-    auth::{TicketBox, Tokens},
+    auth::{OperatorKey, TicketBox, Tokens},
+    fleet::control::Control,
     metrics::Metrics,
     protocol::moshi::{Voice, prompt_steps},
     session::{
@@ -21,6 +26,10 @@ use crate::{
 
 /// Refusals a second that are told on an upgraded socket; the rest get their HTTP status alone.
 const SOCKET_REFUSALS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+
+/// What one operator may ask in a second, and at once: a person's hurry, or an autoscaler's round.
+const OPERATIONS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
+const OPERATIONS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(49);
 
 /// The voice and prompt that a caller asked for.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +98,10 @@ impl HandshakeBudget {
 pub struct Doors {
     /// Verifies tokens.
     pub tokens: Tokens,
+    /// What operators may send in place of a token.
+    pub operator_key: Option<OperatorKey>,
+    /// What operators ordered lately.
+    pub orders: Orders,
     /// One-use tickets and what they were minted for.
     pub tickets: TicketBox<Wishes>,
     /// What is let in.
@@ -109,6 +122,10 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// Who tries too often.
     pub throttle: Throttle,
+    /// The machines that are started and stopped.
+    pub fleet: Control,
+    /// How long a ticket keeps a machine awake; none: tickets wake nothing.
+    pub ticket_hold: Option<Duration>,
 }
 
 impl Doors {
@@ -121,6 +138,7 @@ impl Doors {
 /// How often things may be tried.
 pub struct Throttle {
     attempts: DefaultKeyedRateLimiter<UserHash>,
+    operations: DefaultKeyedRateLimiter<Operator>,
     socket_refusals: DefaultDirectRateLimiter,
 }
 
@@ -129,6 +147,7 @@ impl Throttle {
     pub fn new(attempts_per_minute: NonZeroU32) -> Self {
         Self {
             attempts: RateLimiter::keyed(Quota::per_minute(attempts_per_minute)),
+            operations: RateLimiter::keyed(Quota::per_second(OPERATIONS_PER_SECOND).allow_burst(OPERATIONS_AT_ONCE)),
             socket_refusals: RateLimiter::direct(Quota::per_second(SOCKET_REFUSALS_PER_SECOND)),
         }
     }
@@ -141,6 +160,14 @@ impl Throttle {
         })
     }
 
+    /// Counts what an operator asks, and refuses what is too much.
+    pub fn operate(&self, operator: Operator) -> Result<(), Refusal> {
+        self.operations.check_key(&operator).map_err(|not_yet| {
+            let wait = not_yet.wait_time_from(self.operations.clock().now());
+            Problem::TooManyAttempts.retry_after(wait)
+        })
+    }
+
     /// Whether one more refusal may be told on a socket just now.
     pub fn may_refuse_on_socket(&self) -> bool {
         self.socket_refusals.check().is_ok()
@@ -149,5 +176,6 @@ impl Throttle {
     /// Forgets users who have not tried for a while; to be called every now and then.
     pub fn upkeep(&self) {
         self.attempts.retain_recent();
+        self.operations.retain_recent();
     }
 }

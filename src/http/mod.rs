@@ -2,8 +2,11 @@
 
 pub mod admission;
 pub mod doors;
+pub mod fleet;
 pub mod health;
 pub mod identity;
+pub mod operator;
+pub mod orders;
 pub mod problem;
 pub mod query;
 pub mod refusal;
@@ -23,6 +26,13 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(get("/api/chat").route(web::get().to(voice::moshi)))
         .service(get("/t/{ticket}/api/chat").route(web::get().to(voice::moshi)))
         .service(only("/v1/tickets", "POST").route(web::post().to(tickets::mint)))
+        .service(only("/v1/wake", "POST").route(web::post().to(fleet::wake_any)))
+        .service(only("/v1/upstreams/{name}/wake", "POST").route(web::post().to(fleet::wake_one)))
+        .service(only("/v1/upstreams/{name}/sleep", "POST").route(web::post().to(fleet::sleep)))
+        .service(only("/v1/upstreams/{name}/restart", "POST").route(web::post().to(fleet::restart)))
+        .service(get("/v1/upstreams/{name}").route(web::get().to(fleet::one)))
+        .service(get("/v1/upstreams").route(web::get().to(fleet::list)))
+        .service(get("/v1/autoscale").route(web::get().to(fleet::autoscale)))
         .service(get("/healthz").route(web::get().to(health::healthz)).route(web::head().to(health::healthz)))
         .service(get("/readyz").route(web::get().to(health::readyz)).route(web::head().to(health::readyz)))
         .service(get("/metrics").route(web::get().to(health::metrics)))

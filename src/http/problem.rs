@@ -102,12 +102,18 @@ problems! {
     TicketExpired => row("ticket_expired", 401, "The ticket has expired; ask for a new one."),
     /// The user may not call.
     Forbidden => row("forbidden", 403, "Your token lacks the scope that calls need; ask for one that has it."),
+    /// Whoever asks may call and may not operate.
+    NotOperator => row("not_operator", 403, "Your token lacks the scope tandem:operate; ask for one that has it, or send the operator's key."),
     /// The page is not one of ours.
     OriginNotAllowed => row("origin_not_allowed", 403, "Calls are not accepted from this origin; its operator can allow it in doors.allowed_origins."),
     /// Callers do not choose prompts or voices here.
     PromptNotAllowed => row("prompt_not_allowed", 403, "Prompts and voices are not the caller's choice here; leave voice and text_prompt out."),
     /// No such address.
     UnknownRoute => row("unknown_route", 404, "There is nothing at this address; docs/protocol/client.md lists the ones that exist."),
+    /// Nothing sleeps here.
+    NoFleet => row("no_fleet", 404, "No machine is started and stopped here; an upstream gets one by provider= behind its address."),
+    /// No such machine.
+    UnknownMachine => row("unknown_machine", 404, "There is no machine of this name; GET /v1/upstreams lists them."),
     /// The address exists, but not for this method.
     MethodNotAllowed => row("method_not_allowed", 405, "This address takes another method; the Allow header names it."),
     /// No such voice.
@@ -148,6 +154,20 @@ problems! {
     TicketsFull => row("tickets_full", 503, "No more tickets can be given out just now; try again in a moment.").retry_after(10),
     /// No slot is free.
     NoCapacity => as_ending(Ending::NoCapacity, 503).retry_after(15),
+    /// The same order is being carried out.
+    OrderUnderWay => row("order_under_way", 409, "An order with this idempotency_key is being carried out; ask for its machine, or again in a moment.").retry_after(2),
+    /// A call has the machine.
+    MachineInUse => row("machine_in_use", 409, "A call has the machine, and none is cut off for this; try again when it is over.").retry_after(60),
+    /// The machine does not run.
+    MachineNotAwake => row("machine_not_awake", 409, "The machine does not run, so there is nothing to restart; wake it instead."),
+    /// A machine is being restarted.
+    RestartUnderWay => row("restart_under_way", 409, "Machines are restarted one at a time, and one is; try again when it is ready.").retry_after(30),
+    /// A machine cannot be woken.
+    MachineFailed => row("machine_failed", 503, "The machine could not be woken; its provider's answer is in the log.").retry_after(60),
+    /// The provider has no hardware for a machine.
+    MachineCapacity => row("machine_capacity", 503, "The provider has no room for the machine: no GPU is free; ask again later.").retry_after(60),
+    /// The provider refuses our credential.
+    MachineAuth => row("machine_auth", 503, "The provider refuses its credential; set another in [providers].").retry_after(60),
     /// This process takes no more calls.
     Draining => as_ending(Ending::Drained, 503).retry_after(5),
     /// A fault of our own.

@@ -13,6 +13,7 @@ use super::{
     identity,
     problem::{Problem, Refusal},
 };
+use crate::fleet::control::WakeReason;
 
 /// The longest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 4096;
@@ -61,6 +62,7 @@ async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> 
     // What could never become a call is refused now, not when the ticket is used.
     admission::script(doors, wishes.clone())?;
     let ticket = doors.tickets.mint(identity, wishes, doors.now()).map_err(Problem::from)?;
+    hint(doors);
     let ticket = ticket.expose_secret();
     let answer = Minted {
         ticket,
@@ -69,6 +71,14 @@ async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> 
         chat_path: format!("/t/{ticket}/api/chat"),
     };
     Ok(HttpResponse::Created().insert_header((header::CACHE_CONTROL, "no-store")).json(answer))
+}
+
+/// Whoever gets a ticket will call soon: a machine may wake meanwhile. Nobody waits for that.
+fn hint(doors: &Doors) {
+    if let Some(hold) = doors.ticket_hold {
+        let fleet = doors.fleet.clone();
+        actix_web::rt::spawn(async move { fleet.wake(None, WakeReason::Hint, hold).await });
+    }
 }
 
 fn wishes(doors: &Doors, body: &[u8]) -> Result<Wishes, Problem> {

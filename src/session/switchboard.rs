@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::{
     pool::{
-        actor::{Acquire, PoolActor, Slots},
+        actor::{Acquire, HowMuch, PoolActor, Slots},
         lease::Lease,
         quota::{Booking, QuotaSettings, Quotas},
         roster::{Ask, NoSlot, Offer, Place, SlotSnapshot},
@@ -33,6 +33,7 @@ use crate::{
 };
 
 pub use crate::pool::{
+    actor::Demand,
     quota::{Allowance, Exceeded, Limit, Payer},
     roster::UserHash,
 };
@@ -186,6 +187,11 @@ impl Switchboard {
     /// Every slot and what it is doing; `None` if the pool does not answer.
     pub async fn slots(&self) -> Option<Vec<SlotSnapshot>> {
         timeout(POOL_TIMEOUT, self.pool.send(Slots)).await.ok()?.ok()
+    }
+
+    /// How much is asked of the model servers; `None` if the pool does not answer.
+    pub async fn demand(&self) -> Option<Demand> {
+        timeout(POOL_TIMEOUT, self.pool.send(HowMuch)).await.ok()?.ok()
     }
 
     /// Takes a seat for one call of `payer`. The seat's drop gives it back.
@@ -424,7 +430,7 @@ mod tests {
         impl PoolObserver for Nobody {}
         let endpoint = Endpoint::plain("1", "h", 1);
         let upstream = Upstream { endpoint, capacity: 1, labels: Labels::default() };
-        let ports = Ports { observer: Box::new(Nobody), rehearser: None, prober: None, ledger: None };
+        let ports = Ports { observer: Box::new(Nobody), rehearser: None, prober: None, ledger: None, fleet: None };
         let pool = PoolActor::new(vec![upstream], RosterSettings::default(), ports).start();
         Switchboard::new(SeatLimits { total, quota }, pool)
     }

@@ -22,7 +22,7 @@ const TABLE: &[(&str, &[May])] = &[
     ("auth", &[Use("protocol::ending")]),
     ("pool", &[Use("protocol::ending"), Use("metrics"), Use("telemetry")]),
     ("context", &[Use("protocol")]),
-    ("fleet", &[Use("pool"), Use("metrics"), Use("telemetry")]),
+    ("fleet", &[Use("pool"), Use("protocol"), Use("metrics"), Use("telemetry")]),
     ("store", &[Use("context"), Use("protocol"), Use("pool"), Use("fleet")]),
     (
         "session",
@@ -37,8 +37,8 @@ const TABLE: &[(&str, &[May])] = &[
             Use("config"),
             Use("metrics"),
             Use("telemetry"),
+            Use("fleet::control"),
             See("pool"),
-            See("fleet"),
             See("store"),
         ],
     ),

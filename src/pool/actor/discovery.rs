@@ -89,7 +89,9 @@ impl PoolActor {
                     let address = upstream.endpoint.address();
                     tracing::info!(upstream = name, address, tls = tls.is_some(), "model server");
                     self.ports.observer.joined(&upstream, self.roster.upstream(id).is_some());
+                    let joined = upstream.clone();
                     self.drive(Input::Join(id, *upstream), ctx);
+                    self.tell_fleet(|fleet| fleet.joined(id, &joined));
                 }
                 Change::Part(id) => {
                     let name = self.roster.upstream(id).map(|upstream| upstream.endpoint.name.as_str());
@@ -108,6 +110,7 @@ impl PoolActor {
     pub(super) fn see_off(&mut self, id: UpstreamId, upstream: &Upstream) {
         tracing::info!(upstream = upstream.endpoint.name, "model server left the pool");
         self.ports.observer.gone(&upstream.endpoint.name);
+        self.tell_fleet(|fleet| fleet.gone(id));
         let changes = self.directory.gone(id);
         self.changes.extend(changes);
     }
@@ -182,7 +185,7 @@ mod tests {
         let (tell, told) = mpsc::unbounded_channel();
         let endpoint = Endpoint::plain("", "voice.internal", 8998);
         let upstream = Upstream { endpoint, capacity: 1, labels: Labels::default() };
-        let ports = Ports { observer: Box::new(Gate(tell)), rehearser: None, prober: None, ledger: None };
+        let ports = Ports { observer: Box::new(Gate(tell)), rehearser: None, prober: None, ledger: None, fleet: None };
         let pool = PoolActor::new(vec![Seed { upstream, discovered: true }], RosterSettings::default(), ports);
         let script = Script(Mutex::new(answers.iter().copied().collect()));
         (pool.with_resolver(Box::new(script)).start(), told)

@@ -7,10 +7,14 @@ mod desk;
 mod discovery;
 mod health;
 mod observer;
+mod ports;
+mod power;
 
 pub use discovery::{Addresses, Configure, LOOK_UP_TIMEOUT, Resolve, SystemResolver};
 pub use health::{PROBE_EVERY, Prober};
 pub use observer::{PoolObserver, Ungranted};
+pub use ports::{Ports, Rehearser, WakePort};
+pub use power::{Demand, HowMuch, Moved, PowerChanged, Retire, WarmUp};
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -29,10 +33,10 @@ use crate::pool::{
     breaker::Trust,
     discovery::{Change, Directory, Seed},
     lease::{Lease, Return},
-    ledger::{LeaseLedger, LedgerError, Opened, SlotKey},
+    ledger::{LedgerError, Opened, SlotKey},
     pace::Measured,
     roster::{
-        Ask, Class, Effect, Grant, Input, NoSlot, Power, QuarantineReason, Roster, RosterSettings, SlotSnapshot,
+        Ask, Class, Effect, Grant, Input, NoSlot, QuarantineReason, Roster, RosterSettings, SlotSnapshot, SlotState,
         UpstreamId, WaitEnd, Waited, Waiter, WaiterId,
     },
     wait::{Asked, Outcome, Wait},
@@ -40,25 +44,6 @@ use crate::pool::{
 
 /// An answer of the ledger that takes longer will not come.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Tests a quarantined slot: one call with a neutral prompt, to the handshake and back. The pool defines it, the session's
-/// legs provide it.
-pub trait Rehearser: Send {
-    /// Begins a test under this lease. It remarks [`Remark::Passed`](crate::pool::lease::Remark::Passed) when the handshake came, and gives the lease back.
-    fn rehearse(&self, lease: Lease);
-}
-
-/// What a pool needs from outside.
-pub struct Ports {
-    /// Who is told what happens.
-    pub observer: Box<dyn PoolObserver>,
-    /// Who tests quarantined slots; without one they wait for late acknowledgements.
-    pub rehearser: Option<Box<dyn Rehearser>>,
-    /// Who asks servers whether they live; without one calls find out.
-    pub prober: Option<Box<dyn Prober>>,
-    /// Where leases are written down; without it nobody else can know of them.
-    pub ledger: Option<Arc<dyn LeaseLedger>>,
-}
 
 /// Owns the roster: every grant and every return passes through here.
 pub struct PoolActor {
@@ -125,12 +110,19 @@ impl PoolActor {
             Effect::Retried(allowed) => self.ports.observer.retried(allowed),
             Effect::Rehearse(grant) => self.rehearse(grant, ctx),
             Effect::Rehearsed(id, passed) => self.rehearsed(id, passed),
+            Effect::WarmUp(grant) => self.warm_up(grant, ctx),
+            Effect::WarmedUp(id, passed) => self.tell_fleet(|fleet| fleet.warmed_up(id, passed)),
+            Effect::Stuck(id) => self.tell_fleet(|fleet| fleet.stuck(id)),
             Effect::Orphaned(id) => {
                 let upstream = self.roster.upstream(id).map(|upstream| upstream.endpoint.name.as_str());
                 let reason = QuarantineReason::HolderGone;
                 tracing::warn!(upstream, reason = reason.code(), "slot quarantined");
                 self.ports.observer.returned(Return::Quarantined(reason));
             }
+            Effect::Wake(id) => self.tell_fleet(|fleet| fleet.wake(id)),
+            Effect::Used(id, used) => self.tell_fleet(|fleet| fleet.used(id, used)),
+            Effect::Leased(id, leased) => self.tell_fleet(|fleet| fleet.leased(id, leased)),
+            Effect::Retired(id, gone) => self.tell_fleet(|fleet| fleet.retired(id, gone)),
             Effect::Trust(id, trust) => {
                 let upstream = self.roster.upstream(id).map_or("", |upstream| &upstream.endpoint.name);
                 match trust {
@@ -200,7 +192,8 @@ impl PoolActor {
 
     fn rehearse(&mut self, grant: Grant, ctx: &mut Context<Self>) {
         let (Some(rehearser), Some(lease)) = (&self.ports.rehearser, self.lease(grant, ctx)) else { return };
-        tracing::info!(upstream = lease.endpoint().name, "testing a quarantined slot");
+        let quarantined = self.roster.state(grant) != Some(SlotState::Leased);
+        tracing::info!(upstream = lease.endpoint().name, quarantined, "testing a slot");
         rehearser.rehearse(lease);
     }
 
@@ -300,22 +293,6 @@ impl Handler<Leave> for PoolActor {
     }
 }
 
-/// A machine of the fleet changed.
-#[derive(Clone, Copy, Debug)]
-pub struct PowerChanged(pub UpstreamId, pub Power, pub Option<Instant>);
-
-impl Message for PowerChanged {
-    type Result = ();
-}
-
-impl Handler<PowerChanged> for PoolActor {
-    type Result = ();
-
-    fn handle(&mut self, PowerChanged(id, power, awake_at): PowerChanged, ctx: &mut Self::Context) {
-        self.drive(Input::Power(id, power, awake_at.map(Instant::into_std)), ctx);
-    }
-}
-
 /// Asks for every slot and its state.
 #[derive(Debug)]
 pub struct Slots;
@@ -370,8 +347,7 @@ mod tests {
     use super::*;
     use crate::pool::{
         endpoint::{Endpoint, Labels, Upstream},
-        ledger::{Foreign, LedgerFuture},
-        roster::SlotState,
+        ledger::{Foreign, LeaseLedger, LedgerFuture},
         wait::News,
     };
 
@@ -439,7 +415,7 @@ mod tests {
         let endpoint = |port| Endpoint::plain("1", "h", port);
         let upstreams =
             (1..=count).map(|port| Upstream { endpoint: endpoint(port), capacity: 1, labels: Labels::default() });
-        let ports = Ports { observer: Box::new(Nobody), rehearser: None, prober: None, ledger };
+        let ports = Ports { observer: Box::new(Nobody), rehearser: None, prober: None, ledger, fleet: None };
         PoolActor::new(upstreams.collect(), RosterSettings::default(), ports).start()
     }
 

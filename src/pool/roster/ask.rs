@@ -166,13 +166,16 @@ pub enum NoSlot {
     NoFit,
     /// So much has been tried again lately that this call may not.
     RetriesSpent,
+    /// The machines that could take this call cannot be woken.
+    WakeFailed,
     /// The record of leases cannot be written: nobody could know what this process holds.
     NoLedger,
 }
 
 impl NoSlot {
     /// Every reason, for tables and metrics.
-    pub const ALL: [Self; 5] = [Self::Busy, Self::QueueFull, Self::NoFit, Self::RetriesSpent, Self::NoLedger];
+    pub const ALL: [Self; 6] =
+        [Self::Busy, Self::QueueFull, Self::NoFit, Self::RetriesSpent, Self::WakeFailed, Self::NoLedger];
 
     /// The log field and metric label.
     pub const fn code(self) -> &'static str {
@@ -181,6 +184,7 @@ impl NoSlot {
             Self::QueueFull => "queue_full",
             Self::NoFit => "no_fit",
             Self::RetriesSpent => "retries_spent",
+            Self::WakeFailed => "wake_failed",
             Self::NoLedger => "no_ledger",
         }
     }

@@ -25,6 +25,8 @@ const ASSUMED: usize = 20;
 const SHORTEST: Duration = Duration::from_secs(30);
 /// The least that calls are taken for, as a factor.
 const SHORTEST_STRETCH: f64 = 0.2;
+/// Nine of ten numbers of the standard normal distribution are smaller.
+const NORMAL_P90: f64 = 1.2816;
 /// Waiters beyond this number are estimated as the last of them.
 pub(super) const FARTHEST: usize = 128;
 
@@ -69,7 +71,7 @@ impl History {
 
     /// The waits of the first `waiters`, in order, when slots have been held for `held` and `free` more come at these
     /// delays (a server that wakes, a pause that ends).
-    pub fn waits(&mut self, held: &[Duration], coming: &[Duration], waiters: usize) -> Vec<Eta> {
+    pub fn waits(&mut self, held: &[Duration], coming: &[Eta], waiters: usize) -> Vec<Eta> {
         let waiters = waiters.min(FARTHEST);
         if waiters == 0 || held.is_empty() && coming.is_empty() {
             return Vec::new();
@@ -79,7 +81,7 @@ impl History {
         let mut waits = vec![Vec::with_capacity(self.rounds); waiters];
         for _ in 0..self.rounds {
             let stretch = (1.0 + doubt * self.normal()).max(SHORTEST_STRETCH);
-            let mut ends: BinaryHeap<Reverse<Duration>> = coming.iter().map(|at| Reverse(*at)).collect();
+            let mut ends: BinaryHeap<Reverse<Duration>> = coming.iter().map(|at| Reverse(self.comes(*at))).collect();
             ends.extend(held.iter().map(|held| Reverse(self.remaining(&lengths, *held, stretch))));
             for wait in &mut waits {
                 let Some(Reverse(free_at)) = ends.pop() else { break };
@@ -99,6 +101,16 @@ impl History {
         }
         let remaining = longer[self.rng.random_range(0..longer.len())] - held;
         remaining.mul_f64(stretch).min(self.longest.saturating_sub(held))
+    }
+
+    /// When a slot comes of which the median and the 90th percentile are known: as if these were of a lognormal.
+    fn comes(&mut self, eta: Eta) -> Duration {
+        let (median, p90) = (eta.median.as_secs_f64().max(0.001), eta.p90.as_secs_f64().max(0.001));
+        if p90 <= median {
+            return eta.median;
+        }
+        let longest = self.longest.max(eta.p90) * 4;
+        Duration::from_secs_f64((median * (p90 / median).powf(self.normal() / NORMAL_P90)).min(longest.as_secs_f64()))
     }
 
     /// A number of the standard normal distribution (Box and Muller's way).
@@ -183,7 +195,11 @@ mod tests {
         let one = history().waits(&[Duration::ZERO], &[], 1)[0];
         let eight = history().waits(&[Duration::ZERO; 8], &[], 1)[0];
         assert!(eight.p90 < one.median, "{eight:?} {one:?}");
-        let soon = history().waits(&[Duration::ZERO], &[Duration::from_secs(5)], 1)[0];
+        let soon = history().waits(
+            &[Duration::ZERO],
+            &[Eta { median: Duration::from_secs(5), p90: Duration::from_secs(5) }],
+            1,
+        )[0];
         assert_eq!((soon.median, soon.p90), (Duration::from_secs(5), Duration::from_secs(5)));
     }
 

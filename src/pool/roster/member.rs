@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
 use super::{
-    Ask, SlotLabel, UpstreamId, UserHash, Verdict,
+    Ask, Power, SlotLabel, UpstreamId, UserHash, Verdict,
+    power::Machine,
     slot::{Slot, SlotState},
 };
 use crate::pool::{
@@ -13,19 +12,6 @@ use crate::pool::{
     endpoint::Upstream,
     pace::Pace,
 };
-
-/// Whether the machine of an upstream runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Power {
-    /// It runs.
-    #[default]
-    Awake,
-    /// It is being started.
-    Waking,
-    /// It is stopped.
-    Asleep,
-}
 
 /// For so long after a handshake a server that leaves out probes is taken to be busy.
 const VOUCHED_FOR: Duration = Duration::from_secs(60);
@@ -67,9 +53,8 @@ pub(super) struct Member {
     ready_at: Option<Instant>,
     /// Whose call failed last, where that may be its caller's doing.
     doubted_by: Option<UserHash>,
-    pub(super) power: Power,
-    /// When it will have woken, if it is waking.
-    pub(super) awake_at: Option<Instant>,
+    /// Whether its machine runs.
+    pub(super) machine: Machine,
     /// It takes no more calls, and goes when its last slot is free.
     pub(super) leaving: bool,
     /// The time of one prompt step, smoothed over its handshakes.
@@ -90,14 +75,13 @@ impl Member {
     pub(super) fn new(upstream: Upstream, breaker: BreakerSettings) -> Self {
         Self {
             slots: (0..upstream.capacity.max(1)).map(|_| Slot::new()).collect(),
+            machine: Machine::of(&upstream.labels),
             upstream,
             breaker: Breaker::new(breaker),
             reachable: true,
             unanswered: 0,
             ready_at: None,
             doubted_by: None,
-            power: Power::Awake,
-            awake_at: None,
             leaving: false,
             step: None,
             pace: Pace::default(),
@@ -174,7 +158,7 @@ impl Member {
 
     /// Whether one more call may be sent there; `panic` says that too few can be trusted.
     pub(super) fn door(&self, panic: bool, now: Instant) -> Door {
-        if self.power != Power::Awake || self.leaving {
+        if self.machine.power != Power::Awake || self.leaving {
             Door::Shut
         } else if self.reachable && self.breaker.admits(now) {
             Door::Open
@@ -200,7 +184,7 @@ impl Member {
     /// Whether calls can get there, now or after those that it serves, and without fear.
     pub(super) fn is_within_reach(&self, now: Instant) -> bool {
         let usable = |slot: &Slot| !matches!(slot.state, SlotState::Quarantined(_));
-        self.is_trusted(now) && self.power == Power::Awake && self.slots.iter().any(usable)
+        self.is_trusted(now) && self.machine.power == Power::Awake && self.slots.iter().any(usable)
     }
 
     /// Whether nobody uses it and nobody is owed an acknowledgement.
@@ -215,8 +199,8 @@ impl Member {
             SlotState::Elsewhere => SlotLabel::Elsewhere,
             SlotState::Quarantined(_) => SlotLabel::Quarantined,
             SlotState::Free if self.leaving => SlotLabel::Draining,
-            SlotState::Free if self.power == Power::Asleep => SlotLabel::Asleep,
-            SlotState::Free if self.power == Power::Waking => SlotLabel::Waking,
+            SlotState::Free if self.machine.power == Power::Asleep => SlotLabel::Asleep,
+            SlotState::Free if self.machine.power == Power::Waking => SlotLabel::Waking,
             SlotState::Free if !self.is_trusted(now) => SlotLabel::Unhealthy,
             SlotState::Free => SlotLabel::Free,
         }

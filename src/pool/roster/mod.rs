@@ -16,10 +16,12 @@
 //! each of the others.
 
 mod ask;
+mod care;
 mod choice;
 mod estimate;
 mod input;
 mod member;
+mod power;
 mod queue;
 mod slot;
 mod snapshot;
@@ -30,7 +32,8 @@ mod waiting;
 pub use ask::{Ask, Class, NoSlot, Offer, Ongoing, Place, UserHash, Verdict, WaitEnd, WaitReason, Waited, WaiterId};
 pub use estimate::Eta;
 pub use input::{Effect, Input};
-pub use member::{Power, Probed};
+pub use member::Probed;
+pub use power::{Power, PowerNews};
 pub use queue::Waiter;
 pub use slot::{QuarantineReason, SlotState};
 pub use snapshot::{SlotLabel, SlotSnapshot};
@@ -101,6 +104,8 @@ pub struct RosterSettings {
     pub retry: RetrySettings,
     /// How often the queue is played forward for an estimate.
     pub play_throughs: usize,
+    /// After how long without a slot that can be used a machine is restarted; zero: never.
+    pub restart_stuck: Duration,
     /// Whether servers are probed, so that one that was found gone is known to be back before a call goes there.
     pub probes: bool,
     /// Of pauses and estimates.
@@ -116,6 +121,7 @@ impl Default for RosterSettings {
             breaker: BreakerSettings::default(),
             retry: RetrySettings::default(),
             play_throughs: 100,
+            restart_stuck: Duration::from_secs(300),
             probes: false,
             seed: 0,
         }
@@ -179,11 +185,11 @@ impl Roster {
                     member.probed(probed, now);
                 }
             }
-            Input::Power(id, power, awake_at) => {
-                if let Some(member) = self.members.get_mut(&id) {
-                    (member.power, member.awake_at) = (power, awake_at);
-                }
-            }
+            Input::Power(id, news) => self.powered(id, news, now),
+            Input::Retire(id) => self.retire(id),
+            Input::Vacate(id, stuck) => self.vacate(id, stuck, now),
+            Input::WarmUp(id) => self.warm_up(id),
+            Input::Moved(id, endpoint) => self.moved(id, endpoint, now),
             Input::Join(id, upstream) => {
                 let stays = |member: &mut Member| member.leaving = false;
                 let breaker = self.settings.breaker;
@@ -208,8 +214,12 @@ impl Roster {
     fn settle(&mut self, now: Instant) {
         self.see_off();
         self.match_waiters(now);
+        self.refuse_the_hopeless(now);
+        self.call_for_power(now);
+        self.tell_use();
         self.tell_places(now);
         self.rehearse(now);
+        self.tell_stuck(now);
         self.tell_trust(now);
     }
 
@@ -241,6 +251,9 @@ impl Roster {
         if let Some(passed) = self.current(grant).and_then(|slot| slot.rehearsal()) {
             self.effects.push_back(Effect::Rehearsed(grant.upstream, passed && in_order));
         }
+        if let Some(passed) = self.current(grant).and_then(|slot| slot.warmed_up(in_order)) {
+            self.effects.push_back(Effect::WarmedUp(grant.upstream, passed));
+        }
     }
 
     /// A call is over; where it was a trial and was not judged, the next one is the trial.
@@ -268,6 +281,10 @@ impl Roster {
         let Some(slot) = self.current(grant) else { return };
         slot.state = SlotState::Elsewhere;
         slot.holder = None;
+        if slot.warmed_up(true).is_some() {
+            // Somebody talks there.
+            self.effects.push_back(Effect::WarmedUp(grant.upstream, true));
+        }
         let Some(waiter) = waiter else { return };
         let (id, waits) = (waiter.id, waiter.ask.waits);
         self.queue.put_back(waiter);
@@ -323,22 +340,6 @@ impl Roster {
         let Some(member) = self.members.get_mut(&grant.upstream) else { return };
         if member.pace.measured(measured, grant.generation, now) {
             self.effects.push_back(Effect::Pace(grant.upstream, measured));
-        }
-    }
-
-    /// Tests quarantined slots whose pause is over.
-    fn rehearse(&mut self, now: Instant) {
-        for (id, member) in &mut self.members {
-            if member.power != Power::Awake {
-                continue;
-            }
-            for (index, slot) in member.slots.iter_mut().enumerate() {
-                if slot.rehearse_at.is_some_and(|at| at <= now) {
-                    let generation = slot.rehearse();
-                    let slot = u16::try_from(index).unwrap_or(u16::MAX);
-                    self.effects.push_back(Effect::Rehearse(Grant { upstream: *id, slot, generation }));
-                }
-            }
         }
     }
 

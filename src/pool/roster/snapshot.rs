@@ -85,9 +85,23 @@ impl Roster {
         self.slots().filter(|(_, slot)| slot.holder.is_some()).count()
     }
 
-    /// Where the upstream of `grant` listens.
+    /// Where the upstream of `grant` listens, or did when it was granted.
     pub fn endpoint(&self, grant: Grant) -> Option<&Endpoint> {
-        self.members.get(&grant.upstream).map(|member| &member.upstream.endpoint)
+        let member = self.members.get(&grant.upstream)?;
+        Some(self.left(grant).unwrap_or(&member.upstream.endpoint))
+    }
+
+    /// Where this grant is used, if its upstream is elsewhere now.
+    pub fn left(&self, grant: Grant) -> Option<&Endpoint> {
+        let slot = self.members.get(&grant.upstream)?.slots.get(usize::from(grant.slot))?;
+        slot.left.as_deref().filter(|_| slot.generation == grant.generation)
+    }
+
+    /// The current grants of the slots of an upstream that nobody knows to be free.
+    pub fn quarantined(&self, upstream: UpstreamId) -> Vec<Grant> {
+        let slots = self.members.get(&upstream).map(|member| member.slots.as_slice()).unwrap_or_default();
+        let slots = (0..).zip(slots).filter(|(_, slot)| matches!(slot.state, SlotState::Quarantined(_)));
+        slots.map(|(index, slot)| Grant { upstream, slot: index, generation: slot.generation }).collect()
     }
 
     /// The upstream of this id.
@@ -110,7 +124,7 @@ impl Roster {
 
     /// The servers that run and that no call is on.
     pub fn idle_endpoints(&self) -> Vec<(UpstreamId, Endpoint)> {
-        let idle = self.members.iter().filter(|(_, member)| member.power == Power::Awake && member.is_idle());
+        let idle = self.members.iter().filter(|(_, member)| member.machine.power == Power::Awake && member.is_idle());
         idle.map(|(id, member)| (*id, member.upstream.endpoint.clone())).collect()
     }
 
@@ -122,6 +136,11 @@ impl Roster {
             slots(member).map(move |slot| (id, slot, SlotKey::new(&endpoint, slot))).collect::<Vec<_>>()
         };
         self.members.iter().flat_map(of).collect()
+    }
+
+    /// Upstreams that calls use, or wait for.
+    pub fn wanted(&self) -> usize {
+        self.members.values().filter(|member| member.machine.used).count()
     }
 
     /// How many of `class` wait.

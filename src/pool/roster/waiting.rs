@@ -67,7 +67,7 @@ impl Roster {
         }
     }
 
-    fn refuse(&mut self, id: WaiterId, class: Class, why: NoSlot, waited: Waited) {
+    pub(super) fn refuse(&mut self, id: WaiterId, class: Class, why: NoSlot, waited: Waited) {
         let advice = if matches!(why, NoSlot::Busy | NoSlot::QueueFull) { self.advice() } else { TRY_LATER };
         self.effects.push_back(Effect::Refuse(id, why, advice));
         self.effects.push_back(Effect::Waited(class, WaitEnd::Refused(why), waited));
@@ -147,7 +147,7 @@ impl Roster {
 
     fn reason(&self, ask: &Ask) -> WaitReason {
         let fitting = || self.members.iter().filter(|(id, member)| member.fits(ask, **id));
-        let awake = fitting().any(|(_, member)| member.power == Power::Awake);
+        let awake = fitting().any(|(_, member)| member.machine.power == Power::Awake);
         if awake { WaitReason::Busy } else { WaitReason::Waking }
     }
 
@@ -166,17 +166,23 @@ impl Roster {
     fn play_forward(&mut self, now: Instant) -> Vec<Eta> {
         let mut held = Vec::new();
         let mut coming = Vec::new();
+        let at = |at: Instant| {
+            let time = at.saturating_duration_since(now);
+            Eta { median: time, p90: time }
+        };
         for member in self.members.values().filter(|member| !member.leaving) {
             for slot in &member.slots {
                 match (&slot.holder, slot.state) {
                     (Some(holder), _) => held.push(now.saturating_duration_since(holder.since)),
                     (None, SlotState::Elsewhere) => held.push(Duration::ZERO),
-                    (None, SlotState::Free) => {
-                        let opens = [member.awake_at, member.breaker.reopens_at()].into_iter().flatten().max();
-                        coming.extend(opens.map(|at| at.saturating_duration_since(now)));
-                    }
+                    (None, SlotState::Free) => coming.extend(match member.machine.power {
+                        Power::Awake => member.breaker.reopens_at().map(at),
+                        Power::Waking => member.machine.awake_in(now),
+                        Power::Asleep => None,
+                    }),
+                    (None, SlotState::Leased) if slot.warms_up => coming.extend(member.machine.awake_in(now)),
                     (None, SlotState::Leased | SlotState::Quarantined(_)) => {
-                        coming.extend(slot.rehearse_at.map(|at| at.saturating_duration_since(now)));
+                        coming.extend(slot.rehearse_at.map(at));
                     }
                 }
             }
@@ -188,9 +194,9 @@ impl Roster {
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let told = self.queue.iter().map(|waiter| waiter.told.map_or(now, |(_, at)| at + TELL_EVERY)).min();
         let door = self.next_door(now).filter(|_| !self.queue.is_empty());
-        let awake = self.members.values().filter(|member| member.power == Power::Awake);
+        let awake = self.members.values().filter(|member| member.machine.power == Power::Awake);
         let rehearsal = awake.flat_map(|member| &member.slots).filter_map(|slot| slot.rehearse_at).min();
         let trust = self.members.values().filter_map(|member| member.breaker.reopens_at()).filter(|at| *at > now).min();
-        [told, door, rehearsal, trust].into_iter().flatten().min()
+        [told, door, rehearsal, trust, self.stuck_at(now)].into_iter().flatten().min()
     }
 }

@@ -67,6 +67,7 @@ impl Machine {
             return self.understudy_refused(why, now);
         }
         let ending = match why {
+            NoSlot::WakeFailed => self.upstream.failure().unwrap_or(Ending::WakeFailed),
             // Somewhere else would have been better, but what failed here is the reason.
             NoSlot::Busy | NoSlot::NoFit | NoSlot::RetriesSpent | NoSlot::QueueFull | NoSlot::NoLedger => {
                 self.upstream.failure().unwrap_or(Ending::NoCapacity)

@@ -1,8 +1,10 @@
 //! Scripts of the roster; [`random`] has random sequences against a reference model.
 
 mod blame;
+mod care;
 mod desk;
 mod pace;
+mod power;
 mod promises;
 mod random;
 mod rotation;
@@ -244,7 +246,7 @@ fn three_probes_without_an_answer_take_a_server_out_and_one_answer_brings_it_bac
     assert_eq!((desk.server(b), desk.server(c)), (Some(1), None));
     desk.tell(Input::Probed(UpstreamId(2), Probed::Answered));
     assert_eq!(desk.server(c), Some(2));
-    desk.tell(Input::Power(UpstreamId(1), Power::Asleep, None));
+    desk.tell(Input::Power(UpstreamId(1), PowerNews::Off));
     desk.release(b);
     assert_eq!(desk.roster.idle_endpoints().len(), 0, "nor is a sleeper");
 }
@@ -265,26 +267,6 @@ fn when_nobody_can_be_trusted_some_door_stays_open_for_one_at_a_time() {
     assert_eq!(desk.server(e), None);
     desk.pass(SECOND * 2);
     assert_eq!(desk.server(e), Some(1));
-}
-
-#[test]
-fn sleepers_are_waited_for_and_leavers_finish_first() {
-    let mut desk = Desk::new(1);
-    desk.tell(Input::Power(UpstreamId(1), Power::Asleep, None));
-    let a = desk.call("a");
-    assert_eq!((desk.places[&a][0].reason, desk.labels()), (WaitReason::Waking, vec!["asleep"]));
-    let awake_at = desk.now + SECOND * 40;
-    desk.tell(Input::Power(UpstreamId(1), Power::Waking, Some(awake_at)));
-    desk.pass(SECOND * 4);
-    let eta = desk.places[&a].last().unwrap().eta.unwrap();
-    assert!((SECOND * 35..=SECOND * 40).contains(&eta.p90), "{eta:?}");
-    desk.tell(Input::Power(UpstreamId(1), Power::Awake, None));
-    assert_eq!(desk.server(a), Some(1));
-    desk.tell(Input::Part(UpstreamId(1)));
-    let b = desk.call("b");
-    assert_eq!((desk.refused[&b], desk.gone.len()), (NoSlot::NoFit, 0), "the call goes on");
-    desk.release(a);
-    assert_eq!(desk.gone, [UpstreamId(1)]);
 }
 
 #[test]

@@ -1,0 +1,56 @@
+//! What the doors share, made from the settings.
+
+use std::{num::NonZeroU32, sync::Arc};
+
+use crate::{
+    auth::{OperatorKey, TicketBox, Tokens},
+    config::Settings,
+    fleet::control::Control,
+    http::{
+        doors::{DoorPolicy, Doors, HandshakeBudget, Persona, Throttle},
+        orders::Orders,
+    },
+    metrics::Metrics,
+    session::{leg::upstream::connect::UpstreamConnector, switchboard::Switchboard},
+};
+
+/// What the doors lead to.
+pub(super) struct House {
+    pub(super) tokens: Tokens,
+    pub(super) switchboard: Arc<Switchboard>,
+    pub(super) connector: UpstreamConnector,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) fleet: Control,
+}
+
+/// The doors of this house.
+pub(super) fn open(settings: &Settings, house: House) -> Doors {
+    let House { tokens, switchboard, connector, metrics, fleet } = house;
+    let attempts = NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN);
+    Doors {
+        tokens,
+        operator_key: settings.auth.operator_key.as_ref().map(OperatorKey::new),
+        orders: Orders::default(),
+        tickets: TicketBox::new(settings.auth.tickets),
+        policy: DoorPolicy {
+            allowed_origins: settings.doors.allowed_origins.clone(),
+            caller_prompts: settings.doors.caller_prompts,
+            query_tokens: settings.doors.query_tokens,
+            metrics: settings.metrics.enabled,
+        },
+        persona: Persona { voice: settings.persona.voice, prompt: settings.persona.prompt.clone() },
+        handshake: HandshakeBudget {
+            base: settings.upstreams.handshake_base,
+            step: settings.upstreams.handshake_step,
+            voice_steps: settings.upstreams.voice_steps,
+        },
+        limits: settings.session.limits.clone(),
+        turn_share: settings.turns.share,
+        switchboard,
+        connector,
+        metrics,
+        fleet,
+        ticket_hold: settings.fleet.ticket_hold,
+        throttle: Throttle::new(attempts),
+    }
+}

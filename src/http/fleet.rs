@@ -1,0 +1,303 @@
+//! `/v1/wake`, `/v1/upstreams` and `/v1/autoscale`: what operators and autoscalers ask of the machines.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, http::header, web};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+
+use super::{
+    doors::Doors,
+    operator,
+    orders::{OrderKey, Taken},
+    problem::{Problem, Refusal},
+};
+use crate::fleet::control::{Control, MachineSnapshot, RestartAnswer, WakeReason};
+
+/// The longest body that is read, in bytes.
+const MAX_BODY_BYTES: usize = 4096;
+/// How long the body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest that a request waits for a machine.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The longest that a machine is held awake by one request.
+const LONGEST_HOLD_SECONDS: u64 = 86_400;
+/// The longest reason, key and name, in bytes.
+const MAX_WORD_BYTES: usize = 128;
+/// Between two looks while a request waits.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What a wake may say. Every field is optional, as is the body.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    /// For people; at most 128 bytes.
+    reason: Option<String>,
+    /// For how long the machine stays awake at least, in seconds.
+    hold_seconds: Option<u64>,
+    /// An order that was given with this key before is not carried out again.
+    idempotency_key: Option<String>,
+}
+
+/// What the query may say.
+#[derive(Debug, Default, Deserialize)]
+pub struct Patience {
+    /// For how long to wait until the machine is ready, in seconds.
+    wait: Option<u64>,
+}
+
+/// The answer: what is known of the machines in question.
+#[derive(Serialize)]
+struct Told {
+    /// ready, waking, asleep or failed: the best of them.
+    state: &'static str,
+    machines: Vec<MachineSnapshot>,
+}
+
+/// `POST /v1/wake`: some machine, enough for one call.
+pub async fn wake_any(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+    query: web::Query<Patience>,
+    payload: web::Payload,
+) -> HttpResponse {
+    answer(woken(&doors, &request, None, query.wait, payload).await)
+}
+
+/// `POST /v1/upstreams/{name}/wake`: this one.
+pub async fn wake_one(
+    doors: web::Data<Doors>,
+    request: HttpRequest,
+    name: web::Path<String>,
+    query: web::Query<Patience>,
+    payload: web::Payload,
+) -> HttpResponse {
+    answer(woken(&doors, &request, Some(name.into_inner()), query.wait, payload).await)
+}
+
+/// `POST /v1/upstreams/{name}/sleep`: as soon as nobody uses it.
+pub async fn sleep(doors: web::Data<Doors>, request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    answer(put_to_sleep(&doors, &request, name.into_inner()).await)
+}
+
+/// `POST /v1/upstreams/{name}/restart`: now, if nobody uses it and no other machine is being restarted.
+pub async fn restart(doors: web::Data<Doors>, request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    answer(restarted(&doors, &request, name.into_inner()).await)
+}
+
+/// `GET /v1/upstreams`: every machine.
+pub async fn list(doors: web::Data<Doors>, request: HttpRequest) -> HttpResponse {
+    let listed = async {
+        operator::admit(&doors, &request)?;
+        let machines = all(&doors.fleet).await?;
+        Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({ "machines": machines })))
+    };
+    answer(listed.await)
+}
+
+/// `GET /v1/upstreams/{name}`: this one.
+pub async fn one(doors: web::Data<Doors>, request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    let known = async {
+        operator::admit(&doors, &request)?;
+        let machines = named(&doors.fleet, &[name.into_inner()]).await?;
+        let mut response = HttpResponse::Ok();
+        if best(&machines) == "waking" {
+            response.insert_header((header::RETRY_AFTER, later(&machines).to_string()));
+        }
+        response.insert_header((header::CACHE_CONTROL, "no-store"));
+        Ok(response.json(Told { state: best(&machines), machines }))
+    };
+    answer(known.await)
+}
+
+/// `GET /v1/autoscale`: how many machines should run, for KEDA's metrics-api and adapters of the HPA.
+pub async fn autoscale(doors: web::Data<Doors>, request: HttpRequest) -> HttpResponse {
+    let told = async {
+        operator::admit(&doors, &request)?;
+        let demand = doors.switchboard.demand().await.ok_or(Problem::Internal)?;
+        let machines = all(&doors.fleet).await?;
+        let body = json!({
+            "desired": demand.machines.max(machines.iter().filter(|machine| machine.wanted).count()),
+            "active": doors.switchboard.active(),
+            "waiting": demand.waiting,
+            "state": best(&machines),
+        });
+        Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(body))
+    };
+    answer(told.await)
+}
+
+fn answer(result: Result<HttpResponse, Refusal>) -> HttpResponse {
+    result.unwrap_or_else(|refused| actix_web::ResponseError::error_response(&refused))
+}
+
+async fn woken(
+    doors: &Doors,
+    request: &HttpRequest,
+    machine: Option<String>,
+    wait: Option<u64>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Refusal> {
+    let operator = operator::admit(doors, request)?;
+    let order = order(payload).await?;
+    if doors.switchboard.is_draining() {
+        return Err(Problem::Draining.into());
+    }
+    let fleet = &doors.fleet;
+    let by = Instant::now() + Duration::from_secs(wait.unwrap_or(0)).min(LONGEST_WAIT);
+    let key = order.idempotency_key.clone().map(|key| OrderKey { operator, machine: machine.clone(), key });
+    let (mut machines, repeated) = match key.as_ref().map(|key| doors.orders.take(key, Instant::now())) {
+        None | Some(Taken::New) => {
+            let machines = carry_out(fleet, machine, &order).await;
+            if let Some(key) = &key {
+                // Whoever asks again after a lost answer may have hung up while this one waits.
+                doors.orders.done(key, machines.as_deref().ok().map(names_of));
+            }
+            (machines?, false)
+        }
+        Some(Taken::UnderWay) => return Err(Problem::OrderUnderWay.into()),
+        Some(Taken::Done(names)) => (named(fleet, &names).await?, true),
+    };
+    let wanted = |machines: &[MachineSnapshot]| !repeated || machines.iter().any(|machine| machine.wanted);
+    while is_on_its_way(&machines) && wanted(&machines) && Instant::now() < by && !doors.switchboard.is_draining() {
+        tokio::time::sleep(LOOK_EVERY).await;
+        machines = named(fleet, &names_of(&machines)).await?;
+    }
+    let Some(why) = machines.iter().find_map(|machine| machine.failure).filter(|_| is_hopeless(&machines)) else {
+        return Ok(told(machines));
+    };
+    if let Some(key) = &key {
+        // It may be given again.
+        doors.orders.done(key, None);
+    }
+    Err(failed(why, &machines))
+}
+
+async fn carry_out(fleet: &Control, machine: Option<String>, order: &Order) -> Result<Vec<MachineSnapshot>, Refusal> {
+    let hold = Duration::from_secs(order.hold_seconds.unwrap_or(0).min(LONGEST_HOLD_SECONDS));
+    let machines = fleet.wake(machine, WakeReason::Request, hold).await.ok_or(Problem::Internal)?;
+    if machines.is_empty() {
+        return Err(none_such(fleet).await);
+    }
+    // The reason is whoever asks' own words, which no log is for.
+    tracing::info!(upstreams = names_of(&machines).join(" "), hold_seconds = hold.as_secs(), "wake asked for");
+    Ok(machines)
+}
+
+/// Every machine, of which there is one at least.
+async fn all(fleet: &Control) -> Result<Vec<MachineSnapshot>, Refusal> {
+    let machines = fleet.machines().await.ok_or(Problem::Internal)?;
+    if machines.is_empty() { Err(Problem::NoFleet.into()) } else { Ok(machines) }
+}
+
+/// That there is no such machine, or none at all.
+async fn none_such(fleet: &Control) -> Refusal {
+    all(fleet).await.err().unwrap_or(Problem::UnknownMachine.into())
+}
+
+/// What is known of these machines now; gone ones are left out.
+async fn named(fleet: &Control, names: &[String]) -> Result<Vec<MachineSnapshot>, Refusal> {
+    let mut known = all(fleet).await?;
+    known.retain(|machine| names.contains(&machine.upstream));
+    if known.is_empty() { Err(Problem::UnknownMachine.into()) } else { Ok(known) }
+}
+
+fn names_of(machines: &[MachineSnapshot]) -> Vec<String> {
+    machines.iter().map(|machine| machine.upstream.clone()).collect()
+}
+
+async fn put_to_sleep(doors: &Doors, request: &HttpRequest, name: String) -> Result<HttpResponse, Refusal> {
+    operator::admit(doors, request)?;
+    let machines = doors.fleet.sleep(name).await.ok_or(Problem::Internal)?;
+    if machines.is_empty() {
+        return Err(none_such(&doors.fleet).await);
+    }
+    tracing::info!(upstreams = names_of(&machines).join(" "), "sleep asked for");
+    let state = best(&machines);
+    let mut response = if state == "asleep" { HttpResponse::Ok() } else { HttpResponse::Accepted() };
+    response.insert_header((header::CACHE_CONTROL, "no-store"));
+    Ok(response.json(Told { state, machines }))
+}
+
+async fn restarted(doors: &Doors, request: &HttpRequest, name: String) -> Result<HttpResponse, Refusal> {
+    operator::admit(doors, request)?;
+    let fleet = &doors.fleet;
+    match fleet.restart(name.clone()).await.ok_or(Problem::Internal)? {
+        RestartAnswer::Begins => {}
+        RestartAnswer::Unknown => return Err(none_such(fleet).await),
+        RestartAnswer::InUse => return Err(Problem::MachineInUse.into()),
+        RestartAnswer::NotAwake => return Err(Problem::MachineNotAwake.into()),
+        RestartAnswer::OneAtATime => return Err(Problem::RestartUnderWay.into()),
+    }
+    tracing::info!(upstream = name, "restart asked for");
+    Ok(told(named(fleet, &[name]).await?))
+}
+
+async fn order(payload: web::Payload) -> Result<Order, Problem> {
+    let body = match timeout(BODY_TIMEOUT, payload.to_bytes_limited(MAX_BODY_BYTES)).await {
+        Ok(Ok(read)) => read.map_err(|_| Problem::BadRequest)?,
+        Ok(Err(_)) => return Err(Problem::BodyTooLarge),
+        Err(_) => return Err(Problem::BodyTimeout),
+    };
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Order::default());
+    }
+    let order: Order = serde_json::from_slice(&body).map_err(|_| Problem::BadRequest)?;
+    let short = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= MAX_WORD_BYTES);
+    if short(&order.reason) && short(&order.idempotency_key) { Ok(order) } else { Err(Problem::BadRequest) }
+}
+
+/// Why a wake came to nothing, and when the next may be tried.
+fn failed(why: &str, machines: &[MachineSnapshot]) -> Refusal {
+    let problem = match why {
+        "capacity" => Problem::MachineCapacity,
+        "auth" => Problem::MachineAuth,
+        _ => Problem::MachineFailed,
+    };
+    let again = machines.iter().filter_map(|machine| machine.retry_ms).min();
+    again.map_or_else(|| problem.into(), |again| problem.retry_after(Duration::from_millis(again)))
+}
+
+/// 200 when a machine is ready, else 202 with when and where to look again: never an error while it wakes.
+fn told(machines: Vec<MachineSnapshot>) -> HttpResponse {
+    let state = best(&machines);
+    if state == "ready" {
+        return HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(Told { state, machines });
+    }
+    let mut response = HttpResponse::Accepted();
+    response
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .insert_header((header::RETRY_AFTER, later(&machines).to_string()));
+    if let [machine] = machines.as_slice() {
+        response.insert_header((header::LOCATION, format!("/v1/upstreams/{}", machine.upstream)));
+    }
+    response.json(Told { state, machines })
+}
+
+/// When to look again, in seconds.
+fn later(machines: &[MachineSnapshot]) -> u64 {
+    let eta = machines.iter().filter_map(|machine| machine.eta_ms).min().unwrap_or(5_000);
+    eta.div_ceil(1_000).clamp(1, 60)
+}
+
+/// Whether waiting may help: one that is asleep still is about to be woken.
+fn is_on_its_way(machines: &[MachineSnapshot]) -> bool {
+    !matches!(best(machines), "ready" | "failed")
+}
+
+/// Whether none of them will be there before somebody does something, or a while has passed.
+fn is_hopeless(machines: &[MachineSnapshot]) -> bool {
+    best(machines) != "ready" && machines.iter().all(|machine| machine.failure.is_some())
+}
+
+/// The state of the machine that is nearest to take a call.
+fn best(machines: &[MachineSnapshot]) -> &'static str {
+    let is = |state: &str| machines.iter().any(|machine| machine.state == state);
+    match () {
+        () if is("ready") => "ready",
+        () if ["waking", "warming", "restarting"].into_iter().any(is) => "waking",
+        () if is("asleep") || is("falling_asleep") || is("unknown") => "asleep",
+        () => "failed",
+    }
+}

@@ -1,0 +1,35 @@
+//! Who may operate: the bearer of the operator's key, or of a token with the scope for it.
+
+use actix_web::HttpRequest;
+
+use super::{doors::Doors, identity, problem::Problem, problem::Refusal};
+use crate::session::switchboard::UserHash;
+
+/// The scope that a token needs for this.
+pub const SCOPE: &str = "tandem:operate";
+
+/// An operator, as the limits and the repeated orders know it: whoever has the key is one and the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operator {
+    /// Has the key.
+    Key,
+    /// Has a token.
+    User(UserHash),
+}
+
+/// Lets operators in, and each of them so often.
+pub fn admit(doors: &Doors, request: &HttpRequest) -> Result<Operator, Refusal> {
+    let key = identity::bearer_text(request).zip(doors.operator_key.as_ref());
+    if key.is_some_and(|(presented, key)| key.is(&presented)) {
+        doors.throttle.operate(Operator::Key)?;
+        return Ok(Operator::Key);
+    }
+    let identity = identity::anybody(doors, request)?;
+    let user = identity.user.hash();
+    if !identity.scopes.iter().any(|scope| scope == SCOPE) {
+        doors.throttle.attempt(user)?;
+        return Err(Problem::NotOperator.into());
+    }
+    doors.throttle.operate(Operator::User(user))?;
+    Ok(Operator::User(user))
+}
