@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// For how long a machine is given up that nobody can start.
+const OUT_OF_REACH: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What the pool says.
 #[derive(Debug)]
 enum Word {
@@ -66,7 +69,13 @@ impl FleetActor {
         if self.units.contains_key(&id) {
             return;
         }
-        let Some(provider) = (self.ports.find)(&upstream) else { return };
+        let Some(provider) = (self.ports.find)(&upstream) else {
+            if upstream.labels.machine.is_some() {
+                // Nobody can start it: who waits for it is told so.
+                self.tell_pool(id, PowerNews::Failed(OUT_OF_REACH));
+            }
+            return;
+        };
         // Nothing is known of it yet.
         self.tell_pool(id, PowerNews::Away);
         let now = Instant::now();

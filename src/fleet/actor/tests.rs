@@ -185,19 +185,24 @@ fn policy() -> Policy {
 
 impl World {
     async fn new() -> World {
+        World::of(true).await
+    }
+
+    /// The same; whether anybody can start the machine.
+    async fn of(is_known: bool) -> World {
         tokio::time::pause();
         let (machine, later, counted) = (Rc::new(Machine::default()), Later::default(), Counted::default());
         let found = Rc::clone(&machine);
         let ports = Ports {
-            find: Box::new(move |_| Some(Box::new(InMemory(Rc::clone(&found))))),
+            find: Box::new(move |_| is_known.then(|| Box::new(InMemory(Rc::clone(&found))) as Box<dyn Provider>)),
             readiness: Box::new(Answers(Rc::clone(&machine))),
             observer: Box::new(counted.clone()),
             pool: Box::new(later.clone()),
         };
         let fleet = FleetActor::new(policy(), ports).start();
         let endpoint = Endpoint::plain("1", "h", 1);
-        let upstream =
-            Upstream { endpoint, capacity: 1, labels: Labels { price: "0.72".parse().ok(), ..Labels::default() } };
+        let labels = Labels { price: "0.72".parse().ok(), machine: Some("memory".into()), ..Labels::default() };
+        let upstream = Upstream { endpoint, capacity: 1, labels };
         let ports = PoolPorts {
             observer: Box::new(Nobody),
             rehearser: None,
@@ -267,6 +272,13 @@ async fn a_call_wakes_its_machine_talks_and_leaves_it_asleep() {
     assert!(matches!(machines[0].state, "falling_asleep" | "asleep"), "{machines:?}");
     tokio::time::advance(SECOND * 30).await;
     assert_eq!((*world.machine.starts.borrow(), *world.machine.stops.borrow()), (1, 1));
+}
+
+#[actix::test]
+async fn who_waits_for_a_machine_that_nobody_can_start_is_told_so_at_once() {
+    let world = World::of(false).await;
+    let Outcome::Refused(why, _) = outcome(&mut world.ask(1).await).await else { panic!("there is none") };
+    assert_eq!(why, crate::pool::roster::NoSlot::WakeFailed);
 }
 
 #[actix::test]
