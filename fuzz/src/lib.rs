@@ -298,7 +298,7 @@ pub fn config_file(data: &[u8]) {
             let secret = settings.auth.jwt_secret.as_ref().map_or(0, |secret| secret.expose_secret().len());
             assert!(!settings.is_exposed() || secret >= 32, "others can reach it, and the secret has {secret} bytes");
             assert!(!settings.upstreams.urls.is_empty() || settings.simulator.enabled || !settings.is_exposed());
-            assert!(!settings.persona.prompt.expose_secret().trim().is_empty());
+            assert!(settings.persona.prompt.as_ref().is_none_or(|prompt| !prompt.expose_secret().trim().is_empty()));
             for url in &settings.upstreams.urls {
                 assert_eq!(url.to_string().parse(), Ok(url.clone()));
             }

@@ -23,8 +23,7 @@ pub use flaw::{ConfigError, Flaw};
 pub use layers::Environment;
 pub use settings::{
     AuthSettings, DoorSettings, DrainSettings, FleetSettings, ListenSettings, LogFormat, LogLevel, LoggingSettings,
-    MetricsSettings, Mode, PersonaSettings, SessionSettings, SettingLine, Settings, SimulatorSettings, StateSettings,
-    UpstreamSettings,
+    MetricsSettings, Mode, SessionSettings, SettingLine, Settings, SimulatorSettings, StateSettings, UpstreamSettings,
 };
 pub use upstream_options::{UpstreamOptions, UpstreamOptionsError};
 pub use upstream_url::{UpstreamUrl, UpstreamUrlError};
