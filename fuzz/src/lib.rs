@@ -235,11 +235,12 @@ pub fn call_query(data: &[u8]) {
     assert_eq!(shown(&query.token), first(&["token"]));
     assert_eq!(query.errors_on_socket, first(&["errors"]).as_deref() == Some("socket"));
     let (voice, prompt) = (first(&["voice", "voice_prompt"]), first(&["text_prompt"]));
-    assert_eq!(query.has_wishes(), voice.is_some() || prompt.is_some());
+    assert_eq!(query.has_own_words(), voice.is_some() || prompt.is_some());
     match query.wishes() {
         Ok(wishes) => {
             assert_eq!(wishes.voice, voice.map(|name| name.parse::<Voice>().unwrap()));
             assert_eq!(shown(&wishes.prompt), prompt);
+            assert_eq!(wishes.persona, first(&["persona"]));
         }
         Err(_) => assert!(voice.is_some_and(|name| name.parse::<Voice>().is_err())),
     }

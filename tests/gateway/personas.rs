@@ -93,7 +93,8 @@ async fn a_persona_is_chosen_by_its_name_in_the_query_or_with_the_ticket() {
     let (voice, prompt) = asked(&house, knock(&house, "/v1/voice", std::slice::from_ref(&ann)).await).await;
     assert_eq!(voice, "NATF0.pt");
     assert!(prompt.starts_with("You are a wise and friendly teacher."));
-    let (voice, prompt) = asked(&house, knock(&house, "/v1/voice?persona=service", &[ann.clone()]).await).await;
+    let (voice, prompt) =
+        asked(&house, knock(&house, "/v1/voice?persona=service", std::slice::from_ref(&ann)).await).await;
     assert_eq!(voice, "NATM1.pt");
     assert!(prompt.starts_with("You work for ") && prompt.contains(" Information: "), "{prompt}");
     let (voice, prompt) = asked(&house, knock(&house, "/v1/voice?persona=listener&voice=VARF1", &[ann]).await).await;

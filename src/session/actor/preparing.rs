@@ -1,40 +1,55 @@
 //! Loading the caller's context, and making the call's prompts of it.
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use tokio::time::timeout;
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use tokio::{task::spawn_blocking, time::timeout};
 
 use super::SessionActor;
 use crate::{
-    context::{
-        source::{CONTEXT_TIMEOUT, ContextError},
-        user,
+    context::source::{CONTEXT_TIMEOUT, ContextError},
+    protocol::moshi::TargetError,
+    session::{
+        machine::{HandshakeTerms, Input},
+        preparation::Preparation,
+        script::Script,
     },
-    session::machine::Input,
 };
+
+/// Why there is no prompt with a context.
+#[derive(Debug, thiserror::Error)]
+enum NotPrepared {
+    #[error("no context is wanted here")]
+    NotWanted,
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    #[error(transparent)]
+    Prompt(#[from] TargetError),
+    #[error("making the prompt failed; this is a fault of Tandem")]
+    Fault,
+}
 
 impl SessionActor {
     /// Asks for what is known of the caller. An answer that comes too late finds the call gone on.
     pub(super) fn load_context(&mut self, ctx: &mut Context<Self>) {
-        let Some(preparation) = &self.preparation else { return ctx.notify(Loaded(Err(ContextError::Timeout))) };
-        let loading = timeout(CONTEXT_TIMEOUT, preparation.source.load(preparation.user.clone()));
-        let loading = async move { loading.await.unwrap_or(Err(ContextError::Timeout)) };
-        ctx.spawn(loading.into_actor(self).map(|loaded, actor, ctx| actor.loaded(loaded, ctx)));
+        let preparation = self.preparation.take();
+        let preparing = async move {
+            let preparation = preparation.ok_or(NotPrepared::NotWanted)?;
+            timeout(CONTEXT_TIMEOUT, prepare(preparation)).await.unwrap_or(Err(ContextError::Timeout.into()))
+        };
+        ctx.spawn(preparing.into_actor(self).map(|prepared, actor, ctx| actor.prepared(prepared, ctx)));
     }
 
-    fn loaded(&mut self, loaded: Result<user::Context, ContextError>, ctx: &mut Context<Self>) {
-        let Some(preparation) = self.preparation.as_ref().filter(|_| self.machine.is_preparing()) else { return };
-        let prepared = match &loaded {
-            Ok(context) => preparation.script(context).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
+    fn prepared(&mut self, prepared: Result<(Script, HandshakeTerms), NotPrepared>, ctx: &mut Context<Self>) {
+        if !self.machine.is_preparing() {
+            return;
+        }
         let input = match prepared {
             Ok((script, terms)) => {
                 self.script = script;
                 Input::Prepared(terms)
             }
-            Err(reason) => {
+            Err(error) => {
                 let _entered = self.span.enter();
-                tracing::warn!(reason, "the caller's context is not there");
+                tracing::warn!(%error, "the caller's context is not there");
                 Input::Unprepared
             }
         };
@@ -42,17 +57,9 @@ impl SessionActor {
     }
 }
 
-/// What was loaded without having to wait: effects never nest.
-struct Loaded(Result<user::Context, ContextError>);
-
-impl actix::Message for Loaded {
-    type Result = ();
-}
-
-impl Handler<Loaded> for SessionActor {
-    type Result = ();
-
-    fn handle(&mut self, Loaded(loaded): Loaded, ctx: &mut Self::Context) {
-        self.loaded(loaded, ctx);
-    }
+/// Loads, and makes the prompt beside the threads that carry calls: a long journal takes milliseconds.
+async fn prepare(preparation: Preparation) -> Result<(Script, HandshakeTerms), NotPrepared> {
+    let context = preparation.source.load(preparation.user.clone()).await?;
+    let made = spawn_blocking(move || preparation.script(&context)).await;
+    Ok(made.map_err(|_| NotPrepared::Fault)??)
 }
