@@ -330,7 +330,7 @@ fn a_check_shows_the_personas_and_tells_what_is_wrong_with_them() {
     let shown =
         |name: &str| ran.stdout.lines().find(|line| line.starts_with(&format!("  {name} "))).unwrap().to_owned();
     assert!(shown("coach").contains("VARM4") && shown("coach").ends_with("Coaches.   <- default"), "{ran:?}");
-    assert!(shown("listener").contains("to 300 tokens") && shown("listener").contains("knows its caller"), "{ran:?}");
+    assert!(shown("listener").contains("to 300 tokens") && shown("listener").ends_with("Knows its caller."), "{ran:?}");
     assert!(ran.stdout.contains("Warning: persona coach: a prompt of 400 tokens takes"), "{ran:?}");
     fs::write(desk.path("cast/coach.toml"), coach.replace("a coach.", "a coach {{ nmae }}.")).unwrap();
     for words in [["check", "--offline"].as_slice(), &["serve", "--port", "0"]] {

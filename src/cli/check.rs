@@ -94,8 +94,8 @@ fn show_cast(cast: &Cast, default: &str) {
     let names = cast.all().map(|persona| persona.name.len()).max().unwrap_or_default();
     for persona in cast.all() {
         let Persona { name, voice, budget, description, .. } = persona.as_ref();
-        let sees = if persona.sees_context() { ", knows its caller" } else { "" };
-        let scope = persona.scope.as_ref().map(|scope| format!(", for the scope {scope}")).unwrap_or_default();
+        let sees = if persona.sees_context() { " Knows its caller." } else { "" };
+        let scope = persona.scope.as_ref().map(|scope| format!(" Needs the scope {scope}.")).unwrap_or_default();
         let chosen = if name == default { "   <- default" } else { "" };
         let tokens = tokens_estimate(persona.bare().expose_secret());
         // A prompt that is the same for everybody has no budget but the request line's.

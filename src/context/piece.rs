@@ -180,13 +180,15 @@ fn is_older(date: Option<Date>, days: Option<u32>, today: Date) -> bool {
 
 /// A thing of a list: no end of a sentence, and in quotation marks where it is the user who speaks.
 fn item(sentence: &str) -> String {
-    let mut text = sentence.trim_end_matches(['.', '!', '?', ',', ';', ' ']);
+    let ends = ['.', '!', '?', ',', ';', ' '];
+    // First, because a mark may hide the end of a sentence.
+    let sentence = paired(sentence);
+    let mut text = sentence.trim_end_matches(ends);
     if text.len() > MAX_ITEM_BYTES {
         let head = &text[..text.floor_char_boundary(MAX_ITEM_BYTES)];
-        text = head.rfind(' ').map_or(head, |at| &head[..at]).trim_end_matches(['.', ',', ' ']);
+        text = head.rfind(' ').map_or(head, |at| &head[..at]).trim_end_matches(ends);
     }
     let text = text.replace(['!', '?'], ",").replace(". ", ", ");
-    let text = paired(&text);
     let own = |word: &str| ["i", "i'm", "i've", "my", "me", "ik", "mijn"].contains(&word.to_lowercase().as_str());
     let long = text.split(' ').count() > MAX_OWN_WORDS;
     if long || text.split([' ', ',']).any(own) { format!("\"{text}\"") } else { text }
