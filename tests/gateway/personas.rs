@@ -1,6 +1,13 @@
 //! Personas by name, who may call them, and what they are told of their callers.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use futures_util::SinkExt as _;
 use secrecy::ExposeSecret as _;
@@ -52,11 +59,15 @@ impl Drop for Shelf {
     }
 }
 
-/// A store that knows Maria, and fails for everybody else.
-struct Store;
+/// A store that knows Maria, fails for everybody else, and counts how often it is asked.
+#[derive(Default)]
+struct Store {
+    asked: AtomicUsize,
+}
 
 impl ContextSource for Store {
     fn load(&self, user: Private<String>) -> Loading {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
             if user.expose() != "maria" {
                 return Err(ContextError::Store("it is a test".into()));
@@ -146,7 +157,8 @@ async fn who_asks_for_a_persona_that_is_not_there_or_not_for_them_is_told_those_
 async fn a_persona_is_told_of_its_caller_and_only_where_it_may_see_it() {
     let shelf = Shelf::new();
     let house = shelf.house(1).await;
-    house.gateway.doors.contexts.set(Arc::new(Store)).ok().unwrap();
+    let store = Arc::new(Store::default());
+    house.gateway.doors.contexts.set(store.clone()).ok().unwrap();
     let maria = bearer(&house, "maria");
     for path in ["/v1/voice?persona=listener", "/v1/voice?persona=nurse"] {
         let (_, prompt) = asked(&house, knock(&house, path, std::slice::from_ref(&maria)).await).await;
@@ -157,13 +169,14 @@ async fn a_persona_is_told_of_its_caller_and_only_where_it_may_see_it() {
     let own = "/v1/voice?persona=listener&text_prompt=Be+kind.";
     let (_, prompt) = asked(&house, knock(&house, own, &[maria]).await).await;
     assert_eq!(prompt, "Be kind.");
+    assert_eq!(store.asked.load(Ordering::Relaxed), 2, "nothing is looked up that nobody is told");
 }
 
 #[actix_web::test]
 async fn a_store_that_fails_ends_only_the_calls_that_need_it() {
     let shelf = Shelf::new();
     let house = shelf.house(1).await;
-    house.gateway.doors.contexts.set(Arc::new(Store)).ok().unwrap();
+    house.gateway.doors.contexts.set(Arc::new(Store::default())).ok().unwrap();
     let bob = bearer(&house, "bob");
     let (_, prompt) =
         asked(&house, knock(&house, "/v1/voice?persona=listener", std::slice::from_ref(&bob)).await).await;

@@ -38,6 +38,7 @@ fn a_persona_that_only_wants_the_context_goes_on_alone_when_there_is_none_or_it_
     let mut none = begun(ContextNeed::Wanted);
     none.input(Input::Unprepared).expect("Acquire");
     let mut late = begun(ContextNeed::Wanted);
+    assert_eq!(late.machine.deadline(), Some(late.now + Limits::default().context_timeout));
     late.advance(Limits::default().context_timeout - Duration::from_millis(1)).refuse("Acquire");
     late.advance(Duration::from_millis(1)).expect("Acquire");
     late.input(Input::Prepared(terms(100_000))).refuse("Acquire");

@@ -101,6 +101,15 @@ fn what_is_worth_least_is_cut_first_and_at_the_ends_of_sentences() {
 }
 
 #[test]
+fn an_entry_is_told_from_its_beginning_or_not_at_all() {
+    let long = "The whole day went by in one long wait for a letter that did not come, and for a call. Short.";
+    let context =
+        Context { journal: vec![entry("2026-11-22", long), entry("2026-11-20", "Sun.")], ..Context::default() };
+    let built = build(&persona(&format!("[budget]\ntokens = 35\n{SEES_ALL}")), &context, today());
+    assert_eq!(text(&built), "You listen to somebody. Three days ago the caller wrote: \"Sun.\"");
+}
+
+#[test]
 fn bytes_are_a_budget_too_and_count_as_they_are_encoded() {
     let context = Context { journal: vec![entry("2026-11-22", "Één. Twee.")], ..Context::default() };
     let all = build(&persona(&format!("[budget]\ntokens = 200\n{SEES_ALL}")), &context, today());
