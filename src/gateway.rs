@@ -23,7 +23,7 @@ use tokio::{
 use self::{
     counter::Counter,
     doors::House,
-    machines::{Owners, PoolLater},
+    machines::{MachineError, Owners, PoolLater},
 };
 use crate::{
     auth::{KeyError, SigningKey, Tokens},
@@ -33,7 +33,7 @@ use crate::{
     http::{self, doors::Doors},
     metrics::Metrics,
     pool::{
-        actor::{Configure, PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop, WakePort},
+        actor::{Configure, PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
         discovery::Configured,
         endpoint::Endpoint,
         lease::Lease,
@@ -91,6 +91,9 @@ pub enum StartError {
     /// A persona cannot be used.
     #[error(transparent)]
     Personas(#[from] CastError),
+    /// A machine cannot be asked for.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// The record of leases cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,6 +108,9 @@ pub enum ReloadError {
     /// A file of certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A machine cannot be asked for.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
     /// The pool does not answer.
     #[error("the pool does not answer; the process is about to end")]
     PoolLost,
@@ -151,6 +157,7 @@ impl Gateway {
         let connector = connector(settings)?;
         let ledger = ledger(settings)?;
         let cast = Cast::load(&settings.persona)?;
+        let owners = Owners::of(settings)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
         let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
         let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
@@ -160,12 +167,13 @@ impl Gateway {
             longest: settings.session.limits.max_duration,
             breaker: settings.queue.breaker,
             retry: settings.queue.retry,
+            restart_stuck: settings.fleet.restart_stuck,
             seed: rand::random(),
             ..RosterSettings::default()
         };
-        let (owners, later) = (Owners::of(settings), PoolLater::default());
-        let fleet = machines::start(settings, &owners, &connector, &metrics, &later);
-        let (fleet, ear) = fleet.map_or((None, None), |(fleet, ear)| (Some(Control::new(fleet)), Some(ear)));
+        let later = PoolLater::default();
+        let (fleet, ear) = machines::start(settings, &owners, &connector, &metrics, &later);
+        let fleet = Control::new(fleet);
         let ports = Ports {
             observer: Box::new(Counter::new(Arc::clone(&metrics), roster.queue_limit)),
             rehearser: Some(Box::new(Rehearsals {
@@ -174,7 +182,7 @@ impl Gateway {
             })),
             prober: Some(Box::new(Probes { connector: connector.clone(), every: rehearsal.probe_every })),
             ledger,
-            fleet: ear.map(|ear| Box::new(ear) as Box<dyn WakePort>),
+            fleet: Some(Box::new(ear)),
         };
         let servers: Vec<_> = settings.upstreams.servers().collect();
         let pool = PoolActor::create(|ctx| {
@@ -199,7 +207,7 @@ impl Gateway {
         for trust in settings.upstreams.trusts() {
             self.doors.connector.prepare(&trust)?;
         }
-        self.owners.renew(settings);
+        self.owners.renew(settings)?;
         let configure = self.pool.send(Configure(settings.upstreams.servers().collect()));
         timeout(RELOAD_TIMEOUT, configure).await.ok().and_then(Result::ok).ok_or(ReloadError::PoolLost)
     }
@@ -218,6 +226,7 @@ impl Gateway {
     /// of calls that had to be cut off.
     pub async fn stop(&self) -> usize {
         self.doors.metrics.draining();
+        self.doors.fleet.resign().await;
         let (deadline, calls) = (Instant::now() + self.drain, self.sessions());
         tracing::info!(calls, deadline_seconds = self.drain.as_secs(), "draining");
         let left = self.doors.switchboard.drain(deadline, LAST_WORDS).await;

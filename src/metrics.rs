@@ -144,7 +144,13 @@ pub const TABLE: &[Series] = &[
     fleet::STATE,
     fleet::WAKE_SECONDS,
     fleet::WAKES,
+    fleet::RESTARTS,
+    fleet::ETA_KEPT,
     fleet::REQUESTS,
+    fleet::SECONDS,
+    fleet::PRICE,
+    fleet::COST,
+    fleet::SAVING,
     upstreams::UPSTREAMS,
     upstreams::UPSTREAM_CHANGES,
     upstreams::CIRCUIT_STATE,
@@ -235,6 +241,7 @@ impl Metrics {
         self.begin_relay();
         self.begin_resumes();
         self.begin_queue();
+        self.begin_fleet();
         self.begin_upstreams();
     }
 

@@ -148,6 +148,16 @@ impl Tokens {
     /// A token is good until `exp` plus the leeway and from `nbf` minus the leeway. The user is the first present of
     /// `sub`, `userId` and `id`; scopes are the words of `scope` and the members of `scopes`.
     pub fn verify(&self, token: &str, now_unix_s: u64) -> Result<Identity, TokenError> {
+        let identity = self.verify_for(None, token, now_unix_s)?;
+        match &self.rules.required_scope {
+            Some(required) if !identity.scopes.contains(required) => Err(TokenError::Forbidden),
+            _ => Ok(identity),
+        }
+    }
+
+    /// The same for whoever wants to do something else than to call: with this scope, if one is named, and without the
+    /// one that calls need.
+    pub fn verify_for(&self, scope: Option<&str>, token: &str, now_unix_s: u64) -> Result<Identity, TokenError> {
         if token.is_empty() {
             return Err(TokenError::Missing);
         }
@@ -167,8 +177,8 @@ impl Tokens {
         let user = claims.user()?;
         let tenant = self.rules.tenant_claim.as_ref().map_or(Ok(TenantId::default()), |name| claims.tenant(name))?;
         let scopes = claims.scopes();
-        match &self.rules.required_scope {
-            Some(required) if !scopes.contains(required) => Err(TokenError::Forbidden),
+        match scope {
+            Some(required) if !scopes.iter().any(|scope| scope == required) => Err(TokenError::Forbidden),
             _ => Ok(Identity { user, tenant, expires_at_unix_s, scopes }),
         }
     }

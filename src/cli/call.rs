@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
-use crate::protocol::native::{ExpiryReason, LatencyReport, TurnReport};
+use crate::protocol::native::{ExpiryReason, LatencyReport, QueueReason, TurnReport};
 use crate::sim::caller::{
     self, Audio, CallError, CallEvent, CallReport, CallerSettings, Credential, HangUp, Trust, Wire,
 };
@@ -242,9 +242,14 @@ async fn tell(mut events: mpsc::Receiver<CallEvent>, quiet: bool) {
 fn line(event: &CallEvent) -> Option<String> {
     Some(match event {
         CallEvent::Created { session_id } => format!("call {}", terminal::printable(session_id)),
-        CallEvent::Queued { position, eta_ms } => {
-            let eta = eta_ms.map_or(String::new(), |ms| format!(", about {} s", ms.div_ceil(1000)));
-            format!("waiting for a model server: place {position}{eta}")
+        CallEvent::Queued { position, eta_ms, eta_p90_ms, reason } => {
+            let seconds = |ms: &u64| ms.div_ceil(1000);
+            let eta = eta_ms.as_ref().map_or(String::new(), |ms| format!(", about {} s", seconds(ms)));
+            let longest = eta_p90_ms.as_ref().map_or(String::new(), |ms| format!(", hardly over {} s", seconds(ms)));
+            match reason {
+                QueueReason::Waking => format!("a model server is being woken: place {position}{eta}{longest}"),
+                QueueReason::Busy => format!("waiting for a model server: place {position}{eta}{longest}"),
+            }
         }
         CallEvent::Connecting { attempt: 1 } => "the model reads its prompts".to_owned(),
         CallEvent::Connecting { attempt } => format!("the next model server is asked (attempt {attempt})"),

@@ -10,6 +10,7 @@ use secrecy::ExposeSecret as _;
 use crate::config::{self, Settings};
 use crate::context::cast::Cast;
 use crate::context::persona::Persona;
+use crate::fleet::provider::{BuildError, Exchange};
 use crate::protocol::moshi::tokens_estimate;
 use crate::session::leg::upstream::connect::{ConnectTimeouts, UpstreamConnector};
 
@@ -76,7 +77,7 @@ fn make_certificate(directory: &Path, hosts: &[String]) -> Result<ExitCode, Stri
     Ok(ExitCode::SUCCESS)
 }
 
-/// Does what `serve` would do with files, so that it fails here first.
+/// Does what `serve` would do with files, and looks for machines that it cannot deal with, so that it fails here first.
 fn try_out(settings: &Settings, connector: &UpstreamConnector) -> Result<(), String> {
     let files = settings.upstreams.trusts().into_iter();
     let files = files.filter_map(|trust| connector.prepare(&trust).err().map(|error| error.to_string()));
@@ -84,7 +85,7 @@ fn try_out(settings: &Settings, connector: &UpstreamConnector) -> Result<(), Str
     let state = private_file::make_directory(directory)
         .err()
         .map(|source| StateLockError::Unusable { directory: directory.display().to_string(), source }.to_string());
-    let problems: Vec<String> = files.chain(state).collect();
+    let problems: Vec<String> = files.chain(state).chain(left_out(settings)).collect();
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\ntandem: ")) }
 }
 
@@ -106,6 +107,17 @@ fn show_cast(cast: &Cast, default: &str) {
     for advice in cast.advice() {
         terminal::say(format!("\nWarning: {}", terminal::printable(&advice.to_string())));
     }
+}
+
+/// The machines whose providers this program was built without.
+fn left_out(settings: &Settings) -> Vec<String> {
+    let exchange = Exchange::new(Exchange::TIMEOUT);
+    let machines = settings.upstreams.urls.iter().filter_map(|url| Some((url, url.options.machine.as_ref()?)));
+    let told = machines.filter_map(|(url, machine)| match settings.fleet.provider(url, &exchange) {
+        Err(error @ BuildError::NotBuiltIn(_)) => Some(terminal::printable(&format!("machine {machine}: {error}"))),
+        _ => None,
+    });
+    told.collect()
 }
 
 fn show(settings: &Settings) {

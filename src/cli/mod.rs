@@ -7,6 +7,8 @@ mod check;
 mod dev_secret;
 mod dev_state;
 mod fault_flag;
+mod fleet;
+mod fleet_report;
 mod machine_report;
 mod private_file;
 mod prompt;
@@ -61,6 +63,8 @@ enum Command {
     Prompt(prompt::PromptArguments),
     /// Checks the configuration and whether the model servers are up.
     Check(check::CheckArguments),
+    /// Shows the machines of a running Tandem: what they do, and what they cost.
+    Fleet(fleet::FleetArguments),
 }
 
 /// Which configuration a command reads.
@@ -103,6 +107,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         // Sockets to model servers belong to one thread.
         Some(Command::Check(arguments)) => {
             block_on(async { LocalSet::new().run_until(check::check(&arguments)).await })
+        }
+        Some(Command::Fleet(arguments)) => {
+            block_on(async { LocalSet::new().run_until(fleet::fleet(&arguments)).await })
         }
     };
     outcome.unwrap_or_else(|sentence| {

@@ -6,7 +6,7 @@ use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::auth::{SigningKey, Tokens, UserId};
-use crate::config::{self, Mode};
+use crate::config::{self, Mode, Settings};
 
 use super::{ConfigArguments, dev_secret, terminal};
 
@@ -33,7 +33,7 @@ pub(super) struct TokenArguments {
 pub(super) fn token(arguments: &TokenArguments) -> Result<(), String> {
     let environment = config::process_environment();
     let settings = arguments.config.load(&environment)?;
-    let secret = match (&arguments.secret_env, settings.auth.jwt_secret) {
+    let secret = match (&arguments.secret_env, settings.auth.jwt_secret.clone()) {
         (Some(name), _) => match environment.get(name).filter(|secret| !secret.is_empty()) {
             Some(secret) => SecretString::from(secret.as_str()),
             None => return Err(format!("the environment variable {name} is not set; it holds the signing secret")),
@@ -46,12 +46,22 @@ pub(super) fn token(arguments: &TokenArguments) -> Result<(), String> {
             dev_secret::read_or_make(directory).map_err(|error| error.to_string())?
         }
     };
-    let user = UserId::new(arguments.user.as_str()).map_err(|error| error.to_string())?;
-    let key = SigningKey::new(&secret).map_err(|error| error.to_string())?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| "the clock is before 1970".to_owned())?;
-    let token = Tokens::new(key, settings.auth.rules)
-        .mint_with(&user, arguments.scope.as_deref(), Duration::from_secs(arguments.ttl_seconds), now.as_secs())
-        .map_err(|error| error.to_string())?;
-    terminal::say(token.expose_secret());
+    let ttl = Duration::from_secs(arguments.ttl_seconds);
+    terminal::say(mint(&settings, &secret, &arguments.user, ttl, arguments.scope.as_deref())?.expose_secret());
     Ok(())
+}
+
+/// A token that this configuration accepts, with a scope besides the one that it requires.
+pub(super) fn mint(
+    settings: &Settings,
+    secret: &SecretString,
+    user: &str,
+    ttl: Duration,
+    scope: Option<&str>,
+) -> Result<SecretString, String> {
+    let user = UserId::new(user).map_err(|error| error.to_string())?;
+    let key = SigningKey::new(secret).map_err(|error| error.to_string())?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| "the clock is before 1970".to_owned())?;
+    let tokens = Tokens::new(key, settings.auth.rules.clone());
+    tokens.mint_with(&user, scope, ttl, now.as_secs()).map_err(|error| error.to_string())
 }

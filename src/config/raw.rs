@@ -107,6 +107,7 @@ raw! {
         reconcile_seconds: u64,
         ticket_hold_seconds: u64,
         warm_up: bool,
+        restart_stuck_seconds: u64,
         keep_warm: String,
     }
     RawProviders {

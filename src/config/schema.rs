@@ -158,6 +158,7 @@ pub static KEYS: &[Key] = &[
     Key::number("fleet.reconcile_seconds", 5, 3_600),
     Key::number("fleet.ticket_hold_seconds", 0, 3_600),
     Key::new("fleet.warm_up", Kind::Switch),
+    Key::number("fleet.restart_stuck_seconds", 0, 86_400),
     Key::new("fleet.keep_warm", Kind::Text),
     Key::new("providers.runpod.api_key", Kind::Secret).alias("RUNPOD_API_KEY"),
     Key::new("providers.runpod.base_url", Kind::Text),

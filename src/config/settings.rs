@@ -299,8 +299,8 @@ pub struct FleetSettings {
     pub policy: Policy,
     /// How long a ticket keeps one awake; none: tickets wake nothing.
     pub ticket_hold: Option<Duration>,
-    /// Whether one that woke is rehearsed before its first call.
-    pub warm_up: bool,
+    /// After how long one whose server is stuck is restarted; zero: never.
+    pub restart_stuck: Duration,
     /// The hours in which they are kept awake.
     pub keep_warm: Schedule,
     /// What their providers need to know.

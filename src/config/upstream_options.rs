@@ -149,7 +149,7 @@ impl UpstreamOptions {
             region: self.region.clone(),
             price: self.price,
             window_steps: self.window_steps,
-            sleeps: self.machine.is_some(),
+            machine: self.machine.as_ref().map(ToString::to_string),
         }
     }
 }

@@ -5,12 +5,17 @@ use std::time::Duration;
 use actix::Addr;
 use tokio::time::timeout;
 
-use super::actor::{FallAsleep, FleetActor, Machines, WakeUp};
+use super::actor::{FallAsleep, FleetActor, Machines, Resign, Restart, WakeUp};
 
-pub use super::{actor::MachineSnapshot, lifecycle::WakeReason};
+pub use super::{
+    actor::{MachineSnapshot, RestartAnswer},
+    lifecycle::WakeReason,
+};
 
 /// The fleet answers from memory: an answer that takes longer will not come.
 const FLEET_TIMEOUT: Duration = Duration::from_secs(2);
+/// Before a restart begins, a look at the provider that is under way comes to its end.
+const RESTART_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Asks the fleet on behalf of operators, autoscalers and callers who will come soon.
 #[derive(Clone, Debug)]
@@ -41,5 +46,16 @@ impl Control {
     /// Lets the machine of this upstream sleep as soon as nobody uses it.
     pub async fn sleep(&self, upstream: String) -> Option<Vec<MachineSnapshot>> {
         timeout(FLEET_TIMEOUT, self.0.send(FallAsleep { upstream })).await.ok()?.ok()
+    }
+
+    /// Leaves every machine as it is from now on: this process is about to end, and another one may have its calls there.
+    pub async fn resign(&self) {
+        // A fleet that does not answer does nothing either.
+        let _ = timeout(FLEET_TIMEOUT, self.0.send(Resign)).await;
+    }
+
+    /// Lets the machine of this upstream begin anew, unless somebody uses it.
+    pub async fn restart(&self, upstream: String) -> Option<RestartAnswer> {
+        timeout(RESTART_TIMEOUT, self.0.send(Restart { upstream })).await.ok()?.ok()
     }
 }

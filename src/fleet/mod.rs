@@ -1,5 +1,6 @@
 //! The machines that model servers run on: they sleep while nobody calls, and wake when somebody does.
 
+pub mod account;
 pub mod actor;
 pub mod control;
 pub mod lifecycle;

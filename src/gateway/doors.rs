@@ -25,7 +25,7 @@ pub(super) struct House {
     pub(super) connector: UpstreamConnector,
     pub(super) metrics: Arc<Metrics>,
     pub(super) cast: Cast,
-    pub(super) fleet: Option<Control>,
+    pub(super) fleet: Control,
 }
 
 /// The doors of this house.

@@ -5,7 +5,7 @@ use std::{
     future::Future,
     pin::Pin,
     rc::Rc,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,12 +14,13 @@ use actix::{Actor, Addr};
 use crate::{
     config::{FleetSettings, Settings, UpstreamUrl},
     fleet::{
+        account::Money,
         actor::{Ear, FleetActor, FleetObserver, PoolPort, Ports, Readiness},
-        provider::{Exchange, Provider},
+        provider::{BuildError, Exchange, Provider},
     },
     metrics::Metrics,
     pool::{
-        actor::{PoolActor, PowerChanged, Retire},
+        actor::{Moved, PoolActor, PowerChanged, Retire, WarmUp},
         endpoint::{Endpoint, Upstream},
         roster::Probed,
     },
@@ -29,31 +30,56 @@ use crate::{
 /// How long a provider may take to answer.
 const PROVIDER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The servers of the settings, of which some have machines: read again with every reload.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Owners(Arc<Mutex<Vec<UpstreamUrl>>>);
+/// The servers of the settings, of which some have machines, and how their providers are asked: read again with every
+/// reload.
+#[derive(Clone, Debug)]
+pub(super) struct Owners(Arc<Mutex<(Vec<UpstreamUrl>, FleetSettings)>>);
+
+/// A machine that cannot be started and stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("the machine of upstream {place} cannot be started and stopped: {error}")]
+pub struct MachineError {
+    /// The place of its address on the list, from 1.
+    pub place: usize,
+    /// Why.
+    pub error: BuildError,
+}
 
 impl Owners {
-    pub(super) fn of(settings: &Settings) -> Self {
-        let owners = Self::default();
-        owners.renew(settings);
-        owners
+    /// Those of the settings, if every machine among them can be asked for.
+    pub(super) fn of(settings: &Settings) -> Result<Self, MachineError> {
+        check(settings)?;
+        Ok(Self(Arc::new(Mutex::new((settings.upstreams.urls.clone(), settings.fleet.clone())))))
     }
 
-    pub(super) fn renew(&self, settings: &Settings) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = settings.upstreams.urls.clone();
+    /// The same in place of those before, which stay where one cannot be asked for.
+    pub(super) fn renew(&self, settings: &Settings) -> Result<(), MachineError> {
+        check(settings)?;
+        *self.lock() = (settings.upstreams.urls.clone(), settings.fleet.clone());
+        Ok(())
     }
 
-    /// Whether any server has a machine that is started and stopped.
-    pub(super) fn any(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|url| url.options.machine.is_some())
+    fn lock(&self) -> MutexGuard<'_, (Vec<UpstreamUrl>, FleetSettings)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of_upstream(&self, upstream: &Upstream) -> Option<UpstreamUrl> {
-        let Endpoint { host, port, .. } = &upstream.endpoint;
-        let urls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        urls.iter().find(|url| url.options.machine.is_some() && url.host == *host && url.port == *port).cloned()
+    fn provider(&self, upstream: &Upstream, exchange: &Exchange) -> Option<Result<Box<dyn Provider>, BuildError>> {
+        let Endpoint { host, port, path_prefix, .. } = &upstream.endpoint;
+        let owners = self.lock();
+        let (urls, fleet) = &*owners;
+        let is_its = |url: &&UpstreamUrl| url.host == *host && url.port == *port && url.prefix == *path_prefix;
+        let url = urls.iter().find(is_its).filter(|url| url.options.machine.is_some())?;
+        Some(fleet.provider(url, exchange))
     }
+}
+
+/// Whether every machine can be asked for: what is left out of this program, or was not said, is found before a call is.
+fn check(settings: &Settings) -> Result<(), MachineError> {
+    let exchange = Exchange::new(PROVIDER_TIMEOUT);
+    for (index, url) in settings.upstreams.urls.iter().enumerate() {
+        settings.fleet.provider(url, &exchange).map_err(|error| MachineError { place: index + 1, error })?;
+    }
+    Ok(())
 }
 
 /// The pool, which is there a moment after the fleet.
@@ -80,24 +106,33 @@ impl PoolPort for PoolLater {
             pool.do_send(retire);
         }
     }
+
+    #[expect(clippy::disallowed_methods, reason = "one at a time for each machine")]
+    fn warm_up(&self, warm_up: WarmUp) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(warm_up);
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "one for each look at a machine")]
+    fn moved(&self, moved: Moved) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(moved);
+        }
+    }
 }
 
-/// Starts the fleet, if there are machines to start and stop.
+/// Starts the fleet; machines may come with a reload.
 pub(super) fn start(
     settings: &Settings,
     owners: &Owners,
     connector: &UpstreamConnector,
     metrics: &Arc<Metrics>,
     pool: &PoolLater,
-) -> Option<(Addr<FleetActor>, Ear)> {
-    if !owners.any() {
-        return None;
-    }
-    let fleet: FleetSettings = settings.fleet.clone();
+) -> (Addr<FleetActor>, Ear) {
     let (owners, exchange) = (owners.clone(), Exchange::new(PROVIDER_TIMEOUT));
     let find = move |upstream: &Upstream| -> Option<Box<dyn Provider>> {
-        let url = owners.of_upstream(upstream)?;
-        fleet.provider(&url, &exchange).inspect_err(|error| tracing::error!(%error, "no provider")).ok()
+        owners.provider(upstream, &exchange)?.inspect_err(|error| tracing::error!(%error, "no provider")).ok()
     };
     let ports = Ports {
         find: Box::new(find),
@@ -106,7 +141,7 @@ pub(super) fn start(
         pool: Box::new(pool.clone()),
     };
     let actor = FleetActor::new(settings.fleet.policy, ports).kept_warm(settings.fleet.keep_warm.clone()).start();
-    Some((actor.clone(), Ear(actor)))
+    (actor.clone(), Ear(actor))
 }
 
 /// Asks model servers whether they answer, with a plain request and never a WebSocket.
@@ -132,6 +167,26 @@ impl FleetObserver for Counts {
 
     fn wake_failed(&self, upstream: &str, why: &'static str) {
         self.0.machine_wake_failed(upstream, why);
+    }
+
+    fn restarted(&self, upstream: &str, result: &'static str) {
+        self.0.machine_restarted(upstream, result);
+    }
+
+    fn wake_promised(&self, kept: bool) {
+        self.0.machine_promised(kept);
+    }
+
+    fn spent(&self, upstream: &str, what: &'static str, seconds: u64) {
+        self.0.machine_spent(upstream, what, seconds);
+    }
+
+    fn bill(&self, upstream: &str, per_hour: Money, cost: Money, saving: Money) {
+        self.0.machine_bill(upstream, per_hour.units(), cost.units(), saving.units());
+    }
+
+    fn gone(&self, upstream: &str, had_price: bool) {
+        self.0.machine_left(upstream, had_price);
     }
 
     fn asked(&self, provider: &'static str, what: &'static str, result: &'static str) {

@@ -97,18 +97,13 @@ pub struct Doors {
     pub metrics: Arc<Metrics>,
     /// Who tries too often.
     pub throttle: Throttle,
-    /// The machines that are started and stopped, if there are any.
-    pub fleet: Option<Control>,
+    /// The machines that are started and stopped.
+    pub fleet: Control,
     /// How long a ticket keeps a machine awake; none: tickets wake nothing.
     pub ticket_hold: Option<Duration>,
 }
 
 impl Doors {
-    /// The machines, or that there are none.
-    pub fn fleet(&self) -> Result<&Control, Problem> {
-        self.fleet.as_ref().ok_or(Problem::NoFleet)
-    }
-
     /// The time that tickets live by.
     pub fn now(&self) -> std::time::Instant {
         Instant::now().into_std()

@@ -10,10 +10,10 @@ use tokio::time::{Instant, timeout};
 use super::{
     doors::Doors,
     operator,
-    orders::OrderKey,
+    orders::{OrderKey, Taken},
     problem::{Problem, Refusal},
 };
-use crate::fleet::control::{Control, MachineSnapshot, WakeReason};
+use crate::fleet::control::{Control, MachineSnapshot, RestartAnswer, WakeReason};
 
 /// The longest body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 4096;
@@ -81,11 +81,16 @@ pub async fn sleep(doors: web::Data<Doors>, request: HttpRequest, name: web::Pat
     answer(put_to_sleep(&doors, &request, name.into_inner()).await)
 }
 
+/// `POST /v1/upstreams/{name}/restart`: now, if nobody uses it and no other machine is being restarted.
+pub async fn restart(doors: web::Data<Doors>, request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    answer(restarted(&doors, &request, name.into_inner()).await)
+}
+
 /// `GET /v1/upstreams`: every machine.
 pub async fn list(doors: web::Data<Doors>, request: HttpRequest) -> HttpResponse {
     let listed = async {
         operator::admit(&doors, &request)?;
-        let machines = doors.fleet()?.machines().await.ok_or(Problem::Internal)?;
+        let machines = all(&doors.fleet).await?;
         Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({ "machines": machines })))
     };
     answer(listed.await)
@@ -95,7 +100,7 @@ pub async fn list(doors: web::Data<Doors>, request: HttpRequest) -> HttpResponse
 pub async fn one(doors: web::Data<Doors>, request: HttpRequest, name: web::Path<String>) -> HttpResponse {
     let known = async {
         operator::admit(&doors, &request)?;
-        let machines = named(doors.fleet()?, &[name.into_inner()]).await?;
+        let machines = named(&doors.fleet, &[name.into_inner()]).await?;
         let mut response = HttpResponse::Ok();
         if best(&machines) == "waking" {
             response.insert_header((header::RETRY_AFTER, later(&machines).to_string()));
@@ -111,9 +116,9 @@ pub async fn autoscale(doors: web::Data<Doors>, request: HttpRequest) -> HttpRes
     let told = async {
         operator::admit(&doors, &request)?;
         let demand = doors.switchboard.demand().await.ok_or(Problem::Internal)?;
-        let machines = doors.fleet()?.machines().await.ok_or(Problem::Internal)?;
+        let machines = all(&doors.fleet).await?;
         let body = json!({
-            "desired": demand.machines,
+            "desired": demand.machines.max(machines.iter().filter(|machine| machine.wanted).count()),
             "active": doors.switchboard.active(),
             "waiting": demand.waiting,
             "state": best(&machines),
@@ -139,44 +144,61 @@ async fn woken(
     if doors.switchboard.is_draining() {
         return Err(Problem::Draining.into());
     }
-    let fleet = doors.fleet()?;
+    let fleet = &doors.fleet;
     let by = Instant::now() + Duration::from_secs(wait.unwrap_or(0)).min(LONGEST_WAIT);
     let key = order.idempotency_key.clone().map(|key| OrderKey { operator, machine: machine.clone(), key });
-    let given = key.as_ref().and_then(|key| doors.orders.repeated(key, Instant::now()));
-    let mut machines = match given {
-        Some(names) => named(fleet, &names).await?,
-        None => {
-            let machines = carry_out(fleet, machine, &order).await?;
-            if let Some(key) = key {
-                doors.orders.remember(key, names_of(&machines), Instant::now());
+    let (mut machines, repeated) = match key.as_ref().map(|key| doors.orders.take(key, Instant::now())) {
+        None | Some(Taken::New) => {
+            let machines = carry_out(fleet, machine, &order).await;
+            if let Some(key) = &key {
+                // Whoever asks again after a lost answer may have hung up while this one waits.
+                doors.orders.done(key, machines.as_deref().ok().map(names_of));
             }
-            machines
+            (machines?, false)
         }
+        Some(Taken::UnderWay) => return Err(Problem::OrderUnderWay.into()),
+        Some(Taken::Done(names)) => (named(fleet, &names).await?, true),
     };
-    while is_on_its_way(&machines) && Instant::now() < by && !doors.switchboard.is_draining() {
+    let wanted = |machines: &[MachineSnapshot]| !repeated || machines.iter().any(|machine| machine.wanted);
+    while is_on_its_way(&machines) && wanted(&machines) && Instant::now() < by && !doors.switchboard.is_draining() {
         tokio::time::sleep(LOOK_EVERY).await;
         machines = named(fleet, &names_of(&machines)).await?;
     }
-    match machines.iter().find_map(|machine| machine.failure).filter(|_| best(&machines) == "failed") {
-        Some(why) => Err(failed(why, &machines)),
-        None => Ok(told(machines)),
+    let Some(why) = machines.iter().find_map(|machine| machine.failure).filter(|_| is_hopeless(&machines)) else {
+        return Ok(told(machines));
+    };
+    if let Some(key) = &key {
+        // It may be given again.
+        doors.orders.done(key, None);
     }
+    Err(failed(why, &machines))
 }
 
 async fn carry_out(fleet: &Control, machine: Option<String>, order: &Order) -> Result<Vec<MachineSnapshot>, Refusal> {
     let hold = Duration::from_secs(order.hold_seconds.unwrap_or(0).min(LONGEST_HOLD_SECONDS));
     let machines = fleet.wake(machine, WakeReason::Request, hold).await.ok_or(Problem::Internal)?;
     if machines.is_empty() {
-        return Err(Problem::UnknownMachine.into());
+        return Err(none_such(fleet).await);
     }
     // The reason is whoever asks' own words, which no log is for.
     tracing::info!(upstreams = names_of(&machines).join(" "), hold_seconds = hold.as_secs(), "wake asked for");
     Ok(machines)
 }
 
+/// Every machine, of which there is one at least.
+async fn all(fleet: &Control) -> Result<Vec<MachineSnapshot>, Refusal> {
+    let machines = fleet.machines().await.ok_or(Problem::Internal)?;
+    if machines.is_empty() { Err(Problem::NoFleet.into()) } else { Ok(machines) }
+}
+
+/// That there is no such machine, or none at all.
+async fn none_such(fleet: &Control) -> Refusal {
+    all(fleet).await.err().unwrap_or(Problem::UnknownMachine.into())
+}
+
 /// What is known of these machines now; gone ones are left out.
 async fn named(fleet: &Control, names: &[String]) -> Result<Vec<MachineSnapshot>, Refusal> {
-    let mut known = fleet.machines().await.ok_or(Problem::Internal)?;
+    let mut known = all(fleet).await?;
     known.retain(|machine| names.contains(&machine.upstream));
     if known.is_empty() { Err(Problem::UnknownMachine.into()) } else { Ok(known) }
 }
@@ -187,15 +209,29 @@ fn names_of(machines: &[MachineSnapshot]) -> Vec<String> {
 
 async fn put_to_sleep(doors: &Doors, request: &HttpRequest, name: String) -> Result<HttpResponse, Refusal> {
     operator::admit(doors, request)?;
-    let machines = doors.fleet()?.sleep(name).await.ok_or(Problem::Internal)?;
+    let machines = doors.fleet.sleep(name).await.ok_or(Problem::Internal)?;
     if machines.is_empty() {
-        return Err(Problem::UnknownMachine.into());
+        return Err(none_such(&doors.fleet).await);
     }
     tracing::info!(upstreams = names_of(&machines).join(" "), "sleep asked for");
     let state = best(&machines);
     let mut response = if state == "asleep" { HttpResponse::Ok() } else { HttpResponse::Accepted() };
     response.insert_header((header::CACHE_CONTROL, "no-store"));
     Ok(response.json(Told { state, machines }))
+}
+
+async fn restarted(doors: &Doors, request: &HttpRequest, name: String) -> Result<HttpResponse, Refusal> {
+    operator::admit(doors, request)?;
+    let fleet = &doors.fleet;
+    match fleet.restart(name.clone()).await.ok_or(Problem::Internal)? {
+        RestartAnswer::Begins => {}
+        RestartAnswer::Unknown => return Err(none_such(fleet).await),
+        RestartAnswer::InUse => return Err(Problem::MachineInUse.into()),
+        RestartAnswer::NotAwake => return Err(Problem::MachineNotAwake.into()),
+        RestartAnswer::OneAtATime => return Err(Problem::RestartUnderWay.into()),
+    }
+    tracing::info!(upstream = name, "restart asked for");
+    Ok(told(named(fleet, &[name]).await?))
 }
 
 async fn order(payload: web::Payload) -> Result<Order, Problem> {
@@ -250,12 +286,17 @@ fn is_on_its_way(machines: &[MachineSnapshot]) -> bool {
     !matches!(best(machines), "ready" | "failed")
 }
 
+/// Whether none of them will be there before somebody does something, or a while has passed.
+fn is_hopeless(machines: &[MachineSnapshot]) -> bool {
+    best(machines) != "ready" && machines.iter().all(|machine| machine.failure.is_some())
+}
+
 /// The state of the machine that is nearest to take a call.
 fn best(machines: &[MachineSnapshot]) -> &'static str {
     let is = |state: &str| machines.iter().any(|machine| machine.state == state);
     match () {
         () if is("ready") => "ready",
-        () if is("waking") || is("warming") => "waking",
+        () if ["waking", "warming", "restarting"].into_iter().any(is) => "waking",
         () if is("asleep") || is("falling_asleep") || is("unknown") => "asleep",
         () => "failed",
     }

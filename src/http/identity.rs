@@ -65,6 +65,17 @@ fn verified(doors: &Doors, token: &SecretString) -> Result<Identity, Problem> {
     Ok(verified?)
 }
 
+/// The bearer of a token in the header, who need not be one who may call.
+pub fn anybody(doors: &Doors, request: &HttpRequest) -> Result<Identity, Problem> {
+    let Some(token) = header_token(request) else {
+        doors.metrics.auth(Some(TokenError::Missing.label()));
+        return Err(Problem::TokenMissing);
+    };
+    let verified = doors.tokens.verify_for(None, token?.expose_secret(), unix_now_seconds());
+    doors.metrics.auth(verified.as_ref().err().map(|error| error.label()));
+    Ok(verified?)
+}
+
 /// What `Authorization: Bearer` says, whatever it is.
 pub fn bearer_text(request: &HttpRequest) -> Option<SecretString> {
     request.headers().get(header::AUTHORIZATION)?;

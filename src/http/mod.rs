@@ -29,6 +29,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(only("/v1/wake", "POST").route(web::post().to(fleet::wake_any)))
         .service(only("/v1/upstreams/{name}/wake", "POST").route(web::post().to(fleet::wake_one)))
         .service(only("/v1/upstreams/{name}/sleep", "POST").route(web::post().to(fleet::sleep)))
+        .service(only("/v1/upstreams/{name}/restart", "POST").route(web::post().to(fleet::restart)))
         .service(get("/v1/upstreams/{name}").route(web::get().to(fleet::one)))
         .service(get("/v1/upstreams").route(web::get().to(fleet::list)))
         .service(get("/v1/autoscale").route(web::get().to(fleet::autoscale)))

@@ -24,7 +24,7 @@ pub fn admit(doors: &Doors, request: &HttpRequest) -> Result<Operator, Refusal> 
         doors.throttle.operate(Operator::Key)?;
         return Ok(Operator::Key);
     }
-    let identity = identity::bearer(doors, request)?;
+    let identity = identity::anybody(doors, request)?;
     let user = identity.user.hash();
     if !identity.scopes.iter().any(|scope| scope == SCOPE) {
         doors.throttle.attempt(user)?;

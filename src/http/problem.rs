@@ -159,6 +159,14 @@ problems! {
     TicketsFull => row("tickets_full", 503, "No more tickets can be given out just now; try again in a moment.").retry_after(10),
     /// No slot is free.
     NoCapacity => as_ending(Ending::NoCapacity, 503).retry_after(15),
+    /// The same order is being carried out.
+    OrderUnderWay => row("order_under_way", 409, "An order with this idempotency_key is being carried out; ask for its machine, or again in a moment.").retry_after(2),
+    /// A call has the machine.
+    MachineInUse => row("machine_in_use", 409, "A call has the machine, and none is cut off for this; try again when it is over.").retry_after(60),
+    /// The machine does not run.
+    MachineNotAwake => row("machine_not_awake", 409, "The machine does not run, so there is nothing to restart; wake it instead."),
+    /// A machine is being restarted.
+    RestartUnderWay => row("restart_under_way", 409, "Machines are restarted one at a time, and one is; try again when it is ready.").retry_after(30),
     /// A machine cannot be woken.
     MachineFailed => row("machine_failed", 503, "The machine could not be woken; its provider's answer is in the log.").retry_after(60),
     /// The provider has no hardware for a machine.

@@ -76,7 +76,8 @@ async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> 
 
 /// Whoever gets a ticket will call soon: a machine may wake meanwhile. Nobody waits for that.
 fn hint(doors: &Doors) {
-    if let (Some(fleet), Some(hold)) = (doors.fleet.clone(), doors.ticket_hold) {
+    if let Some(hold) = doors.ticket_hold {
+        let fleet = doors.fleet.clone();
         actix_web::rt::spawn(async move { fleet.wake(None, WakeReason::Hint, hold).await });
     }
 }

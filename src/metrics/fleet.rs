@@ -24,6 +24,42 @@ pub(super) const WAKES: Series = series(
     &["upstream", "result"],
     "Wakes by what came of them: ready, or why not.",
 );
+pub(super) const RESTARTS: Series = series(
+    "tandem_machine_restarts_total",
+    Kind::Counter,
+    &["upstream", "result"],
+    "Restarts of machines whose model server was stuck or that an operator restarted, by what came of them: ready, or why not.",
+);
+pub(super) const ETA_KEPT: Series = series(
+    "tandem_machine_wake_eta_kept_total",
+    Kind::Counter,
+    &["kept"],
+    "Wakes that ended before the 90th percentile that was told as they began (yes) or not (no); nine of ten should.",
+);
+pub(super) const SECONDS: Series = series(
+    "tandem_machine_seconds_total",
+    Kind::Counter,
+    &["upstream", "use"],
+    "Seconds of the machine of a model server: leased to calls, idle (awake without a call) and asleep.",
+);
+pub(super) const PRICE: Series = series(
+    "tandem_machine_price_per_hour",
+    Kind::Gauge,
+    &["upstream"],
+    "What an hour awake of the machine of a model server costs, where a price is set.",
+);
+pub(super) const COST: Series = series(
+    "tandem_machine_cost",
+    Kind::Gauge,
+    &["upstream"],
+    "What the time awake of a machine has cost since the process began, where a price is set; only ever grows.",
+);
+pub(super) const SAVING: Series = series(
+    "tandem_machine_saving",
+    Kind::Gauge,
+    &["upstream"],
+    "What the time asleep of a machine would have cost since the process began, where a price is set; only ever grows.",
+);
 pub(super) const REQUESTS: Series = series(
     "tandem_provider_requests_total",
     Kind::Counter,
@@ -32,9 +68,46 @@ pub(super) const REQUESTS: Series = series(
 );
 
 /// The states that a machine may be in.
-pub const STATES: [&str; 7] = ["unknown", "asleep", "waking", "warming", "ready", "falling_asleep", "failed"];
+pub const STATES: [&str; 8] =
+    ["unknown", "asleep", "waking", "warming", "ready", "restarting", "falling_asleep", "failed"];
+
+/// Whether an estimate was kept, as labels.
+const KEPT: [&str; 2] = ["yes", "no"];
 
 impl Metrics {
+    pub(super) fn begin_fleet(&self) {
+        for kept in KEPT {
+            self.counter(&ETA_KEPT, &[kept.into()]).increment(0);
+        }
+    }
+
+    /// A wake ended before the 90th percentile that was told as it began, or did not.
+    pub fn machine_promised(&self, kept: bool) {
+        self.counter(&ETA_KEPT, &[KEPT[usize::from(!kept)].into()]).increment(1);
+    }
+
+    /// The machine of `upstream` was leased, idle or asleep for so many seconds more.
+    pub fn machine_spent(&self, upstream: &str, what: &'static str, seconds: u64) {
+        self.counter(&SECONDS, &[upstream.to_owned().into(), what.into()]).increment(seconds);
+    }
+
+    /// What an hour of the machine of `upstream` costs, what it has cost, and what was saved, in units of the currency.
+    pub fn machine_bill(&self, upstream: &str, per_hour: f64, cost: f64, saving: f64) {
+        for (row, units) in [(&PRICE, per_hour), (&COST, cost), (&SAVING, saving)] {
+            self.gauge(row, &[upstream.to_owned().into()]).set(units);
+        }
+    }
+
+    /// The machine of `upstream` is gone: it is in no state and has no price. What it has cost stays, if anything.
+    pub fn machine_left(&self, upstream: &str, had_price: bool) {
+        for state in STATES {
+            self.gauge(&STATE, &[upstream.to_owned().into(), state.into()]).set(0.0);
+        }
+        if had_price {
+            self.gauge(&PRICE, &[upstream.to_owned().into()]).set(f64::NAN);
+        }
+    }
+
     /// The machine of `upstream` is in this state.
     pub fn machine_state(&self, upstream: &str, state: &'static str) {
         for other in STATES {
@@ -54,8 +127,45 @@ impl Metrics {
         self.counter(&WAKES, &[upstream.to_owned().into(), why.into()]).increment(1);
     }
 
+    /// A restart is over.
+    pub fn machine_restarted(&self, upstream: &str, result: &'static str) {
+        self.counter(&RESTARTS, &[upstream.to_owned().into(), result.into()]).increment(1);
+    }
+
     /// A provider was asked.
     pub fn provider_asked(&self, provider: &'static str, request: &'static str, result: &'static str) {
         self.counter(&REQUESTS, &[provider.into(), request.into(), result.into()]).increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_money_and_promises_are_counted_by_machine_and_one_that_left_has_no_price() {
+        let metrics = Metrics::new().unwrap();
+        assert!(metrics.render().contains("tandem_machine_wake_eta_kept_total{kept=\"no\"} 0"));
+        metrics.machine_state("a", "ready");
+        metrics.machine_promised(true);
+        for seconds in [0, 5, 7] {
+            metrics.machine_spent("a", "leased", seconds);
+        }
+        metrics.machine_bill("a", 0.79, 0.5, 12.25);
+        metrics.machine_left("a", true);
+        metrics.machine_left("b", false);
+        let text = metrics.render();
+        for line in [
+            "tandem_machine_wake_eta_kept_total{kept=\"yes\"} 1",
+            "tandem_machine_seconds_total{upstream=\"a\",use=\"leased\"} 12",
+            "# TYPE tandem_machine_seconds_total counter",
+            "tandem_machine_price_per_hour{upstream=\"a\"} NaN",
+            "tandem_machine_cost{upstream=\"a\"} 0.5",
+            "tandem_machine_saving{upstream=\"a\"} 12.25",
+            "tandem_machine_state{upstream=\"a\",state=\"ready\"} 0",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("price_per_hour{upstream=\"b\"}"), "{text}");
     }
 }

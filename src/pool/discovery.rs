@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    endpoint::{Endpoint, Upstream},
+    endpoint::{Endpoint, Upstream, is_of_a_server},
     roster::UpstreamId,
 };
 
@@ -88,7 +88,10 @@ struct Source {
 struct Listed {
     id: UpstreamId,
     source: SourceId,
+    /// As its entry says.
     upstream: Upstream,
+    /// Where it is instead, as its machine's provider says.
+    moved: Option<Endpoint>,
     missing: u8,
     leaving: bool,
 }
@@ -177,6 +180,19 @@ impl Directory {
         self.admit_static()
     }
 
+    /// The server of a machine is elsewhere than its entry says, until it is said again. Says whether that can be: not
+    /// where another member is.
+    pub fn moved(&mut self, id: UpstreamId, endpoint: &Endpoint) -> bool {
+        let is_other = |listed: &Listed| listed.id != id && is_same_server(listed.place(), endpoint);
+        if self.listed.iter().any(is_other) {
+            return false;
+        }
+        if let Some(listed) = self.listed.iter_mut().find(|listed| listed.id == id) {
+            listed.moved = Some(endpoint.clone());
+        }
+        true
+    }
+
     /// Counts which servers of a name are missing, and lets go of those that were missing before.
     fn miss(&mut self, id: SourceId, found: &BTreeSet<IpAddr>) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -203,7 +219,11 @@ impl Directory {
         let source = self.sources.iter().find(|source| source.id == id)?;
         let mut upstream = source.seed.upstream.clone();
         upstream.endpoint.address = address;
-        match self.listed.iter_mut().find(|listed| is_same_server(&listed.upstream.endpoint, &upstream.endpoint)) {
+        let is_there = |listed: &&mut Listed| {
+            let places = [Some(&listed.upstream.endpoint), listed.moved.as_ref()];
+            places.into_iter().flatten().any(|place| is_same_server(place, &upstream.endpoint))
+        };
+        match self.listed.iter_mut().find(is_there) {
             Some(listed) if listed.leaving => {
                 (listed.leaving, listed.missing, listed.source) = (false, 0, id);
                 Some(Change::Join(listed.id, Box::new(listed.upstream.clone())))
@@ -217,7 +237,8 @@ impl Directory {
             None => {
                 upstream.endpoint.name = self.name(source.number, address.is_some());
                 let id_of_upstream = UpstreamId(self.next());
-                let listed = Listed { id: id_of_upstream, source: id, upstream, missing: 0, leaving: false };
+                let listed =
+                    Listed { id: id_of_upstream, source: id, upstream, moved: None, missing: 0, leaving: false };
                 let change = Change::Join(listed.id, Box::new(listed.upstream.clone()));
                 self.listed.push(listed);
                 Some(change)
@@ -244,6 +265,13 @@ impl Directory {
         let free = |name: &String| !self.listed.iter().any(|listed| listed.upstream.endpoint.name == *name);
         let several = (1..).map(|part: u32| format!("{number}.{part}")).find(free);
         several.filter(|_| is_one_of_several).unwrap_or_else(|| number.to_string())
+    }
+}
+
+impl Listed {
+    /// Where it is.
+    fn place(&self) -> &Endpoint {
+        self.moved.as_ref().unwrap_or(&self.upstream.endpoint)
     }
 }
 
@@ -290,10 +318,6 @@ fn ip(endpoint: &Endpoint) -> Option<IpAddr> {
         _ => host.parse::<IpAddr>().ok().map(|address| address.to_canonical()),
     };
     endpoint.address.or_else(written)
-}
-
-fn is_of_a_server(address: &IpAddr) -> bool {
-    !address.is_unspecified() && !address.is_multicast()
 }
 
 #[cfg(test)]

@@ -28,6 +28,19 @@ impl Endpoint {
         Self { name: name.into(), tls: None, host: host.into(), port, path_prefix: String::new(), address: None }
     }
 
+    /// The same server at another place, if a server can be there.
+    pub fn at(&self, host: &str, port: u16) -> Option<Self> {
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        let is_place = match address {
+            Ok(address) => is_of_a_server(&address.to_canonical()),
+            // What systems read as an address although it is written like none: 0 stands for this machine.
+            Err(_) => host.rsplit('.').next().is_some_and(|last| last.bytes().any(|byte| byte.is_ascii_alphabetic())),
+        };
+        // Which of a name's addresses it was says nothing of another name.
+        let address = self.address.filter(|_| self.host == host);
+        (is_place && port > 0).then(|| Self { host: host.to_owned(), port, address, ..self.clone() })
+    }
+
     /// `host:port`, for the log and the record of leases: with the one address of a name that has several.
     pub fn address(&self) -> String {
         match self.address {
@@ -36,6 +49,11 @@ impl Endpoint {
             None => format!("{}:{}", self.host, self.port),
         }
     }
+}
+
+/// Whether a server can be at this address.
+pub(super) fn is_of_a_server(address: &IpAddr) -> bool {
+    !address.is_unspecified() && !address.is_multicast()
 }
 
 /// What is said of a model server; nothing said fits every call.
@@ -49,8 +67,8 @@ pub struct Labels {
     pub region: Option<String>,
     /// What an hour of it costs.
     pub price: Option<Price>,
-    /// Whether its machine is started and stopped, so that it is not known to run.
-    pub sleeps: bool,
+    /// The machine that is started and stopped for it, so that it is not known to run; none: it is always on.
+    pub machine: Option<String>,
     /// The window of its model, in steps of 80 ms; 0: it forgets nothing.
     pub window_steps: Option<u32>,
 }
@@ -170,6 +188,30 @@ mod tests {
             ["", ".", "1.", ".5", "-1", "+1", "1e3", "1,5", "0.1234567", "18446744073709551615", "NaN", "1.5.0"]
         {
             assert_eq!(wrong.parse::<Price>(), Err(NotAPrice), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_server_moves_with_all_that_is_said_of_it_but_not_to_where_none_can_be() {
+        let known = Endpoint { path_prefix: "/voice".into(), ..Endpoint::plain("1", "voice.internal", 8998) };
+        let known = Endpoint { address: "10.0.0.7".parse().ok(), ..known };
+        let moved = known.at("voice.internal", 40_001).unwrap();
+        assert_eq!(moved, Endpoint { port: 40_001, ..known.clone() }, "the same name");
+        let moved = known.at("203.0.113.9", 40_001).unwrap();
+        assert_eq!((moved.address().as_str(), moved.path_prefix.as_str()), ("203.0.113.9:40001", "/voice"));
+        assert_eq!(known.at("[fd00::7]", 1).unwrap().address(), "[fd00::7]:1");
+        for (host, port) in [
+            ("0.0.0.0", 1),
+            ("[::]", 1),
+            ("[::ffff:0.0.0.0]", 1),
+            ("224.0.0.1", 1),
+            ("[ff02::1]", 1),
+            ("0", 1),
+            ("127.1", 1),
+            ("", 1),
+            ("voice.internal", 0),
+        ] {
+            assert_eq!(known.at(host, port), None, "{host}:{port}");
         }
     }
 

@@ -6,7 +6,7 @@ use super::violation::Violation;
 const RULE: &str = "crates";
 
 /// A crate, and the files or folders below `src/` (prefixes) that may name it.
-const PLACES: [(&str, &[&str]); 4] = [
+const PLACES: [(&str, &[&str]); 10] = [
     (
         "actix",
         &[
@@ -22,6 +22,12 @@ const PLACES: [(&str, &[&str]); 4] = [
     ),
     ("actix_web", &["http.rs", "http/", "gateway.rs", "gateway/", "cli.rs", "cli/"]),
     ("awc", &["session/leg/upstream", "fleet/provider/exchange"]),
+    ("bollard", &["fleet/provider/docker/"]),
+    ("kube", &["fleet/provider/kubernetes/"]),
+    ("k8s_openapi", &["fleet/provider/kubernetes/"]),
+    ("tower", &["fleet/provider/kubernetes/"]),
+    ("hyper", &["fleet/provider/docker/", "fleet/provider/kubernetes/", "fleet/provider/exchange/courier"]),
+    ("hyper_util", &["fleet/provider/exchange/courier"]),
     ("tokio_tungstenite", &["sim.rs", "sim/"]),
 ];
 
@@ -54,6 +60,9 @@ mod tests {
             ("src/session/actor/mod.rs", "\nuse awc;"),
             ("src/session/leg/upstream.rs", "\nuse tokio_tungstenite::connect_async;"),
             ("src/http/voice.rs", "\nuse {actix::prelude::*};"),
+            ("src/fleet/provider/factory.rs", "\nuse kube::Client;"),
+            ("src/fleet/provider/kubernetes/workload.rs", "\nuse bollard::Docker;"),
+            ("src/gateway/machines.rs", "\nfn a(x: hyper::Error) {}"),
         ] {
             let found = check(&Source::read(path, text));
             assert_eq!(found.len(), 1, "{path}");
@@ -68,6 +77,7 @@ mod tests {
             ("src/http/voice.rs", "use actix_web::web; use actix_ws::Session;"),
             ("src/session/leg/upstream_socket.rs", "use awc::Client;"),
             ("src/cli/serve.rs", "use actix::System;"),
+            ("src/fleet/provider/docker/container.rs", "use bollard::Docker; use hyper::Response;"),
             ("src/audio/ogg.rs", "#[cfg(test)] mod tests { use actix::System; } // actix::System"),
             ("tests/call.rs", "use actix::System;"),
         ] {

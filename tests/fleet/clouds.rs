@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tandem::fleet::provider::{Exchange, PowerState, Provider, docker, kubernetes, railway, runpod, vast, webhook};
+#[cfg(feature = "docker")]
+use tandem::fleet::provider::docker;
+#[cfg(feature = "kubernetes")]
+use tandem::fleet::provider::kubernetes;
+use tandem::fleet::provider::{Exchange, PowerState, Provider, railway, runpod, vast, webhook};
 
 use super::stage::{Answer, Asked, Stage};
 
@@ -22,12 +26,23 @@ pub enum Kind {
     Vast,
     Railway,
     Webhook,
+    #[cfg(feature = "kubernetes")]
     Kubernetes,
+    #[cfg(feature = "docker")]
     Docker,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 6] = [Kind::RunPod, Kind::Vast, Kind::Railway, Kind::Webhook, Kind::Kubernetes, Kind::Docker];
+    pub const ALL: &[Kind] = &[
+        Kind::RunPod,
+        Kind::Vast,
+        Kind::Railway,
+        Kind::Webhook,
+        #[cfg(feature = "kubernetes")]
+        Kind::Kubernetes,
+        #[cfg(feature = "docker")]
+        Kind::Docker,
+    ];
 
     /// The provider of this kind that asks at this address.
     pub fn at(self, url: &str, timeout: Duration) -> Box<dyn Provider> {
@@ -37,9 +52,29 @@ impl Kind {
             Kind::Vast => Box::new(vast::Vast::new(instance_at(url), exchange)),
             Kind::Railway => Box::new(railway::Railway::new(service_at(url), exchange)),
             Kind::Webhook => Box::new(webhook::Webhook::new(hooks_at(url), exchange)),
+            #[cfg(feature = "kubernetes")]
             Kind::Kubernetes => Box::new(kubernetes::Kubernetes::new(workload_at(url), timeout).unwrap()),
+            #[cfg(feature = "docker")]
             Kind::Docker => Box::new(docker::Docker::new(container_at(url), timeout)),
         }
+    }
+
+    const fn is_docker(self) -> bool {
+        match self {
+            #[cfg(feature = "docker")]
+            Kind::Docker => true,
+            _ => false,
+        }
+    }
+
+    /// Whether it has a secret that it could tell.
+    pub fn has_secret(self) -> bool {
+        !self.is_docker()
+    }
+
+    /// Whether the bodies of its answers to a start, a stop and a restart count.
+    pub fn has_answers(self) -> bool {
+        self != Kind::Webhook && !self.is_docker()
     }
 
     /// A cloud of this kind whose machine is stopped.
@@ -50,7 +85,9 @@ impl Kind {
             Kind::Vast => Stage::open(move |asked| machine.vast(asked)).await,
             Kind::Railway => Stage::open(move |asked| machine.railway(asked)).await,
             Kind::Webhook => Stage::open(move |asked| machine.webhook(asked)).await,
+            #[cfg(feature = "kubernetes")]
             Kind::Kubernetes => Stage::open(move |asked| machine.kubernetes(asked)).await,
+            #[cfg(feature = "docker")]
             Kind::Docker => Stage::open(move |asked| machine.docker(asked)).await,
         }
     }
@@ -88,11 +125,12 @@ pub fn hooks_at(url: &str) -> webhook::Settings {
     }
 }
 
+#[cfg(feature = "kubernetes")]
 pub fn workload_at(url: &str) -> kubernetes::Settings {
     kubernetes::Settings {
-        base_url: url.to_owned(),
+        base_url: Some(url.to_owned()),
         ca_file: None,
-        token: kubernetes::Token::Fixed(secret()),
+        token: Some(kubernetes::Token::Fixed(secret())),
         namespace: "voice".into(),
         kind: kubernetes::Kind::Deployment,
         name: "model".into(),
@@ -100,6 +138,7 @@ pub fn workload_at(url: &str) -> kubernetes::Settings {
     }
 }
 
+#[cfg(feature = "docker")]
 pub fn container_at(url: &str) -> docker::Settings {
     docker::Settings {
         daemon: docker::Daemon::Url(url.to_owned()),
@@ -219,6 +258,7 @@ impl Machine {
         Answer::text(202, "")
     }
 
+    #[cfg(feature = "kubernetes")]
     fn kubernetes(&mut self, asked: &Asked) -> Answer {
         let failure = |code: u16, reason: &str| {
             let body =
@@ -233,15 +273,20 @@ impl Machine {
         let is_merge = asked.header("content-type") == Some("application/merge-patch+json");
         match (asked.method.as_str(), rest, &asked.json()["spec"]) {
             ("GET", "", _) => return Answer::json(200, &workload(self.look())),
+            ("GET", "/scale", _) => return Answer::json(200, &scale(if self.is_off() { 0 } else { 2 })),
             ("PATCH", _, _) if !is_merge => return failure(415, "UnsupportedMediaType"),
             ("PATCH", "/scale", spec) if *spec == json!({ "replicas": 2 }) => self.state = PowerState::Starting,
             ("PATCH", "/scale", spec) if *spec == json!({ "replicas": 0 }) => self.state = PowerState::Stopping,
-            ("PATCH", "", spec) if spec["template"].is_object() => self.state = PowerState::Starting,
+            ("PATCH", "", spec) if spec["template"].is_object() => {
+                self.state = PowerState::Starting;
+                return Answer::json(200, &workload(self.state));
+            }
             _ => return failure(422, "Invalid"),
         }
-        Answer::json(200, &json!({ "kind": "Scale", "apiVersion": "autoscaling/v1" }))
+        Answer::json(200, &scale(if self.is_off() { 0 } else { 2 }))
     }
 
+    #[cfg(feature = "docker")]
     fn docker(&mut self, asked: &Asked) -> Answer {
         let (next, same) = match (asked.method.as_str(), asked.path.as_str()) {
             ("GET", "/containers/model/json") => return Answer::json(200, &container(self.look())),
@@ -309,6 +354,7 @@ pub fn deployment(id: &str, state: PowerState) -> Value {
 }
 
 /// A deployment as Kubernetes describes it.
+#[cfg(feature = "kubernetes")]
 pub fn workload(state: PowerState) -> Value {
     let (wanted, there, ready) = match state {
         PowerState::Running => (2, 2, 2),
@@ -326,7 +372,17 @@ pub fn workload(state: PowerState) -> Value {
     json!({ "kind": "Deployment", "apiVersion": "apps/v1", "spec": { "replicas": wanted }, "status": status })
 }
 
+/// How many replicas a workload is to have, as Kubernetes says it.
+#[cfg(feature = "kubernetes")]
+pub fn scale(wanted: u32) -> Value {
+    // A count that is 0 is left out.
+    let spec = if wanted == 0 { json!({}) } else { json!({ "replicas": wanted }) };
+    let metadata = json!({ "name": "model", "namespace": "voice" });
+    json!({ "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": { "replicas": 0 } })
+}
+
 /// A container as Docker describes it.
+#[cfg(feature = "docker")]
 pub fn container(state: PowerState) -> Value {
     let (status, code) = if state == PowerState::Running { ("running", 0) } else { ("exited", 143) };
     json!({ "Id": "7f", "Name": "/model", "State": {

@@ -10,9 +10,10 @@ use tandem::fleet::provider::{
 use tokio::sync::oneshot;
 
 use super::{
-    clouds::{container, container_at},
+    clouds::{SECRET, container, container_at},
     command::Desk,
     contract::settles,
+    log::Log,
     stage::{Answer, Asked, PATIENCE, Stage},
 };
 
@@ -45,7 +46,7 @@ async fn each_status_has_its_state() {
         (json!({ "Status": "dead" }), PowerState::Failed),
         (json!({ "Status": "paused" }), PowerState::Unknown),
         (json!({ "Status": "melted" }), PowerState::Unknown),
-        (json!([]), PowerState::Unknown),
+        (json!({}), PowerState::Unknown),
     ] {
         let stage = Stage::repeating(Answer::json(200, &json!({ "State": state }))).await;
         let it = Docker::new(container_at(&stage.url), PATIENCE);
@@ -86,4 +87,21 @@ async fn a_stop_that_takes_its_time_goes_on_behind() {
     settles(&it, PowerState::Stopped, PowerState::Stopping).await;
     let asked = stage.lines().into_iter().filter(|line| line.starts_with("POST")).count();
     assert_eq!(asked, 1);
+}
+
+#[actix_web::test]
+async fn the_environment_of_a_container_is_not_logged() {
+    let log = Log::default();
+    let copy = log.clone();
+    let _ =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || copy.clone()).try_init();
+    let mut inspected = container(PowerState::Running);
+    inspected["Config"] = json!({ "Env": [format!("HF_TOKEN={SECRET}")] });
+    for body in [inspected.to_string(), format!("[{inspected}]"), inspected.to_string().replace('}', "")] {
+        let stage = Stage::repeating(Answer::text(200, &body)).await;
+        let it = Docker::new(container_at(&stage.url), PATIENCE);
+        let shown = format!("{:?}", it.status().await);
+        assert!(!shown.contains(SECRET), "{shown}");
+    }
+    log.keeps(SECRET);
 }

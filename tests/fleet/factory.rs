@@ -69,14 +69,33 @@ async fn a_webhook_is_asked_with_what_the_machine_is_called_there_signed_and_aut
     assert!(asked.header("tandem-signature").is_some_and(|signature| signature.starts_with("sha256=")));
 }
 
+#[cfg(feature = "docker")]
 #[actix_web::test]
-async fn a_container_and_a_workload_are_asked_for_by_their_names() {
-    let container = asked("ws://a:1#provider=docker:voice", "docker", "daemon = \"STAGE\"").await;
-    assert_eq!((container.method.as_str(), container.path.as_str()), ("GET", "/containers/voice/json"));
-    let keys = "base_url = \"STAGE\"\ntoken = \"t0ken\"";
+async fn a_container_is_asked_for_by_its_name() {
+    let container = asked("ws://a:1#provider=docker:voice", "docker", "daemon = \"STAGE/far\"").await;
+    assert_eq!((container.method.as_str(), container.path.as_str()), ("GET", "/far/containers/voice/json"));
+}
+
+#[cfg(feature = "kubernetes")]
+#[actix_web::test]
+async fn a_workload_is_asked_for_by_its_name_and_with_the_token() {
+    let keys = "base_url = \"STAGE/far\"\ntoken = \"t0ken\"";
     let workload = asked("ws://a:1#provider=kubernetes:ns/statefulset/voice", "kubernetes", keys).await;
-    assert_eq!(workload.path, "/apis/apps/v1/namespaces/ns/statefulsets/voice");
+    assert_eq!(workload.path, "/far/apis/apps/v1/namespaces/ns/statefulsets/voice");
     assert_eq!(workload.header("authorization"), Some("Bearer t0ken"));
+}
+
+#[actix_web::test]
+async fn a_provider_that_is_not_built_in_says_how_it_would_be() {
+    for (machine, name, is_on) in [
+        ("docker:voice", "docker", cfg!(feature = "docker")),
+        ("kubernetes:ns/deployment/voice", "kubernetes", cfg!(feature = "kubernetes")),
+    ] {
+        let made = provider(&format!("[upstreams]\nurls = [\"ws://a:1#provider={machine}\"]\n"));
+        let told = made.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        assert_eq!(matches!(&made, Err(BuildError::NotBuiltIn(told)) if *told == name), !is_on, "{made:?}");
+        assert_eq!(told.contains(&format!("--features {name}")) && told.contains("provider=webhook"), !is_on, "{told}");
+    }
 }
 
 /// The settings of a local process that says its words and one variable, and waits.
@@ -85,7 +104,7 @@ fn local(desk: &Desk, variable: &str) -> String {
     format!(
         "[upstreams]\nurls = [\"ws://[::1]:8998#provider=command:big\"]\n[state]\ndir = \"{state}\"\n[providers.command]\n\
          start = \"sh -c 'echo $0 $@ $CARGO_PKG_NAME $CARGO_PKG_VERSION; exec sleep 1000' {{name}} {{host}} '{{port}} x'\"\n\
-         environment = [\"{variable}\"]\ngrace_seconds = 1\n"
+         environment = [\"{variable}\"]\ngrace_seconds = 1\noutput = \"{state}/command-{{name}}.log\"\n"
     )
 }
 

@@ -4,14 +4,14 @@ use std::fs;
 
 use serde_json::{Value, json};
 use tandem::fleet::provider::{
-    Exchange, PowerState, Provider, Started,
+    PowerState, Provider, Started,
     kubernetes::{Kind, Kubernetes, Settings, Token},
-    runpod::RunPod,
 };
 
 use super::{
-    clouds::{pod, pod_at, secret, workload, workload_at},
+    clouds::{SECRET, scale, workload, workload_at},
     command::Desk,
+    log::Log,
     stage::{Answer, PATIENCE, Stage},
 };
 
@@ -38,7 +38,7 @@ async fn what_is_wanted_and_what_is_ready_make_the_state() {
         (of(json!({}), json!({ "readyReplicas": 1 })), PowerState::Running, Some("1 of 1 ready")),
         (of(json!({ "replicas": 1 }), condition("Progressing", "False")), PowerState::Starting, Some("Reason: words")),
         (of(json!({ "replicas": 1 }), condition("ReplicaFailure", "True")), PowerState::Failed, Some("Reason: words")),
-        (json!([]), PowerState::Starting, Some("0 of 1 ready")),
+        (json!({}), PowerState::Starting, Some("0 of 1 ready")),
     ] {
         let (_stage, it) = workload_with(Answer::json(200, &body)).await;
         let status = it.status().await.unwrap();
@@ -54,18 +54,18 @@ async fn two_who_write_at_once_are_told_to_try_again() {
 
 #[actix_web::test]
 async fn a_stateful_set_has_its_own_path_and_at_least_one_replica() {
-    let stage = Stage::repeating(Answer::json(200, &workload(PowerState::Stopped))).await;
+    let stage = Stage::repeating(Answer::json(200, &scale(0))).await;
     let settings = Settings { kind: Kind::StatefulSet, name: "a/b".into(), replicas: 0, ..workload_at(&stage.url) };
     assert_eq!(Kubernetes::new(settings, PATIENCE).unwrap().start().await, Ok(Started::Accepted));
     let path = "/apis/apps/v1/namespaces/voice/statefulsets/a%2Fb";
-    assert_eq!(stage.lines(), [format!("GET {path}"), format!("PATCH {path}/scale")]);
+    assert_eq!(stage.lines(), [format!("GET {path}/scale"), format!("PATCH {path}/scale")]);
     assert_eq!(stage.asked()[1].json(), json!({ "spec": { "replicas": 1 } }));
 }
 
 #[actix_web::test]
 async fn a_token_in_a_file_is_read_for_each_call() {
     let (desk, stage) = (Desk::new(), Stage::repeating(Answer::json(200, &workload(PowerState::Stopped))).await);
-    let settings = Settings { token: Token::File(desk.path("token")), ..workload_at(&stage.url) };
+    let settings = Settings { token: Some(Token::File(desk.path("token"))), ..workload_at(&stage.url) };
     let it = Kubernetes::new(settings, PATIENCE).unwrap();
     let error = it.status().await.unwrap_err();
     assert!(error.code() == "permanent" && error.to_string().contains("token"), "{error}");
@@ -98,10 +98,39 @@ async fn who_signed_the_certificate_has_to_be_known() {
 }
 
 #[actix_web::test]
-async fn tls_where_there_is_none_is_transient() {
-    let stage = Stage::repeating(Answer::json(200, &pod(PowerState::Running))).await;
-    let settings = pod_at(&stage.url.replace("http://", "https://"));
-    let it = RunPod::new(settings, &Exchange::new(PATIENCE));
-    assert_eq!(it.status().await.unwrap_err().code(), "transient");
-    assert!(!format!("{it:?} {:?}", secret()).contains("marker"));
+async fn a_stateful_set_is_read_as_what_it_is() {
+    let of = |kind: &str| {
+        let mut body = workload(PowerState::Running);
+        body["kind"] = json!(kind);
+        Answer::json(200, &body)
+    };
+    for (kind, state) in [("StatefulSet", Ok(PowerState::Running)), ("Deployment", Err("transient"))] {
+        let stage = Stage::repeating(of(kind)).await;
+        let settings = Settings { kind: Kind::StatefulSet, ..workload_at(&stage.url) };
+        let status = Kubernetes::new(settings, PATIENCE).unwrap().status().await;
+        assert_eq!(status.map(|status| status.state).map_err(|error| error.code()), state, "{kind}");
+    }
+}
+
+#[actix_web::test]
+async fn what_is_no_scale_starts_and_stops_nothing() {
+    let (stage, it) = workload_with(Answer::text(200, "{}")).await;
+    assert_eq!(it.start().await.unwrap_err().code(), "transient");
+    assert_eq!(it.stop().await.unwrap_err().code(), "transient");
+    assert!(stage.lines().iter().all(|line| line.starts_with("GET ")), "{:?}", stage.lines());
+}
+
+#[actix_web::test]
+async fn the_environment_of_a_pod_is_not_logged() {
+    let log = Log::open();
+    let mut said = workload(PowerState::Running);
+    said["spec"]["template"] = json!({ "spec": { "containers": [{ "env": [{ "name": "KEY", "value": SECRET }] }] } });
+    let mut odd = said.clone();
+    odd["status"]["readyReplicas"] = json!("two");
+    for (status, body) in [(200, said), (200, odd.clone()), (500, odd)] {
+        let (_stage, it) = workload_with(Answer::json(status, &body)).await;
+        let shown = format!("{:?}", it.status().await);
+        assert!(!shown.contains(SECRET), "{shown}");
+    }
+    log.keeps(SECRET);
 }

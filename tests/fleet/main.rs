@@ -4,10 +4,14 @@
 mod clouds;
 mod command;
 mod contract;
+#[cfg(feature = "docker")]
 mod docker;
 mod factory;
 mod faults;
+#[cfg(feature = "kubernetes")]
 mod kubernetes;
+#[cfg(any(feature = "docker", feature = "kubernetes"))]
+mod log;
 mod railway;
 mod runpod;
 mod stage;

@@ -7,7 +7,7 @@ use tandem::fleet::provider::{
 };
 
 use super::{
-    clouds::{pod, pod_at},
+    clouds::{pod, pod_at, secret},
     stage::{Answer, PATIENCE, Stage},
 };
 
@@ -126,4 +126,21 @@ async fn the_id_stays_in_its_place() {
     let it = RunPod::new(settings, &Exchange::new(PATIENCE));
     assert_eq!(it.start().await, Err(ProviderError::NotFound));
     assert_eq!(stage.lines(), ["POST /v2/pods/..%2Fx%3Fy%3Dz/action"]);
+}
+
+#[actix_web::test]
+async fn tls_where_there_is_none_is_transient() {
+    let stage = Stage::repeating(Answer::json(200, &pod(PowerState::Running))).await;
+    let settings = pod_at(&stage.url.replace("http://", "https://"));
+    let it = RunPod::new(settings, &Exchange::new(PATIENCE));
+    assert_eq!(it.status().await.unwrap_err().code(), "transient");
+    assert!(!format!("{it:?} {:?}", secret()).contains("marker"));
+}
+
+#[actix_web::test]
+async fn a_certificate_that_nobody_known_signed_is_for_good() {
+    let (stage, _) = Stage::behind_tls(|_| Answer::json(200, &pod(PowerState::Running))).await;
+    let error = RunPod::new(pod_at(&stage.url), &Exchange::new(PATIENCE)).status().await.unwrap_err();
+    assert!(error.code() == "permanent" && error.to_string().contains("certificate"), "{error}");
+    assert_eq!(stage.lines(), Vec::<String>::new(), "the key was not sent");
 }

@@ -1,16 +1,19 @@
 //! An HTTP server for one test: it plays what it is told to, and keeps what it was asked.
 
+#[cfg(feature = "docker")]
+use std::path::Path;
 use std::{
     fmt::Write as _,
-    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use serde_json::Value;
+#[cfg(feature = "docker")]
+use tokio::net::UnixListener;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, UnixListener},
+    net::TcpListener,
     task::AbortHandle,
 };
 use tokio_rustls::{TlsAcceptor, rustls};
@@ -92,6 +95,7 @@ impl Stage {
     }
 
     /// The same at a socket of this machine; its URL is that of nobody.
+    #[cfg(feature = "docker")]
     pub async fn at_socket(path: &Path, play: impl FnMut(&Asked) -> Answer + Send + 'static) -> Stage {
         let listener = UnixListener::bind(path).unwrap();
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();

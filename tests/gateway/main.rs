@@ -3,6 +3,7 @@
 
 mod blame;
 mod calls;
+mod care;
 mod credentials;
 mod crowd;
 mod discovery;

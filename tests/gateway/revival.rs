@@ -1,7 +1,6 @@
 //! Tandem killed with -9 while its machine is in each state, and started again: it goes on where it was.
 
 use std::{
-    net::TcpListener,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use tandem::sim::upstream::{Settings, Simulator};
 
 use crate::{
-    house::{PATIENCE, quiet},
+    house::{PATIENCE, port_for_later, quiet},
     process::{Call, Desk, Process},
 };
 
@@ -100,7 +99,7 @@ struct Scene {
 impl Scene {
     async fn open() -> Scene {
         let (desk, cloud) = (Desk::new(), Cloud::open());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = port_for_later();
         let tandem = Scene::begin(&desk, &cloud, port).await;
         Scene { desk, cloud, port, tandem }
     }

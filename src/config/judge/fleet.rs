@@ -45,7 +45,7 @@ const RAILWAY: Need = Need {
 const KUBERNETES: Need = Need {
     provider: "kubernetes",
     key: "providers.kubernetes.token",
-    reason: "an address with provider=kubernetes needs the token of a service account; set \
+    reason: "an address with provider=kubernetes needs the token of a service account where the cluster's URL is set; set \
              TANDEM__PROVIDERS__KUBERNETES__TOKEN, or TANDEM__PROVIDERS__KUBERNETES__TOKEN_FILE to a file that has it",
 };
 const COMMAND: Need = Need {
@@ -84,12 +84,13 @@ impl Judge {
             min_awake: Duration::from_secs(raw.min_awake_seconds),
             wake_deadline: Duration::from_secs(raw.wake_timeout_seconds),
             reconcile: Duration::from_secs(raw.reconcile_seconds),
+            warm_up: raw.warm_up,
             ..Policy::default()
         };
         FleetSettings {
             policy,
             ticket_hold: Some(Duration::from_secs(raw.ticket_hold_seconds)).filter(|hold| !hold.is_zero()),
-            warm_up: raw.warm_up,
+            restart_stuck: Duration::from_secs(raw.restart_stuck_seconds),
             keep_warm,
             access: self.access(providers, upstreams, state),
         }
@@ -153,15 +154,17 @@ impl Judge {
     }
 
     fn kubernetes(&mut self, raw: RawKubernetes, upstreams: &UpstreamSettings) -> Option<KubernetesAccess> {
-        let base_url = self.base_url("providers.kubernetes.base_url", &raw.base_url);
-        let file = || set(raw.token_file).map(|file| kubernetes::Token::File(file.into()));
-        let in_pod = base_url == kubernetes::Settings::BASE_URL;
-        let ca_file =
-            set(raw.ca_file).or_else(|| in_pod.then(|| kubernetes::Settings::CA_FILE.to_owned())).map(Into::into);
-        let Some(token) = secret(&raw.token).map(kubernetes::Token::Fixed).or_else(file) else {
+        let base_url = set(raw.base_url).map(|url| self.base_url("providers.kubernetes.base_url", &url));
+        let in_pod = base_url.as_deref() == Some(kubernetes::Settings::IN_POD_URL);
+        let pods = |file: &'static str| in_pod.then(|| file.to_owned());
+        let ca_file = set(raw.ca_file).or_else(|| pods(kubernetes::Settings::IN_POD_CA_FILE)).map(Into::into);
+        let file = set(raw.token_file).or_else(|| pods(kubernetes::Settings::IN_POD_TOKEN_FILE));
+        let file = file.map(|file| kubernetes::Token::File(file.into()));
+        let token = secret(&raw.token).map(kubernetes::Token::Fixed).or(file);
+        if base_url.is_some() && token.is_none() {
             self.need(&KUBERNETES, upstreams);
             return None;
-        };
+        }
         Some(KubernetesAccess { base_url, ca_file, token, replicas: raw.replicas })
     }
 
@@ -172,7 +175,7 @@ impl Judge {
                 self.value("providers.command.environment", shown, "names of variables, without their values");
             }
         }
-        let output = self.output(&raw, upstreams, state);
+        let output = self.output(&raw, upstreams);
         if raw.start.is_empty() {
             self.need(&COMMAND, upstreams);
             return None;
@@ -190,11 +193,10 @@ impl Judge {
         })
     }
 
-    fn output(&mut self, raw: &RawCommand, upstreams: &UpstreamSettings, state: &Path) -> CommandOutput {
+    fn output(&mut self, raw: &RawCommand, upstreams: &UpstreamSettings) -> CommandOutput {
         let path = match raw.output.as_str() {
-            "off" => return CommandOutput::Discard,
+            "off" | "" => return CommandOutput::Discard,
             "inherit" => return CommandOutput::Inherit,
-            "" => state.join("command-{name}.log").display().to_string(),
             path => path.to_owned(),
         };
         if !path.contains("{name}") && machines(upstreams, "command") > 1 {

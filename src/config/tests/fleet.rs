@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::fleet::lifecycle::Policy;
-use crate::fleet::provider::{CommandOutput, Exchange, Machine, docker::Daemon, kubernetes, railway::Token};
+use crate::fleet::provider::{
+    BuildError, CommandOutput, Exchange, Machine, docker::Daemon, kubernetes, railway::Token,
+};
 
 const URL: &str = "PERSONAPLEX_SERVER_URL";
 
@@ -35,18 +37,18 @@ fn all<const N: usize>(more: [(&str, &str); N]) -> Result<Settings, ConfigError>
 fn the_written_rules_are_those_of_the_fleet() {
     let fleet = with([]).unwrap().fleet;
     assert_eq!(fleet.policy, Policy::default());
-    assert_eq!((fleet.ticket_hold, fleet.warm_up), (Some(Duration::from_secs(60)), true));
+    assert_eq!((fleet.ticket_hold, fleet.restart_stuck.as_secs()), (Some(Duration::from_secs(60)), 300));
     assert!(fleet.keep_warm.is_empty());
 }
 
 #[test]
 fn every_rule_of_the_fleet_can_be_set() {
     let text = "[fleet]\nidle_seconds = 0\nmin_awake_seconds = 1\nwake_timeout_seconds = 10\nreconcile_seconds = 5\n\
-                ticket_hold_seconds = 0\nwarm_up = false\nkeep_warm = \"Mon 08:00-20:00 UTC\"\n";
+                ticket_hold_seconds = 0\nwarm_up = false\nrestart_stuck_seconds = 0\nkeep_warm = \"Mon 08:00-20:00 UTC\"\n";
     let fleet = load(Some(&file(text)), &environment([])).unwrap().fleet;
     let seconds = [fleet.policy.idle, fleet.policy.min_awake, fleet.policy.wake_deadline, fleet.policy.reconcile];
     assert_eq!(seconds.map(|time| time.as_secs()), [0, 1, 10, 5]);
-    assert_eq!((fleet.ticket_hold, fleet.warm_up), (None, false));
+    assert_eq!((fleet.ticket_hold, fleet.policy.warm_up, fleet.restart_stuck.as_secs()), (None, false, 0));
     // The first Monday of all.
     assert!(fleet.keep_warm.is_on(4 * 86_400 + 8 * 3_600) && !fleet.keep_warm.is_on(0));
     let told = flaws(with([("TANDEM__FLEET__KEEP_WARM", "Mon 08:00-20:00 UTC; nights")]));
@@ -85,7 +87,11 @@ fn a_provider_without_its_credential_is_told_with_the_variable_to_set_wherever_t
 fn every_server_gets_the_provider_of_its_address() {
     let settings = all([]).unwrap();
     let exchange = Exchange::new(Exchange::TIMEOUT);
-    let made = settings.upstreams.urls.iter().map(|url| settings.fleet.provider(url, &exchange).unwrap().name());
+    let made = settings.upstreams.urls.iter().map(|url| match settings.fleet.provider(url, &exchange) {
+        Ok(provider) => provider.name(),
+        Err(BuildError::NotBuiltIn(name)) => name,
+        Err(error) => panic!("{error}"),
+    });
     assert_eq!(
         made.collect::<Vec<_>>(),
         ["runpod", "vast", "railway", "command", "webhook", "none", "docker", "kubernetes"]
@@ -151,8 +157,7 @@ fn everything_of_a_command_and_of_a_webhook_can_be_set() {
         (command.directory.unwrap().to_str(), command.pid_file.as_str()),
         (Some("/opt"), "state/command-{name}.pid")
     );
-    let path = "state/command-{name}.log".to_owned();
-    assert_eq!(command.output, CommandOutput::File { path, max_bytes: 10 << 20 });
+    assert_eq!(command.output, CommandOutput::Discard, "a stock server prints its prompts");
     let webhook = access.webhook.unwrap();
     let urls =
         [Some(webhook.start_url), Some(webhook.stop_url), webhook.restart_url, webhook.status_url, webhook.signing_key];
@@ -162,7 +167,10 @@ fn everything_of_a_command_and_of_a_webhook_can_be_set() {
     assert_eq!(urls, written);
     assert_eq!((webhook.state_pointer.as_str(), webhook.address_pointer.as_deref()), ("/state", Some("/at")));
     assert_eq!((webhook.headers[0].0.as_str(), webhook.headers[0].1.expose_secret()), ("authorization", "Bearer x"));
-    for (written, output) in [("off", CommandOutput::Discard), ("inherit", CommandOutput::Inherit)] {
+    let file = CommandOutput::File { path: "logs/{name}".to_owned(), max_bytes: 10 << 20 };
+    for (written, output) in
+        [("off", CommandOutput::Discard), ("inherit", CommandOutput::Inherit), ("logs/{name}", file)]
+    {
         let settings = all([("TANDEM__PROVIDERS__COMMAND__OUTPUT", written)]).unwrap();
         assert_eq!(settings.fleet.access.command.unwrap().output, output);
     }
@@ -173,21 +181,26 @@ fn docker_and_kubernetes_have_defaults_for_where_they_run_and_can_be_elsewhere()
     let access = with([]).unwrap().fleet.access;
     let docker = access.docker.unwrap();
     assert_eq!((docker.daemon, docker.grace.as_secs()), (Daemon::Socket("/var/run/docker.sock".into()), 20));
-    let inside = access.kubernetes.unwrap();
-    assert_eq!((inside.base_url.as_str(), inside.replicas), (kubernetes::Settings::BASE_URL, 1));
-    assert_eq!(inside.ca_file.unwrap().to_str(), Some(kubernetes::Settings::CA_FILE));
-    let kubernetes::Token::File(path) = inside.token else { panic!("a pod has its token in a file") };
-    assert_eq!(path.to_str(), Some(kubernetes::Settings::TOKEN_FILE));
+    let found = access.kubernetes.unwrap();
+    assert!(found.base_url.is_none() && found.ca_file.is_none() && found.token.is_none(), "as kubectl finds it");
+    assert_eq!(found.replicas, 1);
+    let text = "[providers.kubernetes]\nbase_url = \"https://kubernetes.default.svc/\"\n";
+    let inside = load(Some(&file(text)), &environment([])).unwrap().fleet.access.kubernetes.unwrap();
+    assert_eq!(inside.base_url.as_deref(), Some(kubernetes::Settings::IN_POD_URL));
+    assert_eq!(inside.ca_file.unwrap().to_str(), Some(kubernetes::Settings::IN_POD_CA_FILE));
+    let Some(kubernetes::Token::File(path)) = inside.token else { panic!("a pod has its token in a file") };
+    assert_eq!(path.to_str(), Some(kubernetes::Settings::IN_POD_TOKEN_FILE));
     let text = "[providers.docker]\ndaemon = \"http://10.0.0.2:2375/\"\ngrace_seconds = 1\n[providers.kubernetes]\n\
                 base_url = \"https://k8s:6443\"\ntoken = \"hush\"\nreplicas = 2\n";
     let access = load(Some(&file(text)), &environment([])).unwrap().fleet.access;
     let docker = access.docker.unwrap();
     assert_eq!((docker.daemon, docker.grace.as_secs()), (Daemon::Url("http://10.0.0.2:2375".to_owned()), 1));
     let outside = access.kubernetes.unwrap();
-    assert_eq!((outside.base_url.as_str(), outside.replicas, outside.ca_file), ("https://k8s:6443", 2, None));
-    assert!(matches!(outside.token, kubernetes::Token::Fixed(token) if token.expose_secret() == "hush"));
+    assert_eq!((outside.base_url.as_deref(), outside.replicas), (Some("https://k8s:6443"), 2));
+    assert_eq!(outside.ca_file, None);
+    assert!(matches!(outside.token, Some(kubernetes::Token::Fixed(token)) if token.expose_secret() == "hush"));
     let text = "[upstreams]\nurls = [\"ws://h:1#provider=kubernetes:ns/statefulset/voice\"]\n[providers.kubernetes]\n\
-                token_file = \"\"\n[providers.docker]\ndaemon = \"tcp://hush\"\n";
+                base_url = \"https://k8s:6443\"\n[providers.docker]\ndaemon = \"tcp://hush\"\n";
     let told = flaws(load(Some(&file(text)), &environment([])));
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(
@@ -260,8 +273,7 @@ fn no_credential_is_printed() {
     ];
     let settings = all(more).unwrap();
     let exchange = Exchange::new(Exchange::TIMEOUT);
-    let providers: Vec<_> =
-        settings.upstreams.urls.iter().map(|url| settings.fleet.provider(url, &exchange).unwrap()).collect();
+    let providers: Vec<_> = settings.upstreams.urls.iter().map(|url| settings.fleet.provider(url, &exchange)).collect();
     let printed = format!("{settings:?} {:?} {providers:?}", settings.describe());
     assert!(!printed.contains("hush"), "{printed}");
     for key in KEYS.iter().filter(|key| key.path.starts_with("providers.") && key.kind == Kind::Secret) {

@@ -5,7 +5,7 @@ use std::{rc::Rc, time::Duration};
 use actix::{Addr, AsyncContext, Context, Handler, Message};
 use tokio::time::Instant;
 
-use super::{FleetActor, Unit};
+use super::{Books, FleetActor, Unit};
 use crate::{
     fleet::lifecycle::{Input, Lifecycle, WakeReason},
     pool::{
@@ -22,7 +22,10 @@ enum Word {
     Gone,
     Wake,
     Used(bool),
+    Leased(bool),
     Retired(bool),
+    WarmedUp(bool),
+    Stuck,
 }
 
 #[derive(Debug)]
@@ -39,14 +42,21 @@ impl Handler<FromPool> for FleetActor {
         match word {
             Word::Joined(upstream) => self.joined(id, *upstream, ctx),
             Word::Gone => {
+                self.enter(id);
                 // Whatever it runs on is not ours to stop any more.
-                if let Some((_, alarm)) = self.units.remove(&id).and_then(|unit| unit.alarm) {
+                let Some(unit) = self.units.remove(&id) else { return };
+                let Upstream { endpoint, labels, .. } = &unit.upstream;
+                self.ports.observer.gone(&endpoint.name, labels.price.is_some());
+                if let Some((_, alarm)) = unit.alarm {
                     ctx.cancel_future(alarm);
                 }
             }
             Word::Wake => self.drive(id, Input::Wake(WakeReason::Call, Duration::ZERO), ctx),
             Word::Used(used) => self.drive(id, Input::Used(used), ctx),
+            Word::Leased(leased) => self.leased(id, leased),
             Word::Retired(gone) => self.drive(id, Input::Retired(gone), ctx),
+            Word::WarmedUp(passed) => self.drive(id, Input::Rehearsed(passed), ctx),
+            Word::Stuck => self.stuck(id, ctx),
         }
     }
 }
@@ -59,10 +69,12 @@ impl FleetActor {
         let Some(provider) = (self.ports.find)(&upstream) else { return };
         // Nothing is known of it yet.
         self.tell_pool(id, PowerNews::Away);
-        let now = Instant::now().into_std();
-        let mut life = Lifecycle::new(self.policy, now);
-        life.handle(Input::KeepWarm(self.is_warm_hour()), now);
-        self.units.insert(id, Unit { upstream, provider: Rc::from(provider), life, told: None, alarm: None });
+        let now = Instant::now();
+        let mut life = Lifecycle::new(self.policy, now.into_std());
+        life.handle(Input::KeepWarm(self.is_warm_hour()), now.into_std());
+        let (provider, books, asked) = (Rc::from(provider), Books::of(&upstream, now), Vec::new());
+        self.units
+            .insert(id, Unit { upstream, provider, life, told: None, books, alarm: None, addressed: false, asked });
         self.settle(id, ctx);
     }
 }
@@ -95,7 +107,19 @@ impl WakePort for Ear {
         self.say(id, Word::Used(used));
     }
 
+    fn leased(&self, id: UpstreamId, leased: bool) {
+        self.say(id, Word::Leased(leased));
+    }
+
     fn retired(&self, id: UpstreamId, gone: bool) {
         self.say(id, Word::Retired(gone));
+    }
+
+    fn warmed_up(&self, id: UpstreamId, passed: bool) {
+        self.say(id, Word::WarmedUp(passed));
+    }
+
+    fn stuck(&self, id: UpstreamId) {
+        self.say(id, Word::Stuck);
     }
 }

@@ -1,15 +1,19 @@
 //! The one writer of every machine's life: it drives the lifecycles, and does what they decide.
 
+mod books;
 mod ear;
 mod errand;
+mod moves;
 mod ports;
 mod requests;
+mod restarts;
 #[cfg(test)]
 mod tests;
 
 pub use ear::Ear;
 pub use ports::{FindProvider, FleetObserver, PoolPort, Ports, Readiness};
-pub use requests::{FallAsleep, MachineSnapshot, Machines, WakeUp};
+pub use requests::{FallAsleep, MachineSnapshot, Machines, Resign, WakeUp};
+pub use restarts::{Restart, RestartAnswer};
 
 use std::{
     collections::BTreeMap,
@@ -18,17 +22,20 @@ use std::{
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, SpawnHandle, WrapFuture};
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
-use self::errand::Errand;
+use self::{
+    books::Books,
+    errand::{Errand, Outcome},
+};
 use super::{
-    lifecycle::{Effect, Input, Lifecycle, Policy},
+    lifecycle::{Effect, Input, Lifecycle, Policy, WakeFailure},
     provider::{Provider, ProviderError},
     schedule::Schedule,
     wakes::WakeEta,
 };
 use crate::pool::{
-    actor::{PowerChanged, Retire},
+    actor::{PowerChanged, Retire, WarmUp},
     endpoint::Upstream,
     roster::{Eta, PowerNews, UpstreamId},
 };
@@ -43,7 +50,12 @@ struct Unit {
     life: Lifecycle,
     /// What was told of its state last.
     told: Option<&'static str>,
+    books: Books,
     alarm: Option<(Instant, SpawnHandle)>,
+    /// Whether the provider has told where its server is.
+    addressed: bool,
+    /// Operators who wait to hear whether a restart begins.
+    asked: Vec<oneshot::Sender<bool>>,
 }
 
 /// Owns every machine's lifecycle.
@@ -52,12 +64,14 @@ pub struct FleetActor {
     ports: Ports,
     units: BTreeMap<UpstreamId, Unit>,
     keep_warm: Schedule,
+    /// Nothing is started or stopped any more.
+    resigned: bool,
 }
 
 impl FleetActor {
     /// A fleet without machines; they come with the upstreams that the pool tells of.
     pub fn new(policy: Policy, ports: Ports) -> Self {
-        Self { policy, ports, units: BTreeMap::new(), keep_warm: Schedule::default() }
+        Self { policy, ports, units: BTreeMap::new(), keep_warm: Schedule::default(), resigned: false }
     }
 
     /// The same, with hours in which all machines are kept awake.
@@ -81,7 +95,7 @@ impl FleetActor {
 
     /// The one door to a machine's life. **Invariant:** all effects are drained before the next input.
     fn drive(&mut self, id: UpstreamId, input: Input, ctx: &mut Context<Self>) {
-        let Some(unit) = self.units.get_mut(&id) else { return };
+        let Some(unit) = self.units.get_mut(&id).filter(|_| !self.resigned) else { return };
         unit.life.handle(input, Instant::now().into_std());
         self.settle(id, ctx);
     }
@@ -91,25 +105,32 @@ impl FleetActor {
             self.perform(id, effect, ctx);
         }
         self.tell_state(id);
+        self.enter(id);
         self.arm(id, ctx);
     }
 
     fn perform(&mut self, id: UpstreamId, effect: Effect, ctx: &mut Context<Self>) {
+        self.note(id, effect);
         let Some(unit) = self.units.get(&id) else { return };
         let name = unit.upstream.endpoint.name.as_str();
         match effect {
             Effect::Start => self.ask(id, Errand::Start, ctx),
             Effect::Stop => self.ask(id, Errand::Stop, ctx),
             Effect::Look => self.ask(id, Errand::Look, ctx),
+            Effect::Restart => self.ask(id, Errand::Restart, ctx),
             Effect::Probe => {
                 let asking = self.ports.readiness.answers(&unit.upstream.endpoint);
                 ctx.spawn(asking.into_actor(self).map(move |answers, actor, ctx| {
                     actor.drive(id, Input::Probed(answers), ctx);
                 }));
             }
-            Effect::Retire => self.ports.pool.retire(Retire(id)),
+            Effect::Retire => self.ports.pool.retire(Retire::ToSleep(id)),
+            Effect::Vacate { stuck } => self.ports.pool.retire(Retire::ToRestart { id, stuck }),
+            Effect::Rehearse => self.ports.pool.warm_up(WarmUp(id)),
             Effect::Wakes(eta) => self.tell_pool(id, PowerNews::Waking(eta.into())),
+            Effect::Delayed => self.tell_pool(id, PowerNews::Delayed),
             Effect::Serves => self.tell_pool(id, PowerNews::Awake),
+            Effect::ServesAnew => self.tell_pool(id, PowerNews::Anew),
             Effect::Off => self.tell_pool(id, PowerNews::Off),
             Effect::Away => self.tell_pool(id, PowerNews::Away),
             Effect::Fails(why, pause) => {
@@ -118,9 +139,17 @@ impl FleetActor {
                 self.tell_pool(id, PowerNews::Failed(pause));
             }
             Effect::Woke(took) => {
-                let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-                tracing::info!(upstream = name, took_ms, "machine woke");
+                tracing::info!(upstream = name, took_ms = ms(took), "machine woke");
                 self.ports.observer.woke(name, took);
+            }
+            Effect::Restarts(begins) => self.restart_begins(id, begins),
+            Effect::Restarted(took) => {
+                tracing::warn!(upstream = name, took_ms = ms(took), "machine was restarted and takes calls");
+                self.ports.observer.restarted(name, "ready");
+            }
+            Effect::RestartFails(why, pause) => {
+                self.restart_failed(name, why);
+                self.tell_pool(id, PowerNews::Failed(pause));
             }
         }
     }
@@ -133,11 +162,9 @@ impl FleetActor {
     fn ask(&self, id: UpstreamId, errand: Errand, ctx: &mut Context<Self>) {
         let Some(unit) = self.units.get(&id) else { return };
         let provider = Rc::clone(&unit.provider);
-        let asking = async move {
-            let (input, failed) = errand.run(provider.as_ref()).await;
-            (provider.name(), input, failed)
-        };
-        ctx.spawn(asking.into_actor(self).map(move |(provider, input, failed), actor, ctx| {
+        let asking = async move { (provider.name(), errand.run(provider.as_ref()).await) };
+        ctx.spawn(asking.into_actor(self).map(move |(provider, outcome), actor, ctx| {
+            let Outcome { input, address, failed } = outcome;
             let result = failed.as_ref().map_or("ok", ProviderError::code);
             actor.ports.observer.asked(provider, errand.code(), result);
             if let Some(error) = failed
@@ -146,7 +173,13 @@ impl FleetActor {
                 let upstream = unit.upstream.endpoint.name.as_str();
                 tracing::warn!(upstream, provider, errand = errand.code(), %error, "provider did not do as asked");
             }
+            // What follows from the answer is asked at the new address.
+            let moved = address.as_ref().is_some_and(|address| actor.found_at(id, address));
+            let input = if address.is_none() { actor.without_address(id, input) } else { input };
             actor.drive(id, input, ctx);
+            if moved {
+                actor.drive(id, Input::Moved, ctx);
+            }
         }));
     }
 
@@ -188,6 +221,7 @@ impl Actor for FleetActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(books::ENTER_EVERY, Self::keep_books);
         if !self.keep_warm.is_empty() {
             ctx.run_interval(CLOCK_EVERY, Self::look_at_the_clock);
         }
@@ -198,4 +232,8 @@ impl From<WakeEta> for Eta {
     fn from(eta: WakeEta) -> Self {
         Self { median: eta.median, p90: eta.p90 }
     }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,9 +3,9 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::{
-    fleet::provider::Provider,
+    fleet::{account::Money, provider::Provider},
     pool::{
-        actor::{PowerChanged, Retire},
+        actor::{Moved, PowerChanged, Retire, WarmUp},
         endpoint::{Endpoint, Upstream},
     },
 };
@@ -24,6 +24,16 @@ pub trait FleetObserver {
     fn woke(&self, _upstream: &str, _took: Duration) {}
     /// A wake failed.
     fn wake_failed(&self, _upstream: &str, _why: &'static str) {}
+    /// A restart is over: `ready`, or why it came to nothing.
+    fn restarted(&self, _upstream: &str, _result: &'static str) {}
+    /// A wake ended before the 90th percentile that was told as it began, or did not.
+    fn wake_promised(&self, _kept: bool) {}
+    /// A machine was so many seconds more leased, idle or asleep.
+    fn spent(&self, _upstream: &str, _what: &'static str, _seconds: u64) {}
+    /// What an hour of a machine costs, what it has cost since the process began, and what was saved against always-on.
+    fn bill(&self, _upstream: &str, _per_hour: Money, _cost: Money, _saving: Money) {}
+    /// A machine is not one of the fleet's any more.
+    fn gone(&self, _upstream: &str, _had_price: bool) {}
     /// A provider was asked, and what came of it.
     fn asked(&self, _provider: &'static str, _what: &'static str, _result: &'static str) {}
 }
@@ -49,4 +59,8 @@ pub trait PoolPort {
     fn power(&self, changed: PowerChanged);
     /// Lets go of a machine if nobody needs it.
     fn retire(&self, retire: Retire);
+    /// Makes a call without a caller.
+    fn warm_up(&self, warm_up: WarmUp);
+    /// Where the server of a machine is reached.
+    fn moved(&self, moved: Moved);
 }

@@ -7,7 +7,10 @@ use tokio::time::Instant;
 
 use super::{FleetActor, Unit};
 use crate::{
-    fleet::lifecycle::{Input, State, WakeReason},
+    fleet::{
+        account::Money,
+        lifecycle::{Input, State, WakeReason},
+    },
     pool::roster::UpstreamId,
 };
 
@@ -24,10 +27,28 @@ pub struct MachineSnapshot {
     pub eta_ms: Option<u64>,
     /// Nine of ten are shorter.
     pub eta_p90_ms: Option<u64>,
-    /// Why it could not be woken, if it could not.
+    /// Whether somebody wants it awake: a call, an order, a hold, its hours.
+    pub wanted: bool,
+    /// Why it could not be woken, or is not for now.
     pub failure: Option<&'static str>,
     /// When another try makes sense, in milliseconds.
     pub retry_ms: Option<u64>,
+    /// How much longer it is held awake, in seconds, if it is.
+    pub held_seconds: Option<u64>,
+    /// How long it was awake, and so was paid for, since this process knows it, in seconds: leased and idle.
+    pub awake_seconds: u64,
+    /// How long calls had slots there.
+    pub leased_seconds: u64,
+    /// How long it was awake without a call.
+    pub idle_seconds: u64,
+    /// How long it was asleep.
+    pub asleep_seconds: u64,
+    /// What an hour awake costs, if that is known.
+    pub price_per_hour: Option<Money>,
+    /// What its time awake has cost.
+    pub cost: Option<Money>,
+    /// What its time asleep would have cost.
+    pub saving: Option<Money>,
 }
 
 /// Asks what is known of every machine.
@@ -101,8 +122,24 @@ impl Handler<FallAsleep> for FleetActor {
     }
 }
 
+/// Leaves every machine as it is from now on: whoever comes after this process deals with them.
+#[derive(Clone, Copy, Debug)]
+pub struct Resign;
+
+impl Message for Resign {
+    type Result = ();
+}
+
+impl Handler<Resign> for FleetActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Resign, _: &mut Self::Context) {
+        self.resigned = true;
+    }
+}
+
 impl FleetActor {
-    fn named(&self, name: &str) -> Option<UpstreamId> {
+    pub(super) fn named(&self, name: &str) -> Option<UpstreamId> {
         self.units.iter().find(|(_, unit)| unit.upstream.endpoint.name == name).map(|(id, _)| *id)
     }
 
@@ -111,18 +148,27 @@ impl FleetActor {
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let snapshot = |unit: &Unit| {
             let eta = unit.life.eta(now);
-            let failed = match unit.life.state() {
-                State::Failed { why, until } => Some((why, until)),
-                _ => None,
-            };
+            let failed = unit.life.refusal();
+            let held = unit.life.held_until().and_then(|until| until.checked_duration_since(now));
+            let statement = unit.books.account.statement(now);
+            let (leased_seconds, idle_seconds) = (statement.leased.as_secs(), statement.idle.as_secs());
             MachineSnapshot {
                 upstream: unit.upstream.endpoint.name.clone(),
                 provider: unit.provider.name(),
                 state: unit.life.state().code(),
                 eta_ms: eta.map(|eta| ms(eta.median)),
                 eta_p90_ms: eta.map(|eta| ms(eta.p90)),
+                wanted: unit.life.is_wanted(now),
                 failure: failed.map(|(why, _)| why.code()),
                 retry_ms: failed.map(|(_, until)| ms(until.saturating_duration_since(now))),
+                held_seconds: held.map(|held| held.as_secs()).filter(|seconds| *seconds > 0),
+                awake_seconds: leased_seconds + idle_seconds,
+                leased_seconds,
+                idle_seconds,
+                asleep_seconds: statement.asleep.as_secs(),
+                price_per_hour: statement.price.map(Money::from),
+                cost: statement.cost(),
+                saving: statement.saving(),
             }
         };
         ids.filter_map(|id| self.units.get(id)).map(snapshot).collect()
@@ -135,7 +181,7 @@ impl Unit {
         let soon = match self.life.state() {
             State::Ready { .. } | State::Retiring { .. } => 0,
             State::Warming { .. } => 1,
-            State::Waking { .. } => 2,
+            State::Waking { .. } | State::Restarting { .. } => 2,
             State::Asleep | State::Unknown => 3,
             State::FallingAsleep => 4,
             State::Failed { .. } => 5,

@@ -1,5 +1,8 @@
 //! A fleet over a pool of its own, with a provider in memory and time that stands still.
 
+mod care;
+mod town;
+
 use std::{cell::RefCell, future::Future, pin::Pin, time::Duration};
 
 use actix::Addr;
@@ -8,12 +11,13 @@ use futures_util::future::LocalBoxFuture;
 use super::*;
 use crate::{
     fleet::{
+        account::Money,
         lifecycle::WakeReason,
         provider::{PowerState, Started, Status, Stopped},
         wakes::Prior,
     },
     pool::{
-        actor::{Acquire, PoolActor, PoolObserver, Ports as PoolPorts, Slots},
+        actor::{Acquire, Configure, Moved, PoolActor, PoolObserver, Ports as PoolPorts, Slots},
         endpoint::{Endpoint, Labels},
         roster::{Ask, RosterSettings, SlotLabel},
         wait::{News, Outcome, Wait},
@@ -89,8 +93,39 @@ impl Readiness for Answers {
 
 struct Nobody;
 
-impl FleetObserver for Nobody {}
 impl PoolObserver for Nobody {}
+impl FleetObserver for Nobody {}
+
+/// What was told to whoever counts.
+#[derive(Clone, Default)]
+struct Counted(Rc<RefCell<Sums>>);
+
+#[derive(Default)]
+struct Sums {
+    seconds: BTreeMap<&'static str, u64>,
+    bill: Option<(Money, Money, Money)>,
+    promises: Vec<bool>,
+    gone: Vec<String>,
+}
+
+impl FleetObserver for Counted {
+    fn wake_promised(&self, kept: bool) {
+        self.0.borrow_mut().promises.push(kept);
+    }
+
+    fn spent(&self, _: &str, what: &'static str, seconds: u64) {
+        *self.0.borrow_mut().seconds.entry(what).or_default() += seconds;
+    }
+
+    fn bill(&self, _: &str, per_hour: Money, cost: Money, saving: Money) {
+        self.0.borrow_mut().bill = Some((per_hour, cost, saving));
+    }
+
+    fn gone(&self, upstream: &str, had_price: bool) {
+        assert!(had_price);
+        self.0.borrow_mut().gone.push(upstream.to_owned());
+    }
+}
 
 /// The pool's address, which is there after the fleet's.
 #[derive(Clone, Default)]
@@ -110,12 +145,27 @@ impl PoolPort for Later {
             pool.do_send(retire);
         }
     }
+
+    #[expect(clippy::disallowed_methods, reason = "as the gateway does it")]
+    fn warm_up(&self, warm_up: WarmUp) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(warm_up);
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "as the gateway does it")]
+    fn moved(&self, moved: Moved) {
+        if let Some(pool) = &*self.0.borrow() {
+            pool.do_send(moved);
+        }
+    }
 }
 
 struct World {
     machine: Rc<Machine>,
     pool: Addr<PoolActor>,
     fleet: Addr<FleetActor>,
+    counted: Counted,
 }
 
 fn policy() -> Policy {
@@ -126,8 +176,9 @@ fn policy() -> Policy {
         pause: SECOND * 2,
         longest_pause: SECOND * 60,
         reconcile: SECOND * 60,
-        probe: SECOND * 5,
+        probe: SECOND,
         look: SECOND * 5,
+        warm_up: true,
         prior: Prior { median: SECOND * 60, p90: SECOND * 180 },
     }
 }
@@ -135,17 +186,18 @@ fn policy() -> Policy {
 impl World {
     async fn new() -> World {
         tokio::time::pause();
-        let (machine, later) = (Rc::new(Machine::default()), Later::default());
+        let (machine, later, counted) = (Rc::new(Machine::default()), Later::default(), Counted::default());
         let found = Rc::clone(&machine);
         let ports = Ports {
             find: Box::new(move |_| Some(Box::new(InMemory(Rc::clone(&found))))),
             readiness: Box::new(Answers(Rc::clone(&machine))),
-            observer: Box::new(Nobody),
+            observer: Box::new(counted.clone()),
             pool: Box::new(later.clone()),
         };
         let fleet = FleetActor::new(policy(), ports).start();
         let endpoint = Endpoint::plain("1", "h", 1);
-        let upstream = Upstream { endpoint, capacity: 1, labels: Labels::default() };
+        let upstream =
+            Upstream { endpoint, capacity: 1, labels: Labels { price: "0.72".parse().ok(), ..Labels::default() } };
         let ports = PoolPorts {
             observer: Box::new(Nobody),
             rehearser: None,
@@ -158,7 +210,7 @@ impl World {
             *later.0.borrow_mut() = Some(ctx.address());
             PoolActor::new(vec![upstream], RosterSettings::default(), ports)
         });
-        let world = World { machine, pool, fleet };
+        let world = World { machine, pool, fleet, counted };
         world.until(SlotLabel::Asleep).await;
         world
     }
@@ -176,6 +228,12 @@ impl World {
             tokio::time::advance(SECOND).await;
         }
         panic!("it is {:?}, not {wanted:?}; {:?}", self.label().await, self.fleet.send(Machines).await);
+    }
+
+    /// Seconds leased, idle and asleep that were counted so far.
+    fn seconds(&self) -> [u64; 3] {
+        let sums = self.counted.0.borrow();
+        ["leased", "idle", "asleep"].map(|what| sums.seconds.get(what).copied().unwrap_or_default())
     }
 
     async fn ask(&self, user: u8) -> Wait {
@@ -226,7 +284,7 @@ async fn an_operator_wakes_a_machine_and_holds_it() {
     let wake = |hold| WakeUp { upstream: Some("1".into()), reason: WakeReason::Request, hold };
     world.fleet.send(wake(SECOND * 7_200)).await.unwrap();
     let machines = world.fleet.send(Machines).await.unwrap();
-    assert_eq!((machines[0].state, machines[0].eta_ms), ("waking", Some(90_000)));
+    assert_eq!((machines[0].state, machines[0].eta_ms), ("waking", Some(60_000)));
     world.until(SlotLabel::Free).await;
     for _ in 0..70 {
         tokio::time::advance(SECOND * 100).await;
@@ -235,4 +293,58 @@ async fn an_operator_wakes_a_machine_and_holds_it() {
     world.until(SlotLabel::Asleep).await;
     world.fleet.send(WakeUp { upstream: Some("nobody".into()), ..wake(SECOND) }).await.unwrap();
     assert_eq!(world.label().await, SlotLabel::Asleep);
+}
+
+#[actix::test]
+async fn the_time_of_a_machine_is_counted_while_it_passes_and_has_its_price() {
+    let world = World::new().await;
+    tokio::time::advance(SECOND * 1_000).await;
+    world.until(SlotLabel::Asleep).await;
+    let [leased, idle, asleep] = world.seconds();
+    assert!((leased, idle) == (0, 0) && asleep >= 995, "{asleep} s asleep");
+    let mut call = world.ask(1).await;
+    let Outcome::Granted(lease, _) = outcome(&mut call).await else { panic!("it is served") };
+    let talk = async |seconds: u32| {
+        for _ in 0..seconds / 6 {
+            tokio::time::advance(SECOND * 6).await;
+            world.label().await;
+        }
+    };
+    talk(48).await;
+    let [leased, ..] = world.seconds();
+    assert!((40..=48).contains(&leased), "while nothing happens: {leased} s leased");
+    talk(552).await;
+    let [leased, idle, _] = world.seconds();
+    assert!((590..=600).contains(&leased), "{leased} s leased");
+    assert!((30..=40).contains(&idle), "paid for while it wakes: {idle} s");
+    drop(lease);
+    world.until(SlotLabel::Asleep).await;
+    tokio::time::advance(SECOND * 10).await;
+    let machine = world.fleet.send(Machines).await.unwrap().remove(0);
+    assert_eq!(machine.awake_seconds, machine.leased_seconds + machine.idle_seconds);
+    assert!((600..=602).contains(&machine.leased_seconds) && machine.idle_seconds >= 630, "{machine:?}");
+    // 0.72 an hour is 200 millionths a second.
+    let cost = machine.cost.unwrap().millionths();
+    assert!(cost.abs_diff(machine.awake_seconds * 200) <= 400, "{machine:?}");
+    let saving = machine.saving.unwrap().millionths();
+    assert!(saving.abs_diff(machine.asleep_seconds * 200) <= 200, "{machine:?}");
+    assert_eq!(machine.price_per_hour.map(Money::millionths), Some(720_000));
+    let (_, told, _) = world.counted.0.borrow().bill.unwrap();
+    assert!(told.millionths() <= cost && told.millionths() + 3_000 > cost, "{told:?}");
+}
+
+#[actix::test]
+async fn whether_a_wake_was_as_quick_as_was_said_is_counted_once() {
+    let world = World::new().await;
+    let Outcome::Granted(lease, _) = outcome(&mut world.ask(1).await).await else { panic!("it is served") };
+    assert_eq!(world.counted.0.borrow().promises, [true], "30 s, and 180 s were told");
+    drop(lease);
+    world.until(SlotLabel::Free).await;
+    world.until(SlotLabel::Asleep).await;
+    tokio::time::advance(SECOND * 30).await;
+    *world.machine.refuses.borrow_mut() = true;
+    let Outcome::Refused(..) = outcome(&mut world.ask(2).await).await else { panic!("it is refused") };
+    assert_eq!(world.counted.0.borrow().promises, [true], "refused at once: nobody knows");
+    world.pool.send(Configure(Vec::new())).await.unwrap();
+    assert_eq!(world.counted.0.borrow().gone, ["1"]);
 }

@@ -9,10 +9,19 @@
 //!     +---------- it is stopped --------------------- FallingAsleep <-------------------------------+
 //! ```
 //!
+//! From `Warming` a wake of ours goes through a call without a caller, which the pool makes. A `Ready` machine whose model
+//! server is stuck goes through `Restarting`, once the pool let go of it, to `Warming`.
+//!
 //! **Invariants:** the provider is asked one thing at a time; nothing is stopped that the pool has not let go of, in the
 //! same step in which it found it unused; a wake that was asked for ends in `Ready` or `Failed` by its deadline.
 //! What the provider says is read back at the start and every now and then: machines are started and stopped by others.
 
+mod input;
+mod looks;
+mod patience;
+mod restart;
+mod running;
+mod state;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -22,10 +31,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    provider::PowerState,
-    wakes::{Prior, WakeEta, Wakes},
+pub use self::{
+    input::{Effect, Input, Trouble, WakeReason},
+    state::{State, WakeFailure},
 };
+
+use self::{input::Asked, restart::Restarts};
+use super::wakes::{Prior, WakeEta, Wakes};
 
 /// How a machine is dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +56,8 @@ pub struct Policy {
     pub reconcile: Duration,
     /// Between two looks while it wakes or falls asleep.
     pub look: Duration,
+    /// Whether a call without a caller is part of a wake.
+    pub warm_up: bool,
     /// Between two questions to its model server while it gets ready.
     pub probe: Duration,
     /// What is assumed of its wakes.
@@ -62,186 +76,11 @@ impl Default for Policy {
             longest_pause: MINUTE,
             reconcile: MINUTE,
             look: Duration::from_secs(5),
+            warm_up: true,
             probe: Duration::from_secs(1),
             prior: Prior { median: MINUTE, p90: MINUTE * 3 },
         }
     }
-}
-
-/// Where a machine is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Not known yet: the provider was not heard.
-    Unknown,
-    /// Stopped.
-    Asleep,
-    /// To be started, or starting.
-    Waking {
-        /// Since when.
-        since: Instant,
-    },
-    /// It runs, and its model server does not answer yet.
-    Warming {
-        /// Since when it wakes.
-        since: Instant,
-    },
-    /// Calls go there.
-    Ready {
-        /// Since when.
-        since: Instant,
-    },
-    /// The pool was asked to let go of it.
-    Retiring {
-        /// Since when it has been awake.
-        since: Instant,
-    },
-    /// To be stopped, or stopping.
-    FallingAsleep,
-    /// It could not be woken.
-    Failed {
-        /// Why.
-        why: WakeFailure,
-        /// When another try makes sense.
-        until: Instant,
-    },
-}
-
-impl State {
-    /// The state in one word, for metrics, logs and answers.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Asleep => "asleep",
-            Self::Waking { .. } => "waking",
-            Self::Warming { .. } => "warming",
-            Self::Ready { .. } | Self::Retiring { .. } => "ready",
-            Self::FallingAsleep => "falling_asleep",
-            Self::Failed { .. } => "failed",
-        }
-    }
-}
-
-/// Why a machine could not be woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WakeFailure {
-    /// Not in time.
-    Deadline,
-    /// The provider has no room for it: no GPU is free.
-    Capacity,
-    /// The provider refuses the credential.
-    Auth,
-    /// The provider does not know it.
-    NotFound,
-    /// The provider refuses for another reason.
-    Refused,
-}
-
-impl WakeFailure {
-    /// Every reason, for tables and metrics.
-    pub const ALL: [Self; 5] = [Self::Deadline, Self::Capacity, Self::Auth, Self::NotFound, Self::Refused];
-
-    /// The metric label and log field.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Deadline => "deadline",
-            Self::Capacity => "capacity",
-            Self::Auth => "auth",
-            Self::NotFound => "not_found",
-            Self::Refused => "refused",
-        }
-    }
-}
-
-/// Why a provider did not do what it was asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
-    /// It has no room for the machine now.
-    Capacity(Option<Duration>),
-    /// It was asked too often.
-    RateLimited(Option<Duration>),
-    /// It refuses the credential.
-    Auth,
-    /// It does not know the machine.
-    NotFound,
-    /// No answer, or one that another try may better.
-    Passing,
-    /// It will never do so.
-    Refused,
-}
-
-/// Who wants a machine to wake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WakeReason {
-    /// A call waits.
-    Call,
-    /// Somebody who will call soon: a ticket was made.
-    Hint,
-    /// An operator, an autoscaler, a schedule of others.
-    Request,
-    /// The hours in which it is to be awake.
-    Schedule,
-}
-
-/// Everything that can happen to a machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// Somebody wants it awake, and for so long from now on.
-    Wake(WakeReason, Duration),
-    /// An operator wants it to sleep as soon as nobody uses it.
-    Sleep,
-    /// Whether calls use it or wait for it.
-    Used(bool),
-    /// Whether the hours are on in which it is to be awake.
-    KeepWarm(bool),
-    /// The provider's answer to a start.
-    Started(Result<(), Trouble>),
-    /// The provider's answer to a stop.
-    Stopped(Result<(), Trouble>),
-    /// The provider's answer to a look.
-    Seen(Result<PowerState, Trouble>),
-    /// Whether the model server answered.
-    Probed(bool),
-    /// Whether the pool let go of it: then no call gets there any more.
-    Retired(bool),
-    /// Time passed.
-    Tick,
-}
-
-/// What has to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Ask the provider to start it.
-    Start,
-    /// Ask the provider to stop it.
-    Stop,
-    /// Ask the provider what it does.
-    Look,
-    /// Ask its model server whether it answers.
-    Probe,
-    /// Ask the pool to let go of it, if nobody uses it.
-    Retire,
-    /// Tell the pool that it is waking, and will be there after so long.
-    Wakes(WakeEta),
-    /// Tell the pool that it takes calls.
-    Serves,
-    /// Tell the pool that it is off: nobody has a socket there.
-    Off,
-    /// Tell the pool that it takes no calls for now.
-    Away,
-    /// Tell the pool that it could not be woken, and for how long it is not tried again.
-    Fails(WakeFailure, Duration),
-    /// Count a wake that took so long.
-    Woke(Duration),
-}
-
-/// What the provider, the server or the pool is asked, and has not answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    Start,
-    Stop,
-    Look,
-    Probe,
-    Retire,
 }
 
 /// One machine.
@@ -254,12 +93,35 @@ pub struct Lifecycle {
     next: Option<Instant>,
     /// What went wrong in a row.
     setbacks: u32,
+    /// Wakes that failed in a row.
+    failures: u32,
+    /// What it is once it is off: it could not be woken, for why and until when.
+    failed: Option<(WakeFailure, Instant)>,
+    /// Looks in a row that did not find what was to be.
+    odd_looks: u32,
+    /// When the provider wants to be asked again at the earliest.
+    not_before: Option<Instant>,
+    /// When the pool is asked to let go of it again at the earliest.
+    retire_after: Option<Instant>,
+    /// Since when somebody waits for it while it can be neither used nor woken.
+    awaited_since: Option<Instant>,
+    /// The pool is asked to let go of it so that it can be stopped, whoever waits.
+    clearing: bool,
+    /// Whether it is known to be off.
+    is_off: bool,
+    /// Whether the provider's last answer did not say what it does.
+    says_nothing: bool,
     /// Why it could not be started so far.
     refused: Option<WakeFailure>,
     /// Whether a start was accepted in this wake.
     started: bool,
+    /// The provider did not start it so far in this wake.
+    delayed: bool,
     /// It is to wake, and neither did nor failed so far.
     ordered: bool,
+    /// When the provider said last what it does.
+    looked: Instant,
+    restarts: Restarts,
     /// It is to sleep as soon as nobody uses it.
     dismissed: bool,
     /// Wanted awake until then, whoever uses it.
@@ -281,9 +143,21 @@ impl Lifecycle {
             asked: None,
             next: Some(now),
             setbacks: 0,
+            failures: 0,
+            failed: None,
+            odd_looks: 0,
+            not_before: None,
+            retire_after: None,
+            awaited_since: None,
+            clearing: false,
+            is_off: false,
+            says_nothing: false,
             refused: None,
             started: false,
+            delayed: false,
             ordered: false,
+            looked: now,
+            restarts: Restarts::default(),
             dismissed: false,
             held_until: None,
             keep_warm: false,
@@ -314,7 +188,7 @@ impl Lifecycle {
     /// When the machine that wakes will be there.
     pub fn eta(&self, now: Instant) -> Option<WakeEta> {
         match self.state {
-            State::Waking { since } | State::Warming { since } => {
+            State::Waking { since } | State::Warming { since } | State::Restarting { since } => {
                 Some(self.wakes.eta(now.saturating_duration_since(since)))
             }
             _ => None,
@@ -328,11 +202,15 @@ impl Lifecycle {
                 let until = now + hold;
                 self.ordered = !matches!(self.state, State::Ready { .. });
                 self.dismissed = false;
+                self.cannot_yet(now);
                 self.held_until = Some(self.held_until.map_or(until, |held| held.max(until)));
             }
             Input::Sleep => {
                 (self.held_until, self.ordered, self.dismissed) = (None, false, true);
                 self.abandon(now);
+                if matches!(self.state, State::Failed { .. }) && !self.is_off {
+                    self.clear();
+                }
             }
             Input::Used(used) => {
                 if self.used && !used {
@@ -340,6 +218,7 @@ impl Lifecycle {
                 }
                 self.dismissed &= !used;
                 self.used = used;
+                self.cannot_yet(now);
             }
             Input::KeepWarm(keep_warm) => {
                 // The hours begin: what was said before them is over.
@@ -350,7 +229,17 @@ impl Lifecycle {
             Input::Stopped(answer) => self.stopped(answer, now),
             Input::Seen(answer) => self.seen(answer, now),
             Input::Probed(answers) => self.probed(answers, now),
+            Input::Restarted(answer) => self.restarted(answer, now),
             Input::Retired(gone) => self.retired(gone, now),
+            Input::Rehearsed(passed) => self.rehearsed(passed, now),
+            Input::Moved => {
+                // Somebody restarted it.
+                if matches!(self.state, State::Ready { .. }) {
+                    self.warm(now, now);
+                }
+            }
+            Input::Stuck => self.stuck(now),
+            Input::Restart => self.order_restart(),
             Input::Tick => {}
         }
         self.advance(now);
@@ -359,12 +248,26 @@ impl Lifecycle {
     /// When [`Lifecycle::handle`] wants to be called again, at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         let next = self.next.filter(|_| self.asked.is_none());
-        let tries = if let State::Failed { until, .. } = self.state { Some(until) } else { None };
-        [next, self.wake_until(), self.sleeps_at(), tries].into_iter().flatten().min()
+        let tries = match self.state {
+            State::Failed { until, .. } if self.asked != Some(Asked::Vacate) => Some(until),
+            _ => None,
+        };
+        let hopeless = self.awaited_since.map(|since| since + self.policy.wake_deadline);
+        [next, self.wake_until(), self.sleeps_at(), tries, hopeless].into_iter().flatten().min()
+    }
+
+    /// Why it could not be woken, or is refused by its provider for now, and when that is tried again.
+    pub fn refusal(&self) -> Option<(WakeFailure, Instant)> {
+        match self.state {
+            State::Failed { why, until } => Some((why, until)),
+            State::FallingAsleep => self.failed,
+            State::Waking { .. } if self.delayed => self.refused.zip(self.next),
+            _ => None,
+        }
     }
 
     /// Whether somebody wants it awake now.
-    fn is_wanted(&self, now: Instant) -> bool {
+    pub fn is_wanted(&self, now: Instant) -> bool {
         if self.dismissed {
             return self.used;
         }
@@ -378,22 +281,25 @@ impl Lifecycle {
     /// When the wake that is under way has failed.
     fn wake_until(&self) -> Option<Instant> {
         match self.state {
-            State::Waking { since } | State::Warming { since } => Some(since + self.policy.wake_deadline),
+            State::Waking { since } | State::Warming { since } | State::Restarting { since } => {
+                Some(since + self.policy.wake_deadline)
+            }
             _ => None,
         }
     }
 
-    /// When it falls asleep, if nothing happens until then.
+    /// When it falls asleep, if nothing happens until then; what is asked comes to its end first.
     fn sleeps_at(&self) -> Option<Instant> {
         let State::Ready { since } = self.state else { return None };
         let stays = !self.dismissed && (self.keep_warm || self.policy.idle.is_zero());
-        if self.used || stays || self.asked == Some(Asked::Retire) {
+        if self.used || stays || self.asked.is_some() {
             return None;
         }
+        let after = self.retire_after.unwrap_or(self.idle_since);
         if self.dismissed {
-            return Some(self.idle_since);
+            return Some(self.idle_since.max(after));
         }
-        let idle = self.idle_since + self.policy.idle;
+        let idle = (self.idle_since + self.policy.idle).max(after);
         Some(idle.max(since + self.policy.min_awake).max(self.held_until.unwrap_or(idle)))
     }
 }

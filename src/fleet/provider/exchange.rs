@@ -1,15 +1,15 @@
 //! One request to a provider over HTTP, and its answer: bounded in time and size, and read without trusting it.
 //!
-//! The only file of the fleet that knows awc. Each request has a connection of its own: calls are rare, and a start must
+//! The only file of the fleet that knows awc; what client libraries send goes by `courier`, under the same bounds. Each request has a connection of its own: calls are rare, and a start must
 //! not fail because a kept connection had ended unseen.
 
-mod socket;
+#[cfg(any(feature = "docker", feature = "kubernetes"))]
+pub(super) mod courier;
 
 use std::{
     fmt,
     future::Future,
     io,
-    path::Path,
     rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -20,19 +20,14 @@ use awc::{
     error::{ConnectError, SendRequestError},
     http::{
         Method,
-        header::{self, HeaderMap, HttpDate, TryIntoHeaderPair},
+        header::{HttpDate, TryIntoHeaderPair},
     },
 };
 use futures_util::StreamExt;
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
-    pki_types::{CertificateDer, pem::PemObject},
-};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
-use self::socket::SocketDialer;
 use super::{
     detail::{Detail, tells_of_no_capacity},
     error::ProviderError,
@@ -58,50 +53,14 @@ impl Exchange {
 
     /// Trusts the system's certificate authorities, which are read now; no call takes longer than the time-out.
     pub fn new(timeout: Duration) -> Self {
-        Self::trusting(timeout, system_roots())
-    }
-
-    /// Trusts the system's certificate authorities and those of a PEM file, which are read now.
-    pub(super) fn with_authorities(timeout: Duration, file: &Path) -> Result<Self, ProviderError> {
-        let unusable = || ProviderError::permanent("the CA file cannot be used: it has to hold PEM certificates");
-        let mut roots = system_roots();
-        let known = roots.len();
-        for certificate in CertificateDer::pem_file_iter(file).map_err(|_| unusable())? {
-            certificate.ok().and_then(|it| roots.add(it).ok()).ok_or_else(unusable)?;
-        }
-        if roots.len() == known {
-            return Err(unusable());
-        }
-        Ok(Self::trusting(timeout, roots))
-    }
-
-    /// Asks whoever listens at a socket of this machine, whatever host a URL names.
-    pub(super) fn over_socket(timeout: Duration, socket: &Path) -> Self {
-        let dialer = SocketDialer(socket.into());
-        let connector = awc::Connector::new().connector(dialer).limit(0).timeout(timeout);
-        let client = awc::Client::builder().connector(connector).disable_timeout().disable_redirects().finish();
-        Self { client, timeout, secrets: Rc::new([]) }
-    }
-
-    fn trusting(timeout: Duration, roots: RootCertStore) -> Self {
         let connector = awc::Connector::new().limit(0).timeout(timeout).handshake_timeout(timeout);
-        let connector = match tls(roots) {
+        let connector = match tls() {
             Ok(config) => connector.rustls_0_23(Arc::new(config)),
             // Without TLS awc refuses `https`, and says so.
             Err(_) => connector,
         };
         let client = awc::Client::builder().connector(connector).disable_timeout().disable_redirects().finish();
         Self { client, timeout, secrets: Rc::new([]) }
-    }
-
-    /// The same with another time-out for each call.
-    pub(super) fn taking(&self, timeout: Duration) -> Self {
-        Self { timeout, ..self.clone() }
-    }
-
-    /// The longest that a call takes.
-    pub(super) const fn timeout(&self) -> Duration {
-        self.timeout
     }
 
     /// The same, with secrets that no answer is allowed to repeat.
@@ -114,7 +73,7 @@ impl Exchange {
         &self,
         call: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
-        tokio::time::timeout(self.timeout, call).await.unwrap_or(Err(ProviderError::Timeout))
+        within(self.timeout, call).await
     }
 
     /// Sends a request and reads its answer, whatever status it has.
@@ -122,10 +81,17 @@ impl Exchange {
         self.within(self.ask(request)).await
     }
 
+    /// Reads what is at an address that is no provider's: the status, and the body if it is JSON.
+    pub async fn read(&self, url: &str, token: &SecretString) -> Result<(u16, Option<Value>), ProviderError> {
+        let reply = self.send(Request::get(url).bearer(token)).await?;
+        Ok((reply.status, reply.json()))
+    }
+
     async fn ask(&self, request: Request<'_>) -> Result<Reply, ProviderError> {
         let sending = request.on(&self.client);
         let mut answer = sending.await.map_err(|error| failure(&error))?;
-        let (status, retry_after) = (answer.status().as_u16(), retry_after(answer.headers(), SystemTime::now()));
+        let header = |name: &str| answer.headers().get(name)?.to_str().ok();
+        let (status, retry_after) = (answer.status().as_u16(), retry_after(header, SystemTime::now()));
         let mut body = Vec::new();
         // A broken body is read as far as it goes: the status says the most.
         while let Some(Ok(chunk)) = answer.next().await {
@@ -165,12 +131,6 @@ impl<'a> Request<'a> {
 
     pub(super) fn put(url: &'a str) -> Self {
         Self { method: Method::PUT, ..Self::get(url) }
-    }
-
-    /// A merge patch (RFC 7396).
-    pub(super) fn merge(url: &'a str, body: &Value) -> Self {
-        let request = Self { method: Method::PATCH, body: body.to_string(), ..Self::get(url) };
-        request.header("content-type", "application/merge-patch+json")
     }
 
     pub(super) fn header(mut self, name: &'a str, value: impl Into<String>) -> Self {
@@ -289,28 +249,32 @@ pub(super) fn segment(text: &str) -> String {
     each.collect()
 }
 
+/// Runs a call within a limit.
+pub(super) async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, ProviderError>>,
+) -> Result<T, ProviderError> {
+    tokio::time::timeout(limit, call).await.unwrap_or(Err(ProviderError::Timeout))
+}
+
 /// `Retry-After` in seconds or as a date, which is held against the answer's own date where there is one.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
+fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, now: SystemTime) -> Option<Duration> {
+    let text = |name| header(name).map(str::trim);
     let date = |text: &str| text.parse::<HttpDate>().ok().map(SystemTime::from);
-    let value = text(header::RETRY_AFTER)?;
+    let value = text("retry-after")?;
     let wait = match value.parse() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => {
-            let now = text(header::DATE).and_then(date).unwrap_or(now);
+            let now = text("date").and_then(date).unwrap_or(now);
             date(value)?.duration_since(now).unwrap_or_default()
         }
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }
 
-fn system_roots() -> RootCertStore {
+fn tls() -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
-}
-
-fn tls(roots: RootCertStore) -> Result<ClientConfig, rustls::Error> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
     let mut config = builder.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -375,11 +339,8 @@ mod tests {
             (Some("soon"), None, date, None),
             (None, Some(DATE), date, None),
         ] {
-            let mut headers = HeaderMap::new();
-            for (name, value) in [(header::RETRY_AFTER, value), (header::DATE, its_date)] {
-                value.map(|value| headers.insert(name, value.parse().unwrap()));
-            }
-            assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{value:?} {its_date:?}");
+            let header = |name: &str| if name == "retry-after" { value } else { its_date.filter(|_| name == "date") };
+            assert_eq!(retry_after(header, now), seconds.map(Duration::from_secs), "{value:?} {its_date:?}");
         }
     }
 

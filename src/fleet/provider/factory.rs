@@ -7,8 +7,7 @@ use secrecy::SecretString;
 use super::{
     Exchange, Machine, Provider, ProviderError,
     command::{self, CommandLine, LocalProcess, Output},
-    docker::{self, Docker},
-    kubernetes::{self, Kubernetes},
+    docker, kubernetes,
     none::AlwaysOn,
     railway::{self, Railway},
     runpod::{self, RunPod},
@@ -69,12 +68,12 @@ pub struct DockerAccess {
 /// Kubernetes.
 #[derive(Clone, Debug)]
 pub struct KubernetesAccess {
-    /// Where the API is, without a `/` at its end.
-    pub base_url: String,
-    /// The cluster's own authorities, next to the system's.
+    /// Where the API is, without a `/` at its end; none: where the kubeconfig says, or inside of a cluster its own.
+    pub base_url: Option<String>,
+    /// The cluster's own authorities; with a `base_url` next to the system's, else in place of the kubeconfig's.
     pub ca_file: Option<PathBuf>,
-    /// Who asks.
-    pub token: kubernetes::Token,
+    /// Who asks; none: who the kubeconfig says, or inside of a cluster the pod's service account.
+    pub token: Option<kubernetes::Token>,
     /// How many replicas a workload has when it runs.
     pub replicas: u32,
 }
@@ -133,6 +132,12 @@ pub enum BuildError {
          providers.command.environment"
     )]
     NoVariable(String),
+    /// What asks its provider was left out of this program.
+    #[error(
+        "this Tandem was built without {0}: build it with `cargo build --release --features {0}`, or have the machine \
+         started by provider=command or provider=webhook"
+    )]
+    NotBuiltIn(&'static str),
     /// The provider cannot be asked at all.
     #[error(transparent)]
     Unusable(#[from] ProviderError),
@@ -158,14 +163,21 @@ pub fn build(
             let (service_id, environment_id) = (service.clone(), environment.clone());
             Box::new(Railway::new(railway::Settings { token, base_url, service_id, environment_id }, exchange))
         }
+        #[cfg(feature = "docker")]
         Machine::Docker(container) => {
             let DockerAccess { daemon, grace } = access.docker.clone().ok_or(missing)?;
-            Box::new(Docker::new(docker::Settings { daemon, container: container.clone(), grace }, Exchange::TIMEOUT))
+            let settings = docker::Settings { daemon, container: container.clone(), grace };
+            Box::new(docker::Docker::new(settings, Exchange::TIMEOUT))
         }
+        #[cfg(feature = "kubernetes")]
         Machine::Kubernetes { namespace, kind, name } => {
             let access = access.kubernetes.as_ref().ok_or(missing)?;
-            Box::new(Kubernetes::new(workload(namespace, *kind, name, access), Exchange::TIMEOUT)?)
+            Box::new(kubernetes::Kubernetes::new(workload(namespace, *kind, name, access), Exchange::TIMEOUT)?)
         }
+        #[cfg(not(feature = "docker"))]
+        Machine::Docker(_) => return Err(BuildError::NotBuiltIn(machine.provider())),
+        #[cfg(not(feature = "kubernetes"))]
+        Machine::Kubernetes { .. } => return Err(BuildError::NotBuiltIn(machine.provider())),
         Machine::Command(name) => {
             let access = access.command.as_ref().ok_or(missing)?;
             Box::new(LocalProcess::new(process(name, place, access)?))
@@ -189,17 +201,11 @@ fn vast(instance_id: u64, access: &CloudAccess, exchange: &Exchange) -> Vast {
     Vast::new(vast::Settings { api_key, base_url, instance_id, port }, exchange)
 }
 
+#[cfg(feature = "kubernetes")]
 fn workload(namespace: &str, kind: kubernetes::Kind, name: &str, access: &KubernetesAccess) -> kubernetes::Settings {
     let KubernetesAccess { base_url, ca_file, token, replicas } = access.clone();
-    kubernetes::Settings {
-        base_url,
-        ca_file,
-        token,
-        namespace: namespace.to_owned(),
-        kind,
-        name: name.to_owned(),
-        replicas,
-    }
+    let (namespace, name) = (namespace.to_owned(), name.to_owned());
+    kubernetes::Settings { base_url, ca_file, token, namespace, kind, name, replicas }
 }
 
 fn process(name: &str, place: Place<'_>, access: &CommandAccess) -> Result<command::Settings, BuildError> {

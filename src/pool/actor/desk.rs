@@ -55,7 +55,9 @@ impl PoolActor {
             Return::Quarantined(reason) => Input::Quarantine(grant, reason),
         };
         // Cleared first: the slot may be granted again at once, and its new row is of a later generation.
-        if what == Return::Released && self.roster.frees(grant) {
+        // A slot whose server is elsewhere by now is free whatever became of the old one.
+        let frees = if what == Return::Released { self.roster.frees(grant) } else { self.roster.left(grant).is_some() };
+        if frees {
             self.clear(grant, ctx);
         }
         self.drive(input, ctx);

@@ -14,7 +14,7 @@ pub use discovery::{Addresses, Configure, LOOK_UP_TIMEOUT, Resolve, SystemResolv
 pub use health::{PROBE_EVERY, Prober};
 pub use observer::{PoolObserver, Ungranted};
 pub use ports::{Ports, Rehearser, WakePort};
-pub use power::{Demand, HowMuch, PowerChanged, Retire};
+pub use power::{Demand, HowMuch, Moved, PowerChanged, Retire, WarmUp};
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -36,8 +36,8 @@ use crate::pool::{
     ledger::{LedgerError, Opened, SlotKey},
     pace::Measured,
     roster::{
-        Ask, Class, Effect, Grant, Input, NoSlot, QuarantineReason, Roster, RosterSettings, SlotSnapshot, UpstreamId,
-        WaitEnd, Waited, Waiter, WaiterId,
+        Ask, Class, Effect, Grant, Input, NoSlot, QuarantineReason, Roster, RosterSettings, SlotSnapshot, SlotState,
+        UpstreamId, WaitEnd, Waited, Waiter, WaiterId,
     },
     wait::{Asked, Outcome, Wait},
 };
@@ -110,6 +110,9 @@ impl PoolActor {
             Effect::Retried(allowed) => self.ports.observer.retried(allowed),
             Effect::Rehearse(grant) => self.rehearse(grant, ctx),
             Effect::Rehearsed(id, passed) => self.rehearsed(id, passed),
+            Effect::WarmUp(grant) => self.warm_up(grant, ctx),
+            Effect::WarmedUp(id, passed) => self.tell_fleet(|fleet| fleet.warmed_up(id, passed)),
+            Effect::Stuck(id) => self.tell_fleet(|fleet| fleet.stuck(id)),
             Effect::Orphaned(id) => {
                 let upstream = self.roster.upstream(id).map(|upstream| upstream.endpoint.name.as_str());
                 let reason = QuarantineReason::HolderGone;
@@ -118,6 +121,7 @@ impl PoolActor {
             }
             Effect::Wake(id) => self.tell_fleet(|fleet| fleet.wake(id)),
             Effect::Used(id, used) => self.tell_fleet(|fleet| fleet.used(id, used)),
+            Effect::Leased(id, leased) => self.tell_fleet(|fleet| fleet.leased(id, leased)),
             Effect::Retired(id, gone) => self.tell_fleet(|fleet| fleet.retired(id, gone)),
             Effect::Trust(id, trust) => {
                 let upstream = self.roster.upstream(id).map_or("", |upstream| &upstream.endpoint.name);
@@ -188,7 +192,8 @@ impl PoolActor {
 
     fn rehearse(&mut self, grant: Grant, ctx: &mut Context<Self>) {
         let (Some(rehearser), Some(lease)) = (&self.ports.rehearser, self.lease(grant, ctx)) else { return };
-        tracing::info!(upstream = lease.endpoint().name, "testing a quarantined slot");
+        let quarantined = self.roster.state(grant) != Some(SlotState::Leased);
+        tracing::info!(upstream = lease.endpoint().name, quarantined, "testing a slot");
         rehearser.rehearse(lease);
     }
 
@@ -343,7 +348,6 @@ mod tests {
     use crate::pool::{
         endpoint::{Endpoint, Labels, Upstream},
         ledger::{Foreign, LeaseLedger, LedgerFuture},
-        roster::SlotState,
         wait::News,
     };
 

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::{PoolObserver, Prober};
+#[cfg(doc)]
+use super::{Retire, WarmUp};
 use crate::pool::{endpoint::Upstream, lease::Lease, ledger::LeaseLedger, roster::UpstreamId};
 
 /// Tests a quarantined slot: one call with a neutral prompt, to the handshake and back. The pool defines it, the session's
@@ -22,8 +24,14 @@ pub trait WakePort: Send {
     fn wake(&self, upstream: UpstreamId);
     /// Whether calls use it, or wait for it, changed.
     fn used(&self, upstream: UpstreamId, used: bool);
-    /// Whether it may be stopped, as was asked with [`Retire`].
+    /// Whether a call has a slot there changed.
+    fn leased(&self, upstream: UpstreamId, leased: bool);
+    /// Whether it may be stopped or restarted, as was asked with [`Retire`].
     fn retired(&self, upstream: UpstreamId, gone: bool);
+    /// How the call without a caller went that was asked for with [`WarmUp`].
+    fn warmed_up(&self, upstream: UpstreamId, passed: bool);
+    /// Its server takes no calls, has not for long, and nobody is there: a restart may help.
+    fn stuck(&self, upstream: UpstreamId);
 }
 
 /// All of it.

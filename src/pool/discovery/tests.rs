@@ -283,3 +283,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_server_that_moved_is_where_it_is_and_its_entry_is_still_its_own() {
+    let mut desk = Desk::of(vec![one("a"), one("10.0.0.9")]);
+    let (a, b) = (desk.members[0].0, desk.members[1].0);
+    let at = |host: &str| Endpoint::plain("", host, 8998);
+    assert!(!desk.directory.moved(a, &at("10.0.0.9")), "another member is there");
+    assert!(desk.directory.moved(a, &at("10.0.0.7")) && desk.directory.moved(a, &at("10.0.0.7")));
+    assert!(!desk.directory.moved(b, &at("10.0.0.7")));
+    assert_eq!(desk.configure(vec![one("a"), one("10.0.0.9")]), Configured::default(), "nothing is undone");
+    desk.configure(vec![one("a"), one("10.0.0.9"), one("10.0.0.7")]);
+    assert_eq!((desk.members.len(), desk.twice.clone()), (2, vec!["10.0.0.7:8998".to_owned()]), "it is one server");
+    assert!(
+        desk.directory.moved(a, &at("10.0.0.8")) && desk.directory.moved(b, &at("10.0.0.7")),
+        "who left is not there"
+    );
+}

@@ -6,7 +6,11 @@ use super::{
     Ask, Class, Grant, NoSlot, Place, PowerNews, Probed, QuarantineReason, UpstreamId, Verdict, WaitEnd, Waited,
     Waiter, WaiterId,
 };
-use crate::pool::{breaker::Trust, endpoint::Upstream, pace::Measured};
+use crate::pool::{
+    breaker::Trust,
+    endpoint::{Endpoint, Upstream},
+    pace::Measured,
+};
 
 /// Everything that can happen to a roster.
 #[derive(Clone, Debug)]
@@ -39,6 +43,12 @@ pub enum Input {
     Power(UpstreamId, PowerNews),
     /// The fleet wants to stop the machine of this upstream; [`Effect::Retired`] says whether it may.
     Retire(UpstreamId),
+    /// The fleet wants to restart it, and with `true` only if it is stuck; [`Effect::Retired`] says whether it may.
+    Vacate(UpstreamId, bool),
+    /// The fleet wants a call without a caller; [`Effect::WarmedUp`] says how it went.
+    WarmUp(UpstreamId),
+    /// The server of this machine is another process now, at this place.
+    Moved(UpstreamId, Endpoint),
     /// A server is added under this id, or the one of this id does not leave after all.
     Join(UpstreamId, Upstream),
     /// A server takes no more calls, and goes when its last one is over.
@@ -70,8 +80,16 @@ pub enum Effect {
     Wake(UpstreamId),
     /// Whether calls use the machine of this upstream, or wait for it, changed.
     Used(UpstreamId, bool),
+    /// Whether a call has a slot on the machine of this upstream changed.
+    Leased(UpstreamId, bool),
     /// Whether the machine of this upstream may be stopped: then no call gets there any more.
     Retired(UpstreamId, bool),
+    /// Make a call without a caller under this grant, on a slot that was free.
+    WarmUp(Grant),
+    /// Whether the call without a caller on this upstream went well.
+    WarmedUp(UpstreamId, bool),
+    /// No slot of this upstream can be used, for long, and nobody is there: a restart of its machine may help.
+    Stuck(UpstreamId),
     /// The breaker of this upstream changed.
     Trust(UpstreamId, Trust),
     /// This upstream became slower than real time, or fast again.

@@ -16,6 +16,7 @@
 //! each of the others.
 
 mod ask;
+mod care;
 mod choice;
 mod estimate;
 mod input;
@@ -103,6 +104,8 @@ pub struct RosterSettings {
     pub retry: RetrySettings,
     /// How often the queue is played forward for an estimate.
     pub play_throughs: usize,
+    /// After how long without a slot that can be used a machine is restarted; zero: never.
+    pub restart_stuck: Duration,
     /// Whether servers are probed, so that one that was found gone is known to be back before a call goes there.
     pub probes: bool,
     /// Of pauses and estimates.
@@ -118,6 +121,7 @@ impl Default for RosterSettings {
             breaker: BreakerSettings::default(),
             retry: RetrySettings::default(),
             play_throughs: 100,
+            restart_stuck: Duration::from_secs(300),
             probes: false,
             seed: 0,
         }
@@ -183,6 +187,9 @@ impl Roster {
             }
             Input::Power(id, news) => self.powered(id, news, now),
             Input::Retire(id) => self.retire(id),
+            Input::Vacate(id, stuck) => self.vacate(id, stuck, now),
+            Input::WarmUp(id) => self.warm_up(id),
+            Input::Moved(id, endpoint) => self.moved(id, endpoint, now),
             Input::Join(id, upstream) => {
                 let stays = |member: &mut Member| member.leaving = false;
                 let breaker = self.settings.breaker;
@@ -212,6 +219,7 @@ impl Roster {
         self.tell_use();
         self.tell_places(now);
         self.rehearse(now);
+        self.tell_stuck(now);
         self.tell_trust(now);
     }
 
@@ -243,6 +251,9 @@ impl Roster {
         if let Some(passed) = self.current(grant).and_then(|slot| slot.rehearsal()) {
             self.effects.push_back(Effect::Rehearsed(grant.upstream, passed && in_order));
         }
+        if let Some(passed) = self.current(grant).and_then(|slot| slot.warmed_up(in_order)) {
+            self.effects.push_back(Effect::WarmedUp(grant.upstream, passed));
+        }
     }
 
     /// A call is over; where it was a trial and was not judged, the next one is the trial.
@@ -270,6 +281,10 @@ impl Roster {
         let Some(slot) = self.current(grant) else { return };
         slot.state = SlotState::Elsewhere;
         slot.holder = None;
+        if slot.warmed_up(true).is_some() {
+            // Somebody talks there.
+            self.effects.push_back(Effect::WarmedUp(grant.upstream, true));
+        }
         let Some(waiter) = waiter else { return };
         let (id, waits) = (waiter.id, waiter.ask.waits);
         self.queue.put_back(waiter);
@@ -325,22 +340,6 @@ impl Roster {
         let Some(member) = self.members.get_mut(&grant.upstream) else { return };
         if member.pace.measured(measured, grant.generation, now) {
             self.effects.push_back(Effect::Pace(grant.upstream, measured));
-        }
-    }
-
-    /// Tests quarantined slots whose pause is over.
-    fn rehearse(&mut self, now: Instant) {
-        for (id, member) in &mut self.members {
-            if member.machine.power != Power::Awake {
-                continue;
-            }
-            for (index, slot) in member.slots.iter_mut().enumerate() {
-                if slot.rehearse_at.is_some_and(|at| at <= now) {
-                    let generation = slot.rehearse();
-                    let slot = u16::try_from(index).unwrap_or(u16::MAX);
-                    self.effects.push_back(Effect::Rehearse(Grant { upstream: *id, slot, generation }));
-                }
-            }
         }
     }
 

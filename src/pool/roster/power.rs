@@ -31,8 +31,12 @@ pub enum Power {
 pub enum PowerNews {
     /// Its server takes calls.
     Awake,
+    /// The same after a restart: none of ours has an older socket there.
+    Anew,
     /// It is being started, and will be there after so long.
     Waking(Eta),
+    /// It is to be started, and its provider does not do so for now: nobody knows when it will be there.
+    Delayed,
     /// It runs no more, or will not for long: none of ours has a socket there.
     Off,
     /// It is not there for now, and whether sockets of ours are is not known.
@@ -49,10 +53,16 @@ pub(super) struct Machine {
     pub(super) wakes: Option<(Instant, Eta)>,
     /// The fleet was asked to wake it, and has not said anything since.
     pub(super) called: bool,
+    /// Its provider does not start it for now: others are woken in its place.
+    pub(super) delayed: bool,
     /// It could not be woken, and is not tried before that.
     pub(super) failed_until: Option<Instant>,
+    /// When the fleet was told last that its server is stuck.
+    pub(super) stuck_told: Option<Instant>,
     /// What was told of its use last.
     pub(super) used: bool,
+    /// What was told of its calls last.
+    pub(super) leased: bool,
 }
 
 impl Roster {
@@ -60,20 +70,27 @@ impl Roster {
     pub(super) fn powered(&mut self, id: UpstreamId, news: PowerNews, now: Instant) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let machine = &mut member.machine;
-        (machine.called, machine.wakes, machine.failed_until) = (false, None, None);
+        (machine.called, machine.wakes) = (false, None);
+        // That it is off says nothing of whether it can be woken.
+        machine.failed_until = machine.failed_until.filter(|until| news == PowerNews::Off && now < *until);
+        machine.delayed = news == PowerNews::Delayed;
         machine.power = match news {
-            PowerNews::Awake => Power::Awake,
+            PowerNews::Awake | PowerNews::Anew => Power::Awake,
             PowerNews::Waking(eta) => {
                 machine.wakes = Some((now, eta));
                 Power::Waking
             }
+            PowerNews::Delayed => Power::Waking,
             PowerNews::Off | PowerNews::Away => Power::Asleep,
             PowerNews::Failed(pause) => {
                 machine.failed_until = Some(now + pause);
                 Power::Asleep
             }
         };
-        if news == PowerNews::Off {
+        // Whoever waits hears at once what that means.
+        self.estimates = None;
+        self.queue.iter_mut().for_each(|waiter| waiter.told = None);
+        if matches!(news, PowerNews::Off | PowerNews::Anew) {
             member.slots.iter_mut().for_each(|slot| slot.switched_off(now));
         }
     }
@@ -137,15 +154,21 @@ impl Roster {
         }
     }
 
-    /// Tells the fleet which machines are used, or waited for.
+    /// Tells the fleet which machines are used or waited for, and which of them have calls.
     pub(super) fn tell_use(&mut self) {
         let queue = &self.queue;
         for (id, member) in &mut self.members {
-            let held = member.slots.iter().any(|slot| matches!(slot.state, SlotState::Leased | SlotState::Elsewhere));
+            let held = member
+                .slots
+                .iter()
+                .any(|slot| matches!(slot.state, SlotState::Leased | SlotState::Elsewhere) && !slot.warms_up);
             let awaited = || queue.iter().any(|waiter| member.fits(&waiter.ask, *id));
-            let used = held || (member.machine.is_coming() && awaited());
+            let used = held || (member.machine.may_come() && awaited());
             if std::mem::replace(&mut member.machine.used, used) != used {
                 self.effects.push_back(Effect::Used(*id, used));
+            }
+            if std::mem::replace(&mut member.machine.leased, held) != held {
+                self.effects.push_back(Effect::Leased(*id, held));
             }
         }
     }
@@ -154,12 +177,17 @@ impl Roster {
 impl Machine {
     /// One that sleeps is not known to run before the fleet says so.
     pub(super) fn of(labels: &Labels) -> Self {
-        Self { power: if labels.sleeps { Power::Asleep } else { Power::Awake }, ..Self::default() }
+        Self { power: if labels.machine.is_some() { Power::Asleep } else { Power::Awake }, ..Self::default() }
     }
 
     /// Whether it is on its way, or was asked for.
-    pub(super) fn is_coming(&self) -> bool {
+    fn may_come(&self) -> bool {
         self.power == Power::Waking || self.called
+    }
+
+    /// Whether it can be counted on to come.
+    fn is_coming(&self) -> bool {
+        self.may_come() && !self.delayed
     }
 
     fn may_be_woken(&self, now: Instant) -> bool {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::{Ask, Class, Ongoing, UserHash, Verdict};
-use crate::pool::breaker::TrialId;
+use crate::pool::{breaker::TrialId, endpoint::Endpoint};
 
 /// Why a slot may not be used although nobody is known to use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -66,6 +66,9 @@ const ORPHAN_PAUSE: Duration = Duration::from_secs(1);
 /// The longest such pause.
 const LONGEST_REHEARSAL_PAUSE: Duration = Duration::from_secs(600);
 
+/// Tests that failed in a row after which a slot is stuck.
+const STUCK_AFTER: u32 = 3;
+
 /// Who holds a slot.
 #[derive(Clone, Debug)]
 pub(super) struct Holder {
@@ -90,8 +93,15 @@ pub(super) struct Slot {
     /// When a quarantine is tested next; none while a test runs.
     pub(super) rehearse_at: Option<Instant>,
     pub(super) rehearsing: bool,
+    /// The fleet waits for the test, or for the call without a caller, that is under way.
+    pub(super) warms_up: bool,
     passed: bool,
     setbacks: u32,
+    /// Tests that failed since it was in doubt, and since when it is.
+    failed_tests: u32,
+    doubted_since: Option<Instant>,
+    /// Where the current grant is used, if its server is elsewhere now.
+    pub(super) left: Option<Box<Endpoint>>,
     /// The trial that the current grant is for its server's breaker.
     pub(super) trial: Option<TrialId>,
     /// What was said of the server under the current grant last.
@@ -108,8 +118,12 @@ impl Slot {
             user: None,
             rehearse_at: None,
             rehearsing: false,
+            warms_up: false,
             passed: false,
             setbacks: 0,
+            failed_tests: 0,
+            doubted_since: None,
+            left: None,
             trial: None,
             verdict: None,
         }
@@ -117,7 +131,7 @@ impl Slot {
 
     /// A grant goes out.
     pub(super) fn lease(&mut self, ask: &Ask, trial: Option<TrialId>, now: Instant) -> u64 {
-        (self.trial, self.verdict) = (trial, None);
+        (self.trial, self.verdict, self.left) = (trial, None, None);
         self.state = SlotState::Leased;
         let since = ask.ongoing.map_or(now, |ongoing| ongoing.since);
         let rotates = ask.class == Class::Rotation;
@@ -131,9 +145,35 @@ impl Slot {
     pub(super) fn switched_off(&mut self, now: Instant) {
         if matches!(self.state, SlotState::Quarantined(_)) {
             self.generation += 1;
-            (self.state, self.holder, self.rehearsing) = (SlotState::Free, None, false);
-            (self.rehearse_at, self.setbacks, self.last_ended) = (None, 0, Some(now));
+            (self.holder, self.rehearsing) = (None, false);
+            self.is_free(now);
         }
+    }
+
+    /// Its server is another process now, at another place: what is open at the old one is in nobody's way.
+    pub(super) fn moved(&mut self, left: &Endpoint, now: Instant) {
+        if self.state == SlotState::Leased {
+            self.left.get_or_insert_with(|| Box::new(left.clone()));
+        }
+        self.switched_off(now);
+    }
+
+    fn is_free(&mut self, now: Instant) {
+        (self.state, self.last_ended) = (SlotState::Free, Some(now));
+        (self.rehearse_at, self.setbacks, self.failed_tests, self.doubted_since) = (None, 0, 0, None);
+    }
+
+    /// Whether it has been in doubt for so long, and nothing that can be tried helps: neither tests, nor the patience of
+    /// one who waits for the server's answer.
+    pub(super) fn is_stuck(&self, after: Duration, now: Instant) -> bool {
+        let SlotState::Quarantined(reason) = self.state else { return false };
+        let tried = reason.is_awaited() || self.failed_tests >= STUCK_AFTER;
+        tried && !self.rehearsing && self.stuck_at(after).is_some_and(|at| now >= at)
+    }
+
+    /// When it is stuck at the earliest, if it stays in doubt.
+    pub(super) fn stuck_at(&self, after: Duration) -> Option<Instant> {
+        self.doubted_since.map(|since| since + after)
     }
 
     /// Whether a release frees it.
@@ -150,23 +190,18 @@ impl Slot {
             return None;
         }
         let held = self.holder.take().map_or(Duration::ZERO, |holder| now.saturating_duration_since(holder.since));
-        self.state = SlotState::Free;
-        self.last_ended = Some(now);
-        self.rehearse_at = None;
-        self.setbacks = 0;
+        self.is_free(now);
         Some(held)
     }
 
     /// The rehearsal's own socket is closed.
     fn rehearsed(&mut self, now: Instant) -> Option<Duration> {
         if !std::mem::take(&mut self.passed) {
+            self.failed_tests += 1;
             self.postpone(now);
             return None;
         }
-        self.state = SlotState::Free;
-        self.last_ended = Some(now);
-        self.rehearse_at = None;
-        self.setbacks = 0;
+        self.is_free(now);
         Some(Duration::ZERO)
     }
 
@@ -174,6 +209,7 @@ impl Slot {
     pub(super) fn quarantine(&mut self, reason: QuarantineReason, now: Instant) -> bool {
         if std::mem::take(&mut self.rehearsing) {
             self.passed = false;
+            self.failed_tests += 1;
             self.postpone(now);
             return false;
         }
@@ -183,8 +219,12 @@ impl Slot {
         self.holder = None;
         self.state = SlotState::Quarantined(reason);
         self.rehearse_at = None;
+        self.doubted_since.get_or_insert(now);
         if !reason.is_awaited() {
             self.postpone(now);
+        }
+        if self.left.is_some() {
+            self.switched_off(now);
         }
         true
     }
@@ -193,8 +233,17 @@ impl Slot {
     pub(super) fn rehearse(&mut self) -> u64 {
         self.rehearse_at = None;
         self.rehearsing = true;
-        self.passed = false;
-        // A test is nobody's call.
+        self.nobodys_call()
+    }
+
+    /// A call without a caller begins: a lease like any other.
+    pub(super) fn warm_up(&mut self) -> u64 {
+        self.state = SlotState::Leased;
+        self.nobodys_call()
+    }
+
+    fn nobodys_call(&mut self) -> u64 {
+        (self.passed, self.left) = (false, None);
         (self.user, self.trial, self.verdict) = (None, None, None);
         self.generation += 1;
         self.generation
@@ -205,9 +254,14 @@ impl Slot {
         self.rehearsing.then_some(self.passed)
     }
 
+    /// What is to be told to the fleet, if it waits for the call without a caller that is over now.
+    pub(super) fn warmed_up(&mut self, in_order: bool) -> Option<bool> {
+        std::mem::take(&mut self.warms_up).then_some(self.passed && in_order)
+    }
+
     /// The rehearsal reached the server's handshake; what is left is that its close is acknowledged.
     pub(super) fn pass(&mut self) {
-        self.passed = self.rehearsing;
+        self.passed = self.rehearsing || self.warms_up;
     }
 
     fn postpone(&mut self, now: Instant) {

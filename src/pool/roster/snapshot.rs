@@ -85,9 +85,23 @@ impl Roster {
         self.slots().filter(|(_, slot)| slot.holder.is_some()).count()
     }
 
-    /// Where the upstream of `grant` listens.
+    /// Where the upstream of `grant` listens, or did when it was granted.
     pub fn endpoint(&self, grant: Grant) -> Option<&Endpoint> {
-        self.members.get(&grant.upstream).map(|member| &member.upstream.endpoint)
+        let member = self.members.get(&grant.upstream)?;
+        Some(self.left(grant).unwrap_or(&member.upstream.endpoint))
+    }
+
+    /// Where this grant is used, if its upstream is elsewhere now.
+    pub fn left(&self, grant: Grant) -> Option<&Endpoint> {
+        let slot = self.members.get(&grant.upstream)?.slots.get(usize::from(grant.slot))?;
+        slot.left.as_deref().filter(|_| slot.generation == grant.generation)
+    }
+
+    /// The current grants of the slots of an upstream that nobody knows to be free.
+    pub fn quarantined(&self, upstream: UpstreamId) -> Vec<Grant> {
+        let slots = self.members.get(&upstream).map(|member| member.slots.as_slice()).unwrap_or_default();
+        let slots = (0..).zip(slots).filter(|(_, slot)| matches!(slot.state, SlotState::Quarantined(_)));
+        slots.map(|(index, slot)| Grant { upstream, slot: index, generation: slot.generation }).collect()
     }
 
     /// The upstream of this id.

@@ -180,6 +180,7 @@ impl Roster {
                         Power::Waking => member.machine.awake_in(now),
                         Power::Asleep => None,
                     }),
+                    (None, SlotState::Leased) if slot.warms_up => coming.extend(member.machine.awake_in(now)),
                     (None, SlotState::Leased | SlotState::Quarantined(_)) => {
                         coming.extend(slot.rehearse_at.map(at));
                     }
@@ -196,6 +197,6 @@ impl Roster {
         let awake = self.members.values().filter(|member| member.machine.power == Power::Awake);
         let rehearsal = awake.flat_map(|member| &member.slots).filter_map(|slot| slot.rehearse_at).min();
         let trust = self.members.values().filter_map(|member| member.breaker.reopens_at()).filter(|at| *at > now).min();
-        [told, door, rehearsal, trust].into_iter().flatten().min()
+        [told, door, rehearsal, trust, self.stuck_at(now)].into_iter().flatten().min()
     }
 }

@@ -180,9 +180,9 @@ impl Ear {
                 self.tell(CallEvent::Resumed { missed_audio_ms });
                 return Ok(Heard::Resumed);
             }
-            ServerEvent::Queued { position, eta_ms, eta_p90_ms, .. } => {
+            ServerEvent::Queued { position, eta_ms, eta_p90_ms, reason, .. } => {
                 self.report.promised_ms = self.report.promised_ms.or(eta_p90_ms);
-                self.tell(CallEvent::Queued { position, eta_ms });
+                self.tell(CallEvent::Queued { position, eta_ms, eta_p90_ms, reason });
             }
             ServerEvent::Connecting { attempt, .. } => self.tell(CallEvent::Connecting { attempt }),
             ServerEvent::Ready { queued_ms, .. } => {

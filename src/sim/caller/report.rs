@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::protocol::ending::Ending;
-use crate::protocol::native::{ExpiryReason, TranscriptDelta, TurnReport};
+use crate::protocol::native::{ExpiryReason, QueueReason, TranscriptDelta, TurnReport};
 
 use super::error::CallerError;
 
@@ -127,6 +127,10 @@ pub enum CallEvent {
         position: u64,
         /// Half of such waits are shorter, in milliseconds.
         eta_ms: Option<u64>,
+        /// Nine of ten are shorter.
+        eta_p90_ms: Option<u64>,
+        /// What is waited for.
+        reason: QueueReason,
     },
     /// A model server is reading its prompts.
     Connecting {

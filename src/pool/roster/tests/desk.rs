@@ -20,7 +20,11 @@ pub(super) struct Desk {
     pub(super) trusts: Vec<(u32, Trust)>,
     pub(super) woken: Vec<u32>,
     pub(super) used: Vec<(u32, bool)>,
+    pub(super) leased: Vec<(u32, bool)>,
     pub(super) retired: Vec<(u32, bool)>,
+    pub(super) warm_ups: Vec<Grant>,
+    pub(super) warmed_up: Vec<(u32, bool)>,
+    pub(super) stuck: Vec<u32>,
 }
 
 impl Desk {
@@ -40,7 +44,11 @@ impl Desk {
             trusts: Vec::new(),
             woken: Vec::new(),
             used: Vec::new(),
+            leased: Vec::new(),
             retired: Vec::new(),
+            warm_ups: Vec::new(),
+            warmed_up: Vec::new(),
+            stuck: Vec::new(),
         };
         for n in 1..=servers {
             desk.tell(Input::Join(UpstreamId(n), upstream(n, 1, None)));
@@ -66,7 +74,11 @@ impl Desk {
                 Effect::Trust(id, trust) => self.trusts.push((id.0, trust)),
                 Effect::Wake(id) => self.woken.push(id.0),
                 Effect::Used(id, used) => self.used.push((id.0, used)),
+                Effect::Leased(id, leased) => self.leased.push((id.0, leased)),
                 Effect::Retired(id, gone) => self.retired.push((id.0, gone)),
+                Effect::WarmUp(grant) => self.warm_ups.push(grant),
+                Effect::WarmedUp(id, passed) => self.warmed_up.push((id.0, passed)),
+                Effect::Stuck(id) => self.stuck.push(id.0),
                 Effect::Pace(..) | Effect::Orphaned(_) => {}
             }
         }

@@ -1,6 +1,7 @@
 //! Scripts of the roster; [`random`] has random sequences against a reference model.
 
 mod blame;
+mod care;
 mod desk;
 mod pace;
 mod power;

@@ -15,6 +15,7 @@ fn sleepers_are_woken_once_and_waited_for_and_leavers_finish_first() {
     let a = desk.call("a");
     assert_eq!((desk.places[&a][0].reason, desk.labels()), (WaitReason::Waking, vec!["asleep"]));
     assert_eq!((desk.woken.clone(), desk.used.clone()), (vec![1], vec![(1, true)]));
+    assert!(desk.leased.is_empty(), "who waits has no slot");
     desk.call("b");
     desk.tell(Input::Power(UpstreamId(1), PowerNews::Waking(ETA)));
     desk.pass(SECOND * 4);
@@ -22,6 +23,7 @@ fn sleepers_are_woken_once_and_waited_for_and_leavers_finish_first() {
     assert!((SECOND * 25..=SECOND * 45).contains(&eta.median) && eta.p90 > eta.median, "{eta:?}");
     desk.tell(Input::Power(UpstreamId(1), PowerNews::Awake));
     assert_eq!((desk.server(a), desk.woken.len()), (Some(1), 1), "one request for both");
+    assert_eq!(desk.leased, [(1, true)]);
     desk.tell(Input::Part(UpstreamId(1)));
     desk.release(a);
     assert_eq!(desk.gone, [UpstreamId(1)]);
@@ -68,6 +70,11 @@ fn a_machine_is_let_go_of_only_in_the_step_in_which_nobody_needs_it() {
     assert_eq!(desk.used.last(), Some(&(2, true)));
     desk.release(c);
     assert_eq!(desk.used.last(), Some(&(2, false)));
+    assert_eq!(
+        desk.leased,
+        [(1, true), (2, true), (2, false)],
+        "a slot that goes from one call to the next stays leased"
+    );
 }
 
 #[test]
@@ -86,6 +93,24 @@ fn whom_no_machine_can_serve_is_told_so_and_goes_elsewhere_where_there_is_one() 
     desk.pass(SECOND * 61);
     desk.call("c");
     assert_eq!(desk.woken, [1, 2, 1], "but after a while");
+}
+
+#[test]
+fn others_are_woken_in_the_place_of_a_machine_that_is_not_started_for_now() {
+    let mut desk = Desk::new(2);
+    sleeper(&mut desk, 1);
+    sleeper(&mut desk, 2);
+    let a = desk.call("a");
+    desk.tell(Input::Power(UpstreamId(1), PowerNews::Waking(ETA)));
+    assert_eq!(desk.woken, [1]);
+    desk.tell(Input::Power(UpstreamId(1), PowerNews::Delayed));
+    assert_eq!(desk.woken, [1, 2]);
+    assert_eq!(desk.places[&a].last().unwrap().reason, WaitReason::Waking, "nobody gives up");
+    desk.tell(Input::Power(UpstreamId(2), PowerNews::Delayed));
+    assert_eq!((desk.woken.len(), desk.refused.len()), (2, 0), "each is asked once, and there is hope");
+    desk.tell(Input::Power(UpstreamId(1), PowerNews::Waking(ETA)));
+    desk.tell(Input::Power(UpstreamId(1), PowerNews::Awake));
+    assert_eq!(desk.server(a), Some(1), "whoever is quicker");
 }
 
 #[test]

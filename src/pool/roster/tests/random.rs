@@ -12,6 +12,10 @@ struct Reference {
     rehearsing: HashMap<(UpstreamId, u16), Grant>,
     members: HashMap<UpstreamId, (Option<&'static str>, u16, bool)>,
     waiting: Vec<(WaiterId, Ask, Instant)>,
+    /// Servers whose machines take no calls.
+    asleep: Vec<UpstreamId>,
+    /// Grants whose servers are elsewhere by now.
+    left: Vec<Grant>,
     /// Servers that failed lately: whether one of them may be tried is the breaker's own script.
     distrusted: Vec<UpstreamId>,
 }
@@ -25,7 +29,7 @@ impl Reference {
 
     fn free_for(&self, ask: &Ask) -> bool {
         self.members.iter().any(|(id, (_, capacity, _))| {
-            if self.distrusted.contains(id) {
+            if self.distrusted.contains(id) || self.asleep.contains(id) {
                 return false;
             }
             let free = |slot| !self.held.contains_key(&(*id, slot)) && !self.barred.contains_key(&(*id, slot));
@@ -81,12 +85,14 @@ fn random_step(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, joine
         89 => fail_one(rng, desk, model),
         90..92 => join_one(rng, desk, model, joined),
         92..94 => part_one(rng, desk, model),
-        94..96 => {
+        94 => power_one(rng, desk, model, *joined),
+        95 => {
             // A stale answer of any generation changes nothing.
             let upstream = UpstreamId(rng.random_range(1..=*joined));
             desk.tell(Input::Release(Grant { upstream, slot: 0, generation: u64::MAX }));
             desk.tell(Input::Quarantine(Grant { upstream, slot: 0, generation: 0 }, QuarantineReason::Vanished));
         }
+        96 => move_one(rng, desk, model, *joined),
         _ => {
             desk.now += Duration::from_millis(rng.random_range(0..3_000));
             desk.tell(Input::Tick);
@@ -103,7 +109,11 @@ fn end_one(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, in_doubt:
     }
     let grant = grants[rng.random_range(0..grants.len())];
     model.held.remove(&(grant.upstream, grant.slot));
-    if in_doubt {
+    let elsewhere = model.left.contains(&grant);
+    if in_doubt && elsewhere {
+        // What became of the old process is nothing to the new one.
+        desk.tell(Input::Quarantine(grant, QuarantineReason::NoCloseReply));
+    } else if in_doubt {
         model.barred.insert((grant.upstream, grant.slot), Some(grant));
         desk.tell(Input::Quarantine(grant, QuarantineReason::NoCloseReply));
     } else {
@@ -150,6 +160,62 @@ fn crash_one(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, joined:
     if theirs && model.members.contains_key(&slot.0) {
         model.barred.insert(slot, Some(Grant { upstream: slot.0, slot: 0, generation: 0 }));
         desk.tell(Input::Orphaned(slot.0, slot.1));
+    }
+}
+
+/// The fleet says something of a machine, or wants something of it.
+fn power_one(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, joined: u32) {
+    let id = UpstreamId(rng.random_range(1..=joined));
+    if !model.members.contains_key(&id) {
+        return;
+    }
+    let eta = Eta { median: SECOND * 10, p90: SECOND * 20 };
+    let asleep = model.asleep.contains(&id);
+    let news = match rng.random_range(0..8) {
+        0 if !asleep => PowerNews::Away,
+        1 if !asleep => PowerNews::Off,
+        2 if !asleep => PowerNews::Waking(eta),
+        3 if asleep => PowerNews::Anew,
+        // A machine that wakes is tried out.
+        4 | 5 if asleep => return desk.tell(Input::WarmUp(id)),
+        6 => {
+            let used = model.held.keys().any(|(upstream, _)| *upstream == id);
+            let tested = model.rehearsing.keys().any(|(upstream, _)| *upstream == id);
+            let elsewhere = model.barred.iter().any(|((upstream, _), grant)| *upstream == id && grant.is_none());
+            desk.tell(Input::Vacate(id, false));
+            assert_eq!(desk.retired.pop(), Some((id.0, !used && !tested && !elsewhere)), "no call is cut");
+            if !used && !tested && !elsewhere {
+                model.asleep.retain(|other| *other != id);
+                model.asleep.push(id);
+            }
+            return;
+        }
+        _ => PowerNews::Awake,
+    };
+    if matches!(news, PowerNews::Off | PowerNews::Anew) {
+        forget_doubts(model, id);
+    }
+    model.asleep.retain(|other| *other != id);
+    if !matches!(news, PowerNews::Awake | PowerNews::Anew) {
+        model.asleep.push(id);
+    }
+    desk.tell(Input::Power(id, news));
+}
+
+/// What is in doubt at a server is not any more: its process is gone.
+fn forget_doubts(model: &mut Reference, id: UpstreamId) {
+    model.barred.retain(|(upstream, _), grant| *upstream != id || grant.is_none());
+    model.rehearsing.retain(|(upstream, _), _| *upstream != id);
+}
+
+/// A server is elsewhere.
+fn move_one(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, joined: u32) {
+    let id = UpstreamId(rng.random_range(1..=joined));
+    if model.members.contains_key(&id) {
+        forget_doubts(model, id);
+        model.left.extend(model.held.values().filter(|grant| grant.upstream == id));
+        let port = rng.random_range(1..=u16::MAX);
+        desk.tell(Input::Moved(id, Endpoint::plain(id.0.to_string(), "moved", port)));
     }
 }
 
@@ -208,6 +274,8 @@ fn check(desk: &mut Desk, model: &mut Reference) {
         let place = model.waiting.iter().position(|(waiting, ..)| *waiting == id).expect("who is granted had asked");
         let (_, ask, asked_at) = model.waiting.remove(place);
         assert!(model.fits(grant.upstream, &ask), "it fits");
+        assert!(!model.asleep.contains(&grant.upstream), "it takes calls");
+        assert!(!model.left.contains(&grant), "it is a new one");
         assert!(!model.barred.contains_key(&(grant.upstream, grant.slot)), "it may be used");
         assert_eq!(model.held.insert((grant.upstream, grant.slot), grant), None, "two leases on one slot");
         // Whoever waits still, came earlier and is of the same class, could not have used this slot.
@@ -223,6 +291,11 @@ fn check(desk: &mut Desk, model: &mut Reference) {
     }
     let idle = model.waiting.iter().find(|(_, ask, _)| model.free_for(ask));
     assert!(idle.is_none(), "{idle:?} waits while a slot that fits is free");
+    for grant in desk.warm_ups.drain(..) {
+        assert!(model.asleep.contains(&grant.upstream), "it takes no calls yet");
+        assert!(!model.barred.contains_key(&(grant.upstream, grant.slot)), "it may be used");
+        assert_eq!(model.held.insert((grant.upstream, grant.slot), grant), None, "two leases on one slot");
+    }
     for grant in desk.rehearsals.drain(..) {
         let slot = (grant.upstream, grant.slot);
         let freed_by = model.barred.insert(slot, Some(grant));

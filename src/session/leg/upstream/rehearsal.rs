@@ -43,7 +43,7 @@ pub fn begin(connector: &UpstreamConnector, lease: Lease, patience: Duration) {
         if passed {
             witness.remark(Remark::Passed);
         }
-        tracing::info!(passed, "the test of a quarantined slot is over");
+        tracing::info!(passed, "the test of a slot is over");
         // Closes the leg, which gives the lease back.
         drop(handle);
     };
