@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     auth::Identity,
-    context::persona::Persona,
+    context::{cast::NoPersona, persona::Persona},
     protocol::moshi::Voice,
     session::{
         leg::dialect::Dialect,
@@ -118,6 +118,15 @@ fn preparation(doors: &Doors, role: &Role, identity: &Identity) -> Option<Prepar
         user: identity.user.expose().into(),
         budget: doors.handshake,
     })
+}
+
+impl From<NoPersona> for Problem {
+    fn from(no_persona: NoPersona) -> Problem {
+        match no_persona {
+            NoPersona::Unknown => Problem::UnknownPersona,
+            NoPersona::Forbidden => Problem::PersonaForbidden,
+        }
+    }
 }
 
 impl From<Exceeded> for Refusal {

@@ -11,7 +11,6 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use serde::Serialize;
 
 use crate::auth::{TicketError, TicketRefused, TokenError};
-use crate::context::cast::NoPersona;
 use crate::protocol::ending::{Ending, EndingRow};
 use crate::protocol::native::ErrorEvent;
 use crate::session::resume::NoResume;
@@ -264,15 +263,6 @@ impl From<TicketRefused> for Problem {
         match refused {
             TicketRefused::TooManyOfUser => Problem::TooManyTickets,
             TicketRefused::Full => Problem::TicketsFull,
-        }
-    }
-}
-
-impl From<NoPersona> for Problem {
-    fn from(no_persona: NoPersona) -> Problem {
-        match no_persona {
-            NoPersona::Unknown => Problem::UnknownPersona,
-            NoPersona::Forbidden => Problem::PersonaForbidden,
         }
     }
 }
