@@ -30,6 +30,7 @@ use self::{
 use crate::{
     auth::{KeyError, SigningKey, Tokens},
     config::{LedgerPlace, Settings},
+    context::cast::{Cast, CastError},
     fleet::control::Control,
     http::{self, doors::Doors},
     metrics::Metrics,
@@ -93,6 +94,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A persona cannot be used.
+    #[error(transparent)]
+    Personas(#[from] CastError),
     /// A machine cannot be asked for.
     #[error(transparent)]
     Machine(#[from] MachineError),
@@ -158,6 +162,7 @@ impl Gateway {
         let address = listener.local_addr().map_err(failed)?;
         let connector = connector(settings)?;
         let ledger = ledger(settings)?;
+        let cast = Cast::load(&settings.persona)?;
         let owners = Owners::of(settings)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
         let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
@@ -194,7 +199,8 @@ impl Gateway {
             SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota },
             pool.clone(),
         );
-        let doors = web::Data::new(doors::open(settings, House { tokens, switchboard, connector, metrics, fleet }));
+        let doors =
+            web::Data::new(doors::open(settings, House { tokens, switchboard, connector, metrics, cast, fleet }));
         let server = serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
         let close = settings.upstreams.close_timeout;

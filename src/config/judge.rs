@@ -17,17 +17,16 @@ use super::raw::{
 };
 use super::settings::{
     AuthSettings, DoorSettings, DrainSettings, LedgerPlace, ListenSettings, LoggingSettings, MetricsSettings, Mode,
-    PersonaSettings, QueueSettings, SessionSettings, Settings, SimulatorSettings, StateSettings, TurnSettings,
-    UpstreamSettings,
+    QueueSettings, SessionSettings, Settings, SimulatorSettings, StateSettings, TurnSettings, UpstreamSettings,
 };
 use super::upstream_url::UpstreamUrl;
 use crate::auth::keys::{KeyError, check_strength};
 use crate::auth::{TicketLimits, TokenRules};
+use crate::context::cast::CastSettings;
 use crate::pool::breaker::BreakerSettings;
 use crate::pool::quota::QuotaSettings;
 use crate::pool::retry::RetrySettings;
 use crate::pool::trust::Trust;
-use crate::protocol::moshi::Voice;
 use crate::session::machine::{Limits, Rotation};
 
 /// The most bytes of a prompt once encoded for the query: servers take request lines of 8,190 bytes, and the rest of
@@ -47,7 +46,7 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
     judge.exposed = raw.mode == Mode::Production || !listen.host.is_loopback();
     let auth = judge.auth(raw.auth, raw.quota.tenant_calls > 0 || raw.quota.tenant_seconds > 0);
     let doors = judge.doors(raw.doors);
-    let persona = judge.persona(&raw.persona);
+    let persona = judge.persona(raw.persona);
     let upstreams = judge.upstreams(raw.upstreams);
     let simulator = judge.simulator(&raw.simulator, &upstreams);
     let queue = judge.queue(&raw.queue, &raw.retry, &raw.breaker);
@@ -217,21 +216,29 @@ impl Judge {
         }
     }
 
-    fn persona(&mut self, raw: &RawPersona) -> PersonaSettings {
-        let voice = raw.voice.parse().unwrap_or_else(|_| {
-            let expected = "one of NATF0 to NATF3, NATM0 to NATM3, VARF0 to VARF4 and VARM0 to VARM4";
-            self.value("persona.voice", quoted(&raw.voice), expected);
-            Voice::Natf0
+    /// Where personas come from; their files are read by those who need them.
+    fn persona(&mut self, raw: RawPersona) -> CastSettings {
+        let voice = set(raw.voice).and_then(|written| {
+            let voice = written.parse().ok();
+            if voice.is_none() {
+                let expected = "one of NATF0 to NATF3, NATM0 to NATM3, VARF0 to VARF4 and VARM0 to VARM4";
+                self.value("persona.voice", quoted(&written), expected);
+            }
+            voice
         });
         let prompt = raw.prompt.trim();
         let encoded_bytes: usize = form_urlencoded::byte_serialize(prompt.as_bytes()).map(str::len).sum();
-        if prompt.is_empty() {
+        if prompt.is_empty() && !raw.prompt.is_empty() {
             self.value("persona.prompt", "empty", "at least a sentence: model servers hang up on an empty prompt");
         } else if encoded_bytes > MAX_ENCODED_PROMPT_BYTES {
             let shown = format!("{encoded_bytes} bytes long once encoded for a URL");
             self.value("persona.prompt", shown, format!("at most {MAX_ENCODED_PROMPT_BYTES}"));
         }
-        PersonaSettings { voice, prompt: prompt.into() }
+        if raw.default.is_empty() {
+            self.value("persona.default", "empty", "the name of a persona, such as assistant");
+        }
+        let prompt = set(prompt.to_owned()).map(Into::into);
+        CastSettings { default: raw.default, directory: set(raw.dir).map(Into::into), voice, prompt }
     }
 
     fn upstreams(&mut self, raw: RawUpstreams) -> UpstreamSettings {

@@ -96,6 +96,8 @@ pub static KEYS: &[Key] = &[
     Key::new("doors.allowed_origins", Kind::List),
     Key::new("doors.caller_prompts", Kind::Choice(&["development", "always", "never"])),
     Key::new("doors.query_tokens", Kind::Choice(&["development", "always", "never"])),
+    Key::new("persona.default", Kind::Text),
+    Key::new("persona.dir", Kind::Text),
     Key::new("persona.voice", Kind::Text),
     Key::new("persona.prompt", Kind::Secret),
     Key::new("upstreams.urls", Kind::List).alias("PERSONAPLEX_SERVER_URL"),

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::upstream_url::UpstreamUrl;
 use crate::auth::{TicketLimits, TokenRules};
+use crate::context::cast::CastSettings;
 use crate::fleet::lifecycle::Policy;
 use crate::fleet::provider::{self, Access, BuildError, Exchange, Place, Provider};
 use crate::fleet::schedule::Schedule;
@@ -20,7 +21,6 @@ use crate::pool::pace::Realtime;
 use crate::pool::quota::QuotaSettings;
 use crate::pool::retry::RetrySettings;
 use crate::pool::trust::Trust;
-use crate::protocol::moshi::Voice;
 use crate::session::machine::Limits;
 use crate::store::mongo::MongoSettings;
 
@@ -45,8 +45,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// What the doors let through.
     pub doors: DoorSettings,
-    /// Who the assistant is.
-    pub persona: PersonaSettings,
+    /// Where personas come from.
+    pub persona: CastSettings,
     /// The model servers and how they are reached.
     pub upstreams: UpstreamSettings,
     /// The limits of calls.
@@ -137,15 +137,6 @@ pub struct DoorSettings {
     pub caller_prompts: bool,
     /// Whether tokens are taken from the URL.
     pub query_tokens: bool,
-}
-
-/// Who the assistant is.
-#[derive(Clone, Debug)]
-pub struct PersonaSettings {
-    /// The voice.
-    pub voice: Voice,
-    /// Who the assistant is told to be; not empty.
-    pub prompt: SecretString,
 }
 
 /// The model servers and how they are reached.

@@ -43,8 +43,10 @@ fn without_any_configuration_development_works_on_loopback_with_a_simulated_serv
     assert_eq!(settings.auth.rules, crate::auth::TokenRules::default());
     assert_eq!(settings.auth.tickets, crate::auth::TicketLimits::default());
     assert!(settings.doors.allowed_origins.is_empty() && settings.doors.caller_prompts && settings.doors.query_tokens);
-    assert_eq!(settings.persona.voice.name(), "NATF0");
-    assert!(settings.persona.prompt.expose_secret().ends_with('.'));
+    assert_eq!(settings.persona.default, "assistant");
+    assert!(
+        settings.persona.directory.is_none() && settings.persona.voice.is_none() && settings.persona.prompt.is_none()
+    );
     assert_eq!(settings.upstreams.handshake_step, Duration::from_millis(182));
     assert_eq!(settings.session.limits.max_duration, Duration::from_secs(1800));
     assert_eq!(settings.drain.deadline, Duration::from_secs(30));
@@ -287,10 +289,22 @@ fn simulated_servers_stand_in_only_where_no_real_one_is() {
 fn long_prompts_are_measured_as_they_travel() {
     let prompt = |text: &str| with([("TANDEM__PERSONA__PROMPT", text)]);
     assert!(prompt(&"word ".repeat(1499)).is_ok());
-    assert_eq!(prompt("  Be kind.\n").unwrap().persona.prompt.expose_secret(), "Be kind.");
+    assert_eq!(prompt("  Be kind.\n").unwrap().persona.prompt.unwrap().expose_secret(), "Be kind.");
     let long = flaws(prompt(&"é".repeat(1251)));
     assert!(long.len() == 1 && long[0].contains("is 7506 bytes long once encoded"), "{long:?}");
-    assert_eq!(with([("TANDEM__PERSONA__VOICE", "VARM4.pt")]).unwrap().persona.voice.name(), "VARM4");
+    assert_eq!(with([("TANDEM__PERSONA__VOICE", "VARM4.pt")]).unwrap().persona.voice.unwrap().name(), "VARM4");
+}
+
+#[test]
+fn personas_come_from_a_directory_and_one_of_them_is_the_default() {
+    let persona =
+        with([("TANDEM__PERSONA__DEFAULT", "listener"), ("TANDEM__PERSONA__DIR", "personas")]).unwrap().persona;
+    assert_eq!((persona.default.as_str(), persona.directory), ("listener", Some("personas".into())));
+    let told = flaws(load(Some(&file("[persona]\ndefault = \"\"")), &environment([])));
+    assert!(
+        told.len() == 1 && told[0].starts_with("persona.default") && told[0].contains("such as assistant"),
+        "{told:?}"
+    );
 }
 
 #[test]

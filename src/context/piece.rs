@@ -4,7 +4,7 @@
 //! without an end of a sentence, so that none of it reads as the prompt's own words; and sentences that speak to a
 //! model rather than of a day are left out.
 
-use std::collections::HashSet;
+use std::{cmp::Reverse, collections::HashSet};
 
 use jiff::{Unit, civil::Date};
 
@@ -19,6 +19,8 @@ use super::{
 
 /// The most parts of one field, entry or recap that are looked at.
 const MAX_PARTS: usize = 12;
+/// The most entries of a journal that are looked at, told or not.
+const MAX_LOOKS: usize = 60;
 /// The longest thing of a list, in bytes.
 const MAX_ITEM_BYTES: usize = 160;
 /// A text with more words than this is the user's own way of saying it.
@@ -54,20 +56,23 @@ impl Piece {
 }
 
 /// The parts that a persona may be told, and how many there are of each topic, those that it is not told included.
+///
+/// However much there is, a bounded part of it is looked at.
 pub(super) fn pieces(
     context: &Context,
     sight: &Sight,
     languages: &[String],
     today: Date,
 ) -> (Vec<Piece>, Vec<(Topic, usize)>) {
-    let mut cutter = Cutter { found: Vec::new(), latin: speak_latin(languages), seen: HashSet::new() };
+    let mut cutter = Cutter::new(languages);
     let mut count = Vec::new();
     for topic in Topic::ALL {
-        let before = cutter.found.len();
-        let of = cutter.cut(topic, context, sight, today);
-        if !sight.topics.contains(&topic) {
-            cutter.found.truncate(before);
-        }
+        let of = if sight.topics.contains(&topic) {
+            cutter.cut(topic, context, sight, today)
+        } else {
+            // Counted, and nothing else comes of it.
+            Cutter::new(languages).cut(topic, context, sight, today)
+        };
         if of > 0 {
             count.push((topic, of));
         }
@@ -82,6 +87,10 @@ struct Cutter {
 }
 
 impl Cutter {
+    fn new(languages: &[String]) -> Self {
+        Self { found: Vec::new(), latin: speak_latin(languages), seen: HashSet::new() }
+    }
+
     /// Adds the parts of a topic, and counts all of them.
     fn cut(&mut self, topic: Topic, context: &Context, sight: &Sight, today: Date) -> usize {
         let health = &context.health;
@@ -111,9 +120,13 @@ impl Cutter {
     }
 
     fn items(&mut self, topic: Topic, texts: &[String]) -> usize {
-        let mut part = 0;
-        let mut of = 0;
-        for text in texts.iter().map(|text| plain(text)) {
+        let (mut part, mut of) = (0, 0);
+        for text in texts {
+            if part == MAX_PARTS {
+                of += 1;
+                continue;
+            }
+            let text = plain(text);
             for sentence in sentences(&text) {
                 of += 1;
                 let item = item(sentence);
@@ -126,17 +139,19 @@ impl Cutter {
         of
     }
 
+    /// Adds the sentences of the newest entries. Each entry that is not looked at counts as one.
     fn entries(&mut self, topic: Topic, entries: &[Entry], most: usize, days: Option<u32>, today: Date) -> usize {
         let mut newest: Vec<&Entry> = entries.iter().collect();
-        newest.sort_by(|a, b| b.date.cmp(&a.date));
+        newest.sort_by_key(|entry| Reverse(entry.date));
         let (mut told, mut of) = (0, 0);
-        for entry in newest {
+        for (at, entry) in newest.into_iter().enumerate() {
+            if told == most || at >= MAX_LOOKS || is_older(entry.date, days, today) {
+                of += 1;
+                continue;
+            }
             let text = plain(entry.text.expose());
             let parts = sentences(&text);
             of += parts.len();
-            if told == most || is_older(entry.date, days, today) {
-                continue;
-            }
             let mut part = 0;
             for sentence in parts {
                 if part < MAX_PARTS && self.may_tell(sentence) {
@@ -165,13 +180,15 @@ fn is_older(date: Option<Date>, days: Option<u32>, today: Date) -> bool {
 
 /// A thing of a list: no end of a sentence, and in quotation marks where it is the user who speaks.
 fn item(sentence: &str) -> String {
-    let mut text = sentence.trim_end_matches(['.', '!', '?', ',', ';', ' ']);
+    let ends = ['.', '!', '?', ',', ';', ' '];
+    // First, because a mark may hide the end of a sentence.
+    let sentence = paired(sentence);
+    let mut text = sentence.trim_end_matches(ends);
     if text.len() > MAX_ITEM_BYTES {
         let head = &text[..text.floor_char_boundary(MAX_ITEM_BYTES)];
-        text = head.rfind(' ').map_or(head, |at| &head[..at]).trim_end_matches(['.', ',', ' ']);
+        text = head.rfind(' ').map_or(head, |at| &head[..at]).trim_end_matches(ends);
     }
     let text = text.replace(['!', '?'], ",").replace(". ", ", ");
-    let text = paired(&text);
     let own = |word: &str| ["i", "i'm", "i've", "my", "me", "ik", "mijn"].contains(&word.to_lowercase().as_str());
     let long = text.split(' ').count() > MAX_OWN_WORDS;
     if long || text.split([' ', ',']).any(own) { format!("\"{text}\"") } else { text }
@@ -185,7 +202,7 @@ pub(super) fn paired(text: &str) -> String {
     let starts = |at: usize| at == 0 || [' ', '('].contains(&letters[at - 1]);
     let marks: Vec<usize> = (0..letters.len()).filter(|at| mark(*at)).collect();
     let alternate = marks.iter().enumerate().all(|(nth, at)| starts(*at) == (nth % 2 == 0));
-    if alternate && marks.len() % 2 == 0 {
+    if alternate && marks.len().is_multiple_of(2) {
         return text.to_owned();
     }
     let kept = letters.iter().enumerate().filter(|(at, _)| !marks.contains(at));

@@ -10,7 +10,7 @@ mod mark;
 mod markdown;
 
 /// The most bytes of one text that are looked at.
-pub const MAX_TEXT_BYTES: usize = 16 * 1024;
+pub const MAX_TEXT_BYTES: usize = 8 * 1024;
 /// A word longer than this, in bytes, is an address, a key or noise.
 const MAX_WORD_BYTES: usize = 64;
 /// So often may a letter follow itself: "sooo" says all that "sooooooo" says.
@@ -58,16 +58,17 @@ fn push_tame(text: &mut String, character: char) {
         });
         return;
     };
-    let before = text.chars().rev().take_while(|last| *last == kept).count();
+    // Words of digits have a limit of their own.
     let most = match kept {
-        '.' => 3,
-        _ if kept.is_alphabetic() => MAX_REPEATS,
-        _ if kept.is_numeric() => usize::MAX,
-        _ => 1,
+        _ if kept.is_numeric() => None,
+        '.' => Some(3),
+        _ if kept.is_alphabetic() => Some(MAX_REPEATS),
+        _ => Some(1),
     };
+    let repeats = most.is_some_and(|most| text.chars().rev().take(most).filter(|last| *last == kept).count() == most);
     let piled =
         mark::is_combining(kept) && text.chars().rev().take_while(|last| mark::is_combining(*last)).count() >= 2;
-    if before < most && !piled {
+    if !repeats && !piled {
         text.push(kept);
     }
 }

@@ -35,7 +35,7 @@ pub struct Told {
     pub topic: Topic,
     /// Things or sentences that are in the prompt.
     pub told: usize,
-    /// Things or sentences that there are.
+    /// Things or sentences that there are; an entry or a text that is too much to be looked at counts as one.
     pub of: usize,
     /// Whether the persona may see the topic.
     pub seen: bool,

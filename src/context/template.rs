@@ -44,6 +44,7 @@ pub struct TemplateError {
 #[derive(Clone)]
 pub(super) struct Template {
     environment: Environment<'static>,
+    source: String,
 }
 
 impl fmt::Debug for Template {
@@ -71,13 +72,12 @@ impl Template {
             let reason = format!("there is no variable {name}; there are {}", VARIABLES.join(", "));
             return Err(TemplateError { line, column, reason });
         }
-        Ok(Template { environment })
+        Ok(Template { environment, source: source.to_owned() })
     }
 
     /// The prompt in one line. An error is one of the template's, but may repeat what it was filled with: it is for
     /// samples.
     pub(super) fn fill(&self, facts: &Facts) -> Result<String, TemplateError> {
-        let template = self.environment.get_template(NAME);
         let all = [&facts.about, &facts.journal, &facts.recaps];
         let context: Vec<&str> = all.into_iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
         let values = context! {
@@ -88,15 +88,8 @@ impl Template {
             recaps => facts.recaps.as_str(),
             context => context.join(" "),
         };
-        let filled = template.and_then(|template| {
-            let filled = template.render(values).map_err(|error| (error, template.source().to_owned()));
-            Ok(filled)
-        });
-        match filled {
-            Ok(Ok(text)) => Ok(one_line(&text)),
-            Ok(Err((error, source))) => Err(told(&error, &source)),
-            Err(error) => Err(told(&error, "")),
-        }
+        let filled = self.environment.get_template(NAME).and_then(|template| template.render(values));
+        filled.map(|text| one_line(&text)).map_err(|error| told(&error, &self.source))
     }
 }
 

@@ -5,6 +5,9 @@ use std::borrow::Cow;
 /// The longest thing between angle brackets that counts as a tag, in bytes.
 const MAX_TAG_BYTES: usize = 200;
 
+/// The longest name of a character, in bytes.
+const MAX_ENTITY_BYTES: usize = 8;
+
 /// Named characters of HTML that journals have, and numbered ones.
 pub(super) fn entities(text: &str) -> Cow<'_, str> {
     if !text.contains('&') {
@@ -14,8 +17,8 @@ pub(super) fn entities(text: &str) -> Cow<'_, str> {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('&') {
         plain.push_str(before);
-        let entity = after.split_once(';').filter(|(name, _)| name.len() <= 8);
-        match entity.and_then(|(name, after)| Some((character(name)?, after))) {
+        let end = after.bytes().take(MAX_ENTITY_BYTES + 1).position(|byte| byte == b';');
+        match end.and_then(|end| Some((character(&after[..end])?, &after[end + 1..]))) {
             Some((character, after)) => {
                 plain.push(character);
                 rest = after;
