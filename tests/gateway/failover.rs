@@ -187,7 +187,8 @@ async fn a_mass_death_ends_every_call_in_time_and_opens_no_storm() {
     house.servers.iter().for_each(Simulator::kill);
     for (_, back, report) in join_all(calls.into_iter().map(back_or_over)).await {
         assert!(!back && report.ending == Some(Ending::UpstreamLost), "{report:?}");
-        assert!(silence(&report) == Duration::ZERO, "{report:?}");
+        // Nothing of another server was heard, and no later word of the old one.
+        assert!(silence(&report) < Duration::from_secs(1), "{report:?}");
     }
     house.slots_until(|slots| slots.iter().all(|slot| slot.state == SlotState::Free)).await;
     // Once for each call, and what the budget has for the first ten seconds: 3, and one for five calls.

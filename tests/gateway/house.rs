@@ -1,6 +1,6 @@
 //! A gateway and its simulated model servers, in this process.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, net::TcpListener, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 use tandem::{
@@ -146,6 +146,14 @@ impl House {
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
         line.trim().parse().ok()
     }
+}
+
+/// A port on which something will listen later. It is none that the system gives to whoever asks for any, so that nobody
+/// else has it by then: Linux gives out 32768 and higher.
+pub fn port_for_later() -> u16 {
+    let first = std::process::id() % 2_000 * 10;
+    let mut ports = (0..2_000).map(|n| u16::try_from(10_000 + (first + n) % 20_000).unwrap());
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// Ten seconds of made speech, 24 kHz mono.

@@ -3,6 +3,7 @@
 
 mod blame;
 mod calls;
+mod care;
 mod credentials;
 mod crowd;
 mod discovery;
@@ -13,12 +14,15 @@ mod failures;
 mod formats;
 mod health;
 mod house;
+mod machines;
 mod odd_servers;
 mod overlap;
+mod process;
 mod queue;
 mod quotas;
 mod refusals;
 mod resume;
+mod revival;
 mod rotation;
 mod rush;
 mod slow_callers;
