@@ -480,7 +480,10 @@ fn a_check_tells_of_providers_that_are_not_built_in_and_asks_nobody() {
 #[test]
 fn without_a_base_url_the_cluster_is_the_one_of_the_kubeconfig() {
     let desk = Desk::new();
-    let url = api("GET /apis/apps/v1/namespaces/ns/deployments/voice HTTP", r#"{"spec":{"replicas":0},"status":{"terminatingReplicas":0}}"#);
+    let url = api(
+        "GET /apis/apps/v1/namespaces/ns/deployments/voice HTTP",
+        r#"{"spec":{"replicas":0},"status":{"terminatingReplicas":0}}"#,
+    );
     let credential =
         r#"{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"k3y-k3y"}}"#;
     std::fs::write(desk.path("credential.json"), credential).unwrap();
