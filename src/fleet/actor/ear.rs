@@ -79,7 +79,7 @@ impl FleetActor {
         // Nothing is known of it yet.
         self.tell_pool(id, PowerNews::Away);
         let now = Instant::now();
-        let mut life = Lifecycle::new(self.policy, now.into_std());
+        let mut life = Lifecycle::new(self.policy, now.into_std()).jittered(rand::random());
         life.handle(Input::KeepWarm(self.is_warm_hour()), now.into_std());
         let (provider, books, asked) = (Rc::from(provider), Books::of(&upstream, now), Vec::new());
         self.units

@@ -145,3 +145,22 @@ fn what_others_start_after_a_stop_of_ours_is_theirs() {
     assert_eq!(world.rehearsals, 1, "somebody may talk there");
     assert_eq!(world.count(|effect| matches!(effect, Effect::Woke(_))), 1, "that was no wake of ours");
 }
+
+#[test]
+fn machines_that_are_refused_together_do_not_come_back_together() {
+    let starts = |jitter: f64| {
+        let mut world = World::asleep();
+        world.life = Lifecycle::new(policy(), world.now).jittered(jitter);
+        world.settle();
+        world.trouble = Some(Trouble::Capacity(None));
+        world.tell(Input::Used(true));
+        world.pass(MINUTE * 8);
+        let starts = world.seen.iter().filter(|(_, effect)| *effect == Effect::Start);
+        starts.map(|(at, _)| *at).collect::<Vec<_>>()
+    };
+    let (one, other) = (starts(0.1), starts(0.6));
+    assert_eq!(one[0], other[0]);
+    let together = one.iter().filter(|at| other.contains(at)).count();
+    assert!(together <= one.len() / 3, "{one:?} {other:?}");
+    assert!(one.windows(2).all(|two| two[1] - two[0] <= 60), "never longer than the longest pause: {one:?}");
+}
