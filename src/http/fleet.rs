@@ -13,7 +13,7 @@ use super::{
     orders::{OrderKey, Taken},
     problem::{Problem, Refusal},
 };
-use crate::fleet::control::{Control, MachineSnapshot, RestartAnswer, WakeReason};
+use crate::fleet::control::{Control, MachineSnapshot, RestartAnswer};
 use crate::session::switchboard::Demand;
 
 /// The longest body that is read, in bytes.
@@ -191,7 +191,7 @@ async fn woken(
 
 async fn carry_out(fleet: &Control, machine: Option<String>, order: &Order) -> Result<Vec<MachineSnapshot>, Refusal> {
     let hold = Duration::from_secs(order.hold_seconds.unwrap_or(0).min(LONGEST_HOLD_SECONDS));
-    let machines = fleet.wake(machine, WakeReason::Request, hold).await.ok_or(Problem::Internal)?;
+    let machines = fleet.wake(machine, hold).await.ok_or(Problem::Internal)?;
     if machines.is_empty() {
         return Err(none_such(fleet).await);
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Books, FleetActor, Unit};
 use crate::{
-    fleet::lifecycle::{Input, Lifecycle, WakeReason},
+    fleet::lifecycle::{Input, Lifecycle},
     pool::{
         actor::WakePort,
         endpoint::Upstream,
@@ -54,7 +54,7 @@ impl Handler<FromPool> for FleetActor {
                     ctx.cancel_future(alarm);
                 }
             }
-            Word::Wake => self.drive(id, Input::Wake(WakeReason::Call, Duration::ZERO), ctx),
+            Word::Wake => self.drive(id, Input::Wake(Duration::ZERO), ctx),
             Word::Used(used) => self.drive(id, Input::Used(used), ctx),
             Word::Leased(leased) => self.leased(id, leased),
             Word::Retired(gone) => self.drive(id, Input::Retired(gone), ctx),

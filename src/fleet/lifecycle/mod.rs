@@ -32,7 +32,7 @@ use std::{
 };
 
 pub use self::{
-    input::{Effect, Input, Trouble, WakeReason},
+    input::{Effect, Input, Trouble},
     state::{State, WakeFailure},
 };
 
@@ -206,7 +206,7 @@ impl Lifecycle {
     /// The one door: takes what happened. Drain [`Lifecycle::poll_effect`] before the next call.
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
-            Input::Wake(_, hold) => {
+            Input::Wake(hold) => {
                 let until = now + hold;
                 self.ordered = !matches!(self.state, State::Ready { .. });
                 self.dismissed = false;
