@@ -371,6 +371,9 @@ fn keep_up(doors: web::Data<Doors>) {
             round.tick().await;
             doors.metrics.upkeep();
             doors.throttle.upkeep();
+            if let Some(count) = http::fleet::desired_machines(&doors).await {
+                doors.metrics.machines_desired(count);
+            }
         }
     });
 }

@@ -146,6 +146,7 @@ pub const TABLE: &[Series] = &[
     fleet::WAKES,
     fleet::RESTARTS,
     fleet::ETA_KEPT,
+    fleet::DESIRED,
     fleet::REQUESTS,
     fleet::SECONDS,
     fleet::PRICE,

@@ -7,10 +7,7 @@ use tokio::time::timeout;
 
 use super::actor::{FallAsleep, FleetActor, Machines, Resign, Restart, WakeUp};
 
-pub use super::{
-    actor::{MachineSnapshot, RestartAnswer},
-    lifecycle::WakeReason,
-};
+pub use super::actor::{MachineSnapshot, RestartAnswer};
 
 /// The fleet answers from memory: an answer that takes longer will not come.
 const FLEET_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,13 +31,8 @@ impl Control {
 
     /// Wakes the machine of this upstream, or without a name one that is enough for a call, and holds it awake for so
     /// long. Gives what is known of it: nothing where there is no such machine.
-    pub async fn wake(
-        &self,
-        upstream: Option<String>,
-        reason: WakeReason,
-        hold: Duration,
-    ) -> Option<Vec<MachineSnapshot>> {
-        timeout(FLEET_TIMEOUT, self.0.send(WakeUp { upstream, reason, hold })).await.ok()?.ok()
+    pub async fn wake(&self, upstream: Option<String>, hold: Duration) -> Option<Vec<MachineSnapshot>> {
+        timeout(FLEET_TIMEOUT, self.0.send(WakeUp { upstream, hold })).await.ok()?.ok()
     }
 
     /// Lets the machine of this upstream sleep as soon as nobody uses it.

@@ -13,7 +13,8 @@ use super::{
     orders::{OrderKey, Taken},
     problem::{Problem, Refusal},
 };
-use crate::fleet::control::{Control, MachineSnapshot, RestartAnswer, WakeReason};
+use crate::fleet::control::{Control, MachineSnapshot, RestartAnswer};
+use crate::session::switchboard::Demand;
 
 /// The longest body that is read, in bytes.
 const MAX_BODY_BYTES: usize = 4096;
@@ -115,10 +116,9 @@ pub async fn one(doors: web::Data<Doors>, request: HttpRequest, name: web::Path<
 pub async fn autoscale(doors: web::Data<Doors>, request: HttpRequest) -> HttpResponse {
     let told = async {
         operator::admit(&doors, &request)?;
-        let demand = doors.switchboard.demand().await.ok_or(Problem::Internal)?;
-        let machines = all(&doors.fleet).await?;
+        let (demand, machines) = (demand(&doors).await?, all(&doors.fleet).await?);
         let body = json!({
-            "desired": demand.machines.max(machines.iter().filter(|machine| machine.wanted).count()),
+            "desired": desired(&demand, &machines),
             "active": doors.switchboard.active(),
             "waiting": demand.waiting,
             "state": best(&machines),
@@ -126,6 +126,21 @@ pub async fn autoscale(doors: web::Data<Doors>, request: HttpRequest) -> HttpRes
         Ok(HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(body))
     };
     answer(told.await)
+}
+
+/// How many machines should run, if there are any.
+pub async fn desired_machines(doors: &Doors) -> Option<usize> {
+    let machines = all(&doors.fleet).await.ok()?;
+    Some(desired(&demand(doors).await.ok()?, &machines))
+}
+
+async fn demand(doors: &Doors) -> Result<Demand, Refusal> {
+    Ok(doors.switchboard.demand().await.ok_or(Problem::Internal)?)
+}
+
+/// Those that calls use or wait for, and those that are held awake.
+fn desired(demand: &Demand, machines: &[MachineSnapshot]) -> usize {
+    demand.machines.max(machines.iter().filter(|machine| machine.wanted).count())
 }
 
 fn answer(result: Result<HttpResponse, Refusal>) -> HttpResponse {
@@ -176,7 +191,7 @@ async fn woken(
 
 async fn carry_out(fleet: &Control, machine: Option<String>, order: &Order) -> Result<Vec<MachineSnapshot>, Refusal> {
     let hold = Duration::from_secs(order.hold_seconds.unwrap_or(0).min(LONGEST_HOLD_SECONDS));
-    let machines = fleet.wake(machine, WakeReason::Request, hold).await.ok_or(Problem::Internal)?;
+    let machines = fleet.wake(machine, hold).await.ok_or(Problem::Internal)?;
     if machines.is_empty() {
         return Err(none_such(fleet).await);
     }

@@ -13,7 +13,6 @@ use super::{
     identity,
     problem::{Problem, Refusal},
 };
-use crate::fleet::control::WakeReason;
 
 /// The longest body that is read, in bytes.
 pub const MAX_BODY_BYTES: usize = 4096;
@@ -78,7 +77,7 @@ async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> 
 fn hint(doors: &Doors) {
     if let Some(hold) = doors.ticket_hold {
         let fleet = doors.fleet.clone();
-        actix_web::rt::spawn(async move { fleet.wake(None, WakeReason::Hint, hold).await });
+        actix_web::rt::spawn(async move { fleet.wake(None, hold).await });
     }
 }
 

@@ -60,6 +60,12 @@ pub(super) const SAVING: Series = series(
     &["upstream"],
     "What the time asleep of a machine would have cost since the process began, where a price is set; only ever grows.",
 );
+pub(super) const DESIRED: Series = series(
+    "tandem_machines_desired",
+    Kind::Gauge,
+    &[],
+    "Machines that should run, as GET /v1/autoscale says: those that calls use or wait for, or that are held awake.",
+);
 pub(super) const REQUESTS: Series = series(
     "tandem_provider_requests_total",
     Kind::Counter,
@@ -79,6 +85,7 @@ impl Metrics {
         for kept in KEPT {
             self.counter(&ETA_KEPT, &[kept.into()]).increment(0);
         }
+        self.machines_desired(0);
     }
 
     /// A wake ended before the 90th percentile that was told as it began, or did not.
@@ -114,6 +121,11 @@ impl Metrics {
             let is = f64::from(u8::from(other == state));
             self.gauge(&STATE, &[upstream.to_owned().into(), other.into()]).set(is);
         }
+    }
+
+    /// So many machines should run.
+    pub fn machines_desired(&self, count: usize) {
+        self.gauge(&DESIRED, &[]).set(count as f64);
     }
 
     /// A wake took so long.

@@ -1,6 +1,14 @@
 //! A gateway and its simulated model servers, in this process.
 
-use std::{collections::BTreeMap, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::TcpListener,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use secrecy::SecretString;
 use tandem::{
@@ -148,12 +156,19 @@ impl House {
     }
 }
 
-/// A port on which something will listen later. It is none that the system gives to whoever asks for any, so that nobody
-/// else has it by then: Linux gives out 32768 and higher.
+/// A port on which something will listen later, and which nobody else has by then: none that the system gives to whoever
+/// asks for any (Linux gives out 32768 and higher), none of another process of tests, and none that was given out here.
 pub fn port_for_later() -> u16 {
-    let first = std::process::id() % 2_000 * 10;
-    let mut ports = (0..2_000).map(|n| u16::try_from(10_000 + (first + n) % 20_000).unwrap());
-    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() % 1_000 * 20;
+    loop {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        assert!(given < 1_000, "there is no free port");
+        let port = u16::try_from(10_000 + (first + given) % 20_000).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Ten seconds of made speech, 24 kHz mono.

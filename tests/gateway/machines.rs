@@ -163,6 +163,7 @@ async fn operators_and_autoscalers_wake_machines_and_others_may_not() {
     assert_eq!(listed.body["machines"][0]["provider"], "command");
     let scale = ask("GET", &sleepy.url("/v1/autoscale"), Some(operator()), None).await;
     assert_eq!(scale.body, json!({"desired": 1, "active": 0, "waiting": 0, "state": "ready"}));
+    sleepy.house.metric_until("tandem_machines_desired", 1.0).await;
     let unknown = ask("POST", &sleepy.url("/v1/upstreams/9/wake"), Some(operator()), None).await;
     assert_eq!((unknown.status, unknown.body["code"].as_str()), (404, Some("unknown_machine")));
     ask("POST", &sleepy.url("/v1/upstreams/1/sleep"), Some(operator()), None).await;

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Books, FleetActor, Unit};
 use crate::{
-    fleet::lifecycle::{Input, Lifecycle, WakeReason},
+    fleet::lifecycle::{Input, Lifecycle},
     pool::{
         actor::WakePort,
         endpoint::Upstream,
@@ -54,7 +54,7 @@ impl Handler<FromPool> for FleetActor {
                     ctx.cancel_future(alarm);
                 }
             }
-            Word::Wake => self.drive(id, Input::Wake(WakeReason::Call, Duration::ZERO), ctx),
+            Word::Wake => self.drive(id, Input::Wake(Duration::ZERO), ctx),
             Word::Used(used) => self.drive(id, Input::Used(used), ctx),
             Word::Leased(leased) => self.leased(id, leased),
             Word::Retired(gone) => self.drive(id, Input::Retired(gone), ctx),
@@ -79,7 +79,7 @@ impl FleetActor {
         // Nothing is known of it yet.
         self.tell_pool(id, PowerNews::Away);
         let now = Instant::now();
-        let mut life = Lifecycle::new(self.policy, now.into_std());
+        let mut life = Lifecycle::new(self.policy, now.into_std()).jittered(rand::random());
         life.handle(Input::KeepWarm(self.is_warm_hour()), now.into_std());
         let (provider, books, asked) = (Rc::from(provider), Books::of(&upstream, now), Vec::new());
         self.units

@@ -9,7 +9,7 @@ use super::{FleetActor, Unit};
 use crate::{
     fleet::{
         account::Money,
-        lifecycle::{Input, State, WakeReason},
+        lifecycle::{Input, State},
     },
     pool::roster::UpstreamId,
 };
@@ -74,8 +74,6 @@ pub struct WakeUp {
     /// The upstream's name; without one, some machine that is enough for a call: one that is ready or wakes, else one that
     /// can be woken, the cheapest first.
     pub upstream: Option<String>,
-    /// Who wants it.
-    pub reason: WakeReason,
     /// For how long it stays awake at least.
     pub hold: Duration,
 }
@@ -87,13 +85,13 @@ impl Message for WakeUp {
 impl Handler<WakeUp> for FleetActor {
     type Result = MessageResult<WakeUp>;
 
-    fn handle(&mut self, WakeUp { upstream, reason, hold }: WakeUp, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, WakeUp { upstream, hold }: WakeUp, ctx: &mut Self::Context) -> Self::Result {
         let id = match &upstream {
             Some(name) => self.named(name),
             None => self.units.iter().min_by_key(|(_, unit)| unit.readiness()).map(|(id, _)| *id),
         };
         if let Some(id) = id {
-            self.drive(id, Input::Wake(reason, hold), ctx);
+            self.drive(id, Input::Wake(hold), ctx);
         }
         MessageResult(self.snapshots(id.iter()))
     }

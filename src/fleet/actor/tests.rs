@@ -12,7 +12,6 @@ use super::*;
 use crate::{
     fleet::{
         account::Money,
-        lifecycle::WakeReason,
         provider::{PowerState, Started, Status, Stopped},
         wakes::Prior,
     },
@@ -293,7 +292,7 @@ async fn who_waits_for_a_machine_that_cannot_be_woken_is_told_so() {
 #[actix::test]
 async fn an_operator_wakes_a_machine_and_holds_it() {
     let world = World::new().await;
-    let wake = |hold| WakeUp { upstream: Some("1".into()), reason: WakeReason::Request, hold };
+    let wake = |hold| WakeUp { upstream: Some("1".into()), hold };
     world.fleet.send(wake(SECOND * 7_200)).await.unwrap();
     let machines = world.fleet.send(Machines).await.unwrap();
     assert_eq!((machines[0].state, machines[0].eta_ms), ("waking", Some(60_000)));

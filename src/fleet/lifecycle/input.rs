@@ -24,24 +24,11 @@ pub enum Trouble {
     Unsupported,
 }
 
-/// Who wants a machine to wake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum WakeReason {
-    /// A call waits.
-    Call,
-    /// Somebody who will call soon: a ticket was made.
-    Hint,
-    /// An operator, an autoscaler, a schedule of others.
-    Request,
-    /// The hours in which it is to be awake.
-    Schedule,
-}
-
 /// Everything that can happen to a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
     /// Somebody wants it awake, and for so long from now on.
-    Wake(WakeReason, Duration),
+    Wake(Duration),
     /// An operator wants it to sleep as soon as nobody uses it.
     Sleep,
     /// Whether calls use it or wait for it.

@@ -32,7 +32,7 @@ use std::{
 };
 
 pub use self::{
-    input::{Effect, Input, Trouble, WakeReason},
+    input::{Effect, Input, Trouble},
     state::{State, WakeFailure},
 };
 
@@ -91,6 +91,8 @@ pub struct Lifecycle {
     asked: Option<Asked>,
     /// When the next thing is asked.
     next: Option<Instant>,
+    /// Shortens pauses, 0 to 1: many machines that fail together are not to come back together.
+    jitter: f64,
     /// What went wrong in a row.
     setbacks: u32,
     /// Wakes that failed in a row.
@@ -142,6 +144,7 @@ impl Lifecycle {
             state: State::Unknown,
             asked: None,
             next: Some(now),
+            jitter: 0.0,
             setbacks: 0,
             failures: 0,
             failed: None,
@@ -168,6 +171,11 @@ impl Lifecycle {
         };
         life.advance(now);
         life
+    }
+
+    /// The same with pauses of its own; a number of 0 to 1, best a random one.
+    pub fn jittered(self, jitter: f64) -> Self {
+        Self { jitter, ..self }
     }
 
     /// Where it is.
@@ -198,7 +206,7 @@ impl Lifecycle {
     /// The one door: takes what happened. Drain [`Lifecycle::poll_effect`] before the next call.
     pub fn handle(&mut self, input: Input, now: Instant) {
         match input {
-            Input::Wake(_, hold) => {
+            Input::Wake(hold) => {
                 let until = now + hold;
                 self.ordered = !matches!(self.state, State::Ready { .. });
                 self.dismissed = false;

@@ -4,6 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::{Effect, Lifecycle, State, Trouble, WakeFailure, input::Asked};
 
+/// The part of a pause that chance may take away.
+const JITTER: f64 = 0.25;
+const GOLDEN_RATIO: f64 = 0.618_034;
+
 impl Lifecycle {
     /// Everything that is due.
     pub(super) fn advance(&mut self, now: Instant) {
@@ -168,7 +172,10 @@ impl Lifecycle {
     pub(super) fn pause(&mut self) -> Duration {
         let pause = self.policy.pause.saturating_mul(1 << self.setbacks.min(16));
         self.setbacks = self.setbacks.saturating_add(1);
-        pause.min(self.policy.longest_pause)
+        let pause = pause.min(self.policy.longest_pause);
+        // Steps of the golden ratio are spread evenly wherever they begin.
+        self.jitter = (self.jitter + GOLDEN_RATIO) % 1.0;
+        pause.mul_f64(1.0 - JITTER * self.jitter)
     }
 
     pub(super) fn started(&mut self, answer: Result<(), Trouble>, now: Instant) {

@@ -6,7 +6,7 @@ use super::{world::*, *};
 fn a_start_that_is_not_answered_yet_is_not_overtaken_by_the_stop_that_takes_it_back() {
     let mut world = World::asleep();
     world.answers_in = SECOND * 5;
-    world.tell(Input::Wake(WakeReason::Request, MINUTE * 30));
+    world.tell(Input::Wake(MINUTE * 30));
     world.pass(SECOND);
     world.tell(Input::Sleep);
     assert_eq!(world.life.state(), State::FallingAsleep);
@@ -40,7 +40,7 @@ fn a_wake_of_ours_ends_with_a_call_without_a_caller() {
     assert!(world.serves && took(&world).is_some_and(|took| took >= 120), "{:?}", took(&world));
     let mut world = warming_up();
     (world.stuck, world.boots) = (true, SECOND);
-    world.tell(Input::Wake(WakeReason::Request, SECOND));
+    world.tell(Input::Wake(SECOND));
     world.pass(MINUTE * 9);
     assert!(!world.serves && world.power == PowerState::Stopped, "what does not get ready is stopped again");
     assert_eq!(world.count(|effect| matches!(effect, Effect::Fails(WakeFailure::Deadline, _))), 1);
@@ -53,7 +53,7 @@ fn nobody_is_disturbed_by_a_warm_up_that_is_not_of_a_wake_of_ours() {
     let mut world = warming_up();
     (world.boots, world.loads) = (SECOND, SECOND);
     world.answers_in = SECOND * 3;
-    world.tell(Input::Wake(WakeReason::Request, MINUTE));
+    world.tell(Input::Wake(MINUTE));
     world.pass(SECOND * 20);
     // A process that was killed in the middle begins with what it sees.
     world.asked.clear();
@@ -68,7 +68,7 @@ fn nobody_is_disturbed_by_a_warm_up_that_is_not_of_a_wake_of_ours() {
 fn a_wake_that_nobody_wants_any_more_waits_for_its_call_without_a_caller() {
     let mut world = warming_up();
     (world.boots, world.loads, world.answers_in) = (SECOND, SECOND, SECOND * 4);
-    world.tell(Input::Wake(WakeReason::Request, MINUTE * 30));
+    world.tell(Input::Wake(MINUTE * 30));
     for _ in 0..60 {
         if !world.asked.iter().any(|(_, effect)| *effect == Effect::Rehearse) {
             world.pass(SECOND);

@@ -20,7 +20,7 @@ fn a_machine_that_does_not_stop_is_used_by_whoever_waits() {
     let mut world = World::awake();
     world.stubborn = true;
     world.tell(Input::Sleep);
-    world.tell(Input::Wake(WakeReason::Call, Duration::ZERO));
+    world.tell(Input::Wake(Duration::ZERO));
     world.tell(Input::Used(true));
     assert_eq!(world.count(|effect| *effect == Effect::Delayed), 1, "others are called meanwhile");
     world.pass(MINUTE * 2);
@@ -35,7 +35,7 @@ fn a_provider_that_never_says_what_a_machine_does_is_enough() {
     world.settle();
     world.pass(MINUTE * 10);
     assert_eq!((world.life.state(), world.starts), (State::Unknown, 0), "nobody wants it");
-    world.tell(Input::Wake(WakeReason::Call, Duration::ZERO));
+    world.tell(Input::Wake(Duration::ZERO));
     world.tell(Input::Used(true));
     world.pass(MINUTE * 2);
     assert!(world.serves, "{:#?}", world.seen);
@@ -67,7 +67,7 @@ fn a_machine_that_runs_and_never_answers_is_not_paid_for_for_ever() {
 fn what_never_gets_ready_is_tried_less_and_less_often() {
     let mut world = World::asleep();
     world.loads = MINUTE * 600;
-    world.tell(Input::Wake(WakeReason::Request, MINUTE * 120));
+    world.tell(Input::Wake(MINUTE * 120));
     world.pass(MINUTE * 8 + SECOND * 10);
     let State::Failed { why: WakeFailure::Deadline, until } = world.life.state() else {
         panic!("{:?}", world.life.state())
@@ -77,7 +77,7 @@ fn what_never_gets_ready_is_tried_less_and_less_often() {
     // Eight minutes each, and pauses of 1, 2, 4, 8, 8, ...
     assert!((8..=9).contains(&world.starts), "{}", world.starts);
     world.loads = SECOND * 20;
-    world.tell(Input::Wake(WakeReason::Request, MINUTE * 30));
+    world.tell(Input::Wake(MINUTE * 30));
     world.pass(MINUTE * 20);
     assert!(world.serves, "{:#?}", world.seen);
 }
@@ -112,7 +112,7 @@ fn whoever_waits_for_a_machine_of_which_nothing_is_known_is_told_in_time() {
     let mut world = World { life: Lifecycle::new(policy(), world.now), ..world };
     world.settle();
     world.pass(MINUTE);
-    world.tell(Input::Wake(WakeReason::Call, Duration::ZERO));
+    world.tell(Input::Wake(Duration::ZERO));
     world.tell(Input::Used(true));
     assert_eq!(world.count(|effect| *effect == Effect::Delayed), 1);
     world.pass(MINUTE * 8);
@@ -136,7 +136,7 @@ fn a_provider_that_wants_to_be_left_alone_for_an_hour_is() {
 #[test]
 fn what_others_start_after_a_stop_of_ours_is_theirs() {
     let mut world = World::new(PowerState::Stopped, Policy { warm_up: true, ..policy() });
-    world.tell(Input::Wake(WakeReason::Request, MINUTE));
+    world.tell(Input::Wake(MINUTE));
     world.pass(MINUTE * 30);
     assert_eq!((world.life.state(), world.rehearsals), (State::Asleep, 1));
     (world.power, world.answers_at) = (PowerState::Running, Some(world.now));
@@ -144,4 +144,23 @@ fn what_others_start_after_a_stop_of_ours_is_theirs() {
     assert!(world.serves);
     assert_eq!(world.rehearsals, 1, "somebody may talk there");
     assert_eq!(world.count(|effect| matches!(effect, Effect::Woke(_))), 1, "that was no wake of ours");
+}
+
+#[test]
+fn machines_that_are_refused_together_do_not_come_back_together() {
+    let starts = |jitter: f64| {
+        let mut world = World::asleep();
+        world.life = Lifecycle::new(policy(), world.now).jittered(jitter);
+        world.settle();
+        world.trouble = Some(Trouble::Capacity(None));
+        world.tell(Input::Used(true));
+        world.pass(MINUTE * 8);
+        let starts = world.seen.iter().filter(|(_, effect)| *effect == Effect::Start);
+        starts.map(|(at, _)| *at).collect::<Vec<_>>()
+    };
+    let (one, other) = (starts(0.1), starts(0.6));
+    assert_eq!(one[0], other[0]);
+    let together = one.iter().filter(|at| other.contains(at)).count();
+    assert!(together <= one.len() / 3, "{one:?} {other:?}");
+    assert!(one.windows(2).all(|two| two[1] - two[0] <= 60), "never longer than the longest pause: {one:?}");
 }

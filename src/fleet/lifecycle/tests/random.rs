@@ -17,7 +17,7 @@ fn random_lives_keep_the_rules() {
             match rng.random_range(0..100) {
                 0..10 => world.tell(Input::Used(true)),
                 10..25 => world.tell(Input::Used(false)),
-                25..30 => world.tell(Input::Wake(WakeReason::Request, SECOND * rng.random_range(0..1_000))),
+                25..30 => world.tell(Input::Wake(SECOND * rng.random_range(0..1_000))),
                 30..33 => world.tell(Input::Sleep),
                 33..36 => world.tell(Input::KeepWarm(rng.random_ratio(1, 3))),
                 36..44 => {

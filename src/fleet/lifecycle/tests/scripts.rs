@@ -9,7 +9,7 @@ fn a_machine_wakes_for_a_call_with_one_request_however_many_ask() {
     let mut world = World::asleep();
     world.tell(Input::Used(true));
     for _ in 0..20 {
-        world.tell(Input::Wake(WakeReason::Call, SECOND));
+        world.tell(Input::Wake(SECOND));
         world.pass(SECOND);
     }
     world.pass(SECOND * 40);
@@ -41,7 +41,7 @@ fn it_stays_awake_for_its_least_time_for_a_hold_and_in_its_hours() {
     assert!(world.serves, "found running, and adopted");
     world.pass(MINUTE * 5 - SECOND * 10);
     assert!(world.serves, "the least time");
-    world.tell(Input::Wake(WakeReason::Hint, MINUTE * 3));
+    world.tell(Input::Wake(MINUTE * 3));
     world.pass(MINUTE * 3 - SECOND * 10);
     assert!(world.serves, "the hold");
     world.tell(Input::KeepWarm(true));
@@ -55,7 +55,7 @@ fn it_stays_awake_for_its_least_time_for_a_hold_and_in_its_hours() {
     assert!(world.serves, "and wakes for them");
     world.tell(Input::KeepWarm(false));
     world.pass(MINUTE * 5);
-    world.tell(Input::Wake(WakeReason::Request, MINUTE * 60));
+    world.tell(Input::Wake(MINUTE * 60));
     world.tell(Input::Sleep);
     world.pass(SECOND * 10);
     assert_eq!(world.life.state(), State::Asleep, "an operator's word ends a hold");
@@ -123,7 +123,7 @@ fn refusals_of_a_provider_are_told_apart() {
 fn a_machine_that_starts_and_never_gets_ready_is_stopped_again() {
     let mut world = World::asleep();
     world.loads = MINUTE * 600;
-    world.tell(Input::Wake(WakeReason::Request, SECOND));
+    world.tell(Input::Wake(SECOND));
     world.pass(MINUTE * 9);
     assert_eq!(world.count(|effect| matches!(effect, Effect::Fails(WakeFailure::Deadline, _))), 1);
     assert_eq!(

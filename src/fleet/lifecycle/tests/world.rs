@@ -102,8 +102,8 @@ impl World {
     /// One that has just woken.
     pub(super) fn awake() -> World {
         let mut world = World::asleep();
-        world.tell(Input::Wake(WakeReason::Request, Duration::ZERO));
-        world.tell(Input::Wake(WakeReason::Request, MINUTE));
+        world.tell(Input::Wake(Duration::ZERO));
+        world.tell(Input::Wake(MINUTE));
         world.pass(MINUTE);
         assert!(matches!(world.life.state(), State::Ready { .. }), "{:?} {:#?}", world.life.state(), world.seen);
         world
@@ -112,7 +112,7 @@ impl World {
     pub(super) fn tell(&mut self, input: Input) {
         match input {
             Input::Used(used) => self.used = used,
-            Input::Wake(_, hold) => self.wanted_at = self.wanted_at.max(self.now + hold),
+            Input::Wake(hold) => self.wanted_at = self.wanted_at.max(self.now + hold),
             _ => {}
         }
         if self.used {

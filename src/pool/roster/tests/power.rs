@@ -93,6 +93,11 @@ fn whom_no_machine_can_serve_is_told_so_and_goes_elsewhere_where_there_is_one() 
     desk.pass(SECOND * 61);
     desk.call("c");
     assert_eq!(desk.woken, [1, 2, 1], "but after a while");
+    desk.tell(Input::Power(UpstreamId(1), PowerNews::Failed(SECOND * 60)));
+    desk.tell(Input::Power(UpstreamId(1), PowerNews::Off));
+    desk.tell(Input::Power(UpstreamId(2), PowerNews::Failed(SECOND * 60)));
+    let d = desk.call("d");
+    assert_eq!(desk.refused[&d], NoSlot::WakeFailed, "that it is off is no hope");
 }
 
 #[test]
