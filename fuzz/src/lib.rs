@@ -235,11 +235,12 @@ pub fn call_query(data: &[u8]) {
     assert_eq!(shown(&query.token), first(&["token"]));
     assert_eq!(query.errors_on_socket, first(&["errors"]).as_deref() == Some("socket"));
     let (voice, prompt) = (first(&["voice", "voice_prompt"]), first(&["text_prompt"]));
-    assert_eq!(query.has_wishes(), voice.is_some() || prompt.is_some());
+    assert_eq!(query.has_own_words(), voice.is_some() || prompt.is_some());
     match query.wishes() {
         Ok(wishes) => {
             assert_eq!(wishes.voice, voice.map(|name| name.parse::<Voice>().unwrap()));
             assert_eq!(shown(&wishes.prompt), prompt);
+            assert_eq!(wishes.persona, first(&["persona"]));
         }
         Err(_) => assert!(voice.is_some_and(|name| name.parse::<Voice>().is_err())),
     }
@@ -298,7 +299,7 @@ pub fn config_file(data: &[u8]) {
             let secret = settings.auth.jwt_secret.as_ref().map_or(0, |secret| secret.expose_secret().len());
             assert!(!settings.is_exposed() || secret >= 32, "others can reach it, and the secret has {secret} bytes");
             assert!(!settings.upstreams.urls.is_empty() || settings.simulator.enabled || !settings.is_exposed());
-            assert!(!settings.persona.prompt.expose_secret().trim().is_empty());
+            assert!(settings.persona.prompt.as_ref().is_none_or(|prompt| !prompt.expose_secret().trim().is_empty()));
             for url in &settings.upstreams.urls {
                 assert_eq!(url.to_string().parse(), Ok(url.clone()));
             }

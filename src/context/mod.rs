@@ -1,5 +1,18 @@
-//! What a model server is told of a call before it listens.
+//! What a model server is told before it listens: who it is, and what is known of its caller.
 //!
-//! [`recap`] lets another server go on where the last one stopped.
+//! [`persona`] is the first, [`user`] the second, and [`prompt`] makes one text of both. [`recap`] lets another server
+//! go on where the last one stopped.
 
+pub mod cast;
+pub mod persona;
+mod piece;
+pub mod plain;
+pub mod private;
+pub mod prompt;
 pub mod recap;
+pub mod sentence;
+pub mod source;
+mod template;
+pub mod topic;
+pub mod user;
+pub mod when;

@@ -6,7 +6,7 @@ use super::violation::Violation;
 const RULE: &str = "crates";
 
 /// A crate, and the files or folders below `src/` (prefixes) that may name it.
-const PLACES: [(&str, &[&str]); 10] = [
+const PLACES: [(&str, &[&str]); 12] = [
     (
         "actix",
         &[
@@ -28,6 +28,8 @@ const PLACES: [(&str, &[&str]); 10] = [
     ("tower", &["fleet/provider/kubernetes/"]),
     ("hyper", &["fleet/provider/docker/", "fleet/provider/kubernetes/", "fleet/provider/exchange/courier"]),
     ("hyper_util", &["fleet/provider/exchange/courier"]),
+    ("mongodb", &["store/mongo"]),
+    ("rusqlite", &["store/"]),
     ("tokio_tungstenite", &["sim.rs", "sim/"]),
 ];
 
@@ -63,6 +65,8 @@ mod tests {
             ("src/fleet/provider/factory.rs", "\nuse kube::Client;"),
             ("src/fleet/provider/kubernetes/workload.rs", "\nuse bollard::Docker;"),
             ("src/gateway/machines.rs", "\nfn a(x: hyper::Error) {}"),
+            ("src/store/local/users.rs", "\nuse mongodb::Client;"),
+            ("src/context/user.rs", "\nuse rusqlite::Connection;"),
         ] {
             let found = check(&Source::read(path, text));
             assert_eq!(found.len(), 1, "{path}");
@@ -77,6 +81,8 @@ mod tests {
             ("src/http/voice.rs", "use actix_web::web; use actix_ws::Session;"),
             ("src/session/leg/upstream_socket.rs", "use awc::Client;"),
             ("src/cli/serve.rs", "use actix::System;"),
+            ("src/store/mongo/look.rs", "use mongodb::Database;"),
+            ("src/store/local/users.rs", "use rusqlite::Connection;"),
             ("src/fleet/provider/docker/container.rs", "use bollard::Docker; use hyper::Response;"),
             ("src/audio/ogg.rs", "#[cfg(test)] mod tests { use actix::System; } // actix::System"),
             ("tests/call.rs", "use actix::System;"),
