@@ -16,8 +16,8 @@ use tandem::{
         native::{AudioTerms, ClientEvent, ResumeTerms, ServerEvent},
     },
     session::machine::{
-        ClientInput, ClientOutput, Complaint, Effect, HandshakeTerms, Input, LEG_CREDIT, Limits, Machine, Note,
-        Rotation, Terms, UpstreamEnd, UpstreamInput, WithoutSlot,
+        ClientInput, ClientOutput, Complaint, ContextNeed, Effect, HandshakeTerms, Input, LEG_CREDIT, Limits, Machine,
+        Note, Rotation, Terms, UpstreamEnd, UpstreamInput, WithoutSlot,
     },
 };
 
@@ -31,6 +31,8 @@ mod hitches;
 mod lag;
 #[path = "session/pace.rs"]
 mod pace;
+#[path = "session/preparing.rs"]
+mod preparing;
 #[path = "session/relay.rs"]
 mod relay;
 #[path = "session/sound.rs"]
@@ -442,12 +444,26 @@ impl Call {
     }
 
     /// A call whose quota leaves it so much time, or all.
-    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
     fn allowed(allowance: Option<Duration>, limits: Limits, sampled: bool, resume: Option<ResumeTerms>) -> Call {
+        let mut call = Call::begun(ContextNeed::Nothing, allowance, limits, sampled, resume);
+        call.expect("created").expect("Acquire { class: New, elsewhere: false");
+        call
+    }
+
+    /// A call whose persona knows its caller, or not, right after its beginning.
+    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+    fn begun(
+        context: ContextNeed,
+        allowance: Option<Duration>,
+        limits: Limits,
+        sampled: bool,
+        resume: Option<ResumeTerms>,
+    ) -> Call {
         let terms = Terms {
             session_id: "s".into(),
             audio: AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 },
             handshake: short_prompts(),
+            context,
             jitter: 0.0,
             player_lead: None,
             resume,
@@ -471,7 +487,6 @@ impl Call {
             more: Duration::ZERO,
         };
         call.settle();
-        call.expect("created").expect("Acquire { class: New, elsewhere: false");
         call
     }
 

@@ -1,6 +1,6 @@
 //! From a request to a call's seat, slot and terms: everything that may refuse, before the upgrade.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{HttpMessage, HttpRequest, http::header};
 
@@ -10,10 +10,16 @@ use super::{
     problem::{Problem, ReachedLimit, Refusal},
     query::{CallQuery, Door},
 };
-use crate::session::{
-    leg::dialect::Dialect,
-    script::Script,
-    switchboard::{Exceeded, Limit, NoSeat, Payer, Seat},
+use crate::{
+    auth::Identity,
+    context::{cast::NoPersona, persona::Persona},
+    protocol::moshi::Voice,
+    session::{
+        leg::dialect::Dialect,
+        preparation::Preparation,
+        script::Script,
+        switchboard::{Exceeded, Limit, NoSeat, Payer, Seat},
+    },
 };
 
 /// A caller who may talk.
@@ -22,10 +28,22 @@ pub struct Admitted {
     pub dialect: Dialect,
     /// The call's place on the switchboard, with its slot.
     pub seat: Seat,
-    /// Voice and prompts.
-    pub script: Script,
+    /// Who the assistant is, and what it says first.
+    pub role: Role,
     /// The user, as logs may name them.
     pub pseudonym: String,
+}
+
+/// Who the assistant of a call is.
+pub struct Role {
+    /// The persona.
+    pub persona: Arc<Persona>,
+    /// Its voice in this call.
+    pub voice: Voice,
+    /// Voice and prompts, as long as nothing is known of the caller.
+    pub script: Script,
+    /// What makes other prompts of the caller's context, if the persona is told of it.
+    pub preparation: Option<Preparation>,
 }
 
 /// Lets a caller in or says why not. A ticket is used up by the attempt, whatever comes of it.
@@ -39,10 +57,11 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
         Some(bound) if !bound.is_empty() => bound,
         _ => wishes(doors, query, door)?,
     };
-    let script = script(doors, wishes)?;
+    let mut role = role(doors, wishes, &identity.scopes)?;
+    role.preparation = preparation(doors, &role, &identity);
     let payer = Payer { user, tenant: identity.tenant.hash() };
     let seat = doors.switchboard.admit(payer, waits(request, query)).await?;
-    Ok(Admitted { dialect, seat, script, pseudonym: identity.user.pseudonym() })
+    Ok(Admitted { dialect, seat, role, pseudonym: identity.user.pseudonym() })
 }
 
 /// Whether the caller waits where no model server is free: yes, unless it says `wait=0`, or `Prefer: wait=0` (RFC 7240).
@@ -64,21 +83,50 @@ pub fn check_request(doors: &Doors, request: &HttpRequest) -> Result<(), Problem
     identity::check_origin(doors, request)
 }
 
-/// What the query asks for, where callers may ask. The Moshi wire's own clients always send a prompt and a voice: there
-/// they are ignored where they do not count.
+/// What the query asks for. A persona may always be chosen, words of one's own only where that is allowed. The Moshi
+/// wire's own clients always send a prompt and a voice: there they are ignored where they do not count.
 fn wishes(doors: &Doors, query: &CallQuery, door: Door) -> Result<Wishes, Problem> {
     match (doors.policy.caller_prompts, door) {
         (true, _) => query.wishes(),
-        (false, Door::Native) if query.has_wishes() => Err(Problem::PromptNotAllowed),
-        (false, _) => Ok(Wishes::default()),
+        (false, Door::Native) if query.has_own_words() => Err(Problem::PromptNotAllowed),
+        (false, _) => Ok(query.persona_alone()),
     }
 }
 
-/// What model servers are given to read: the wishes, and the persona where there are none.
-pub fn script(doors: &Doors, wishes: Wishes) -> Result<Script, Problem> {
-    let voice = wishes.voice.unwrap_or(doors.persona.voice);
-    let prompt = wishes.prompt.unwrap_or_else(|| doors.persona.prompt.clone());
-    Script::new(voice, prompt).map_err(|_| Problem::BadPrompt)
+/// What model servers are given to read: the persona, with the caller's own voice or prompt where it asks for them.
+///
+/// `scopes` are the caller's. Nothing is known of the caller here, and a prompt of its own is said as it is.
+pub fn role(doors: &Doors, wishes: Wishes, scopes: &[String]) -> Result<Role, Refusal> {
+    let found = doors.cast.find(wishes.persona.as_deref(), scopes);
+    let persona = found.map_err(|none| Refusal { personas: doors.cast.names(scopes), ..Problem::from(none).into() })?;
+    let voice = wishes.voice.unwrap_or(persona.voice);
+    let persona = match &wishes.prompt {
+        Some(prompt) => Arc::new(Persona::clone(persona).with_prompt(prompt.clone())),
+        None => Arc::clone(persona),
+    };
+    let script = Script::new(voice, persona.bare().clone()).map_err(|_| Problem::BadPrompt)?;
+    Ok(Role { persona, voice, script, preparation: None })
+}
+
+/// How the caller's context gets into the prompt, where there is one and the persona is told of it.
+fn preparation(doors: &Doors, role: &Role, identity: &Identity) -> Option<Preparation> {
+    let source = doors.contexts.get().filter(|_| role.persona.sees_context())?;
+    Some(Preparation {
+        persona: Arc::clone(&role.persona),
+        voice: role.voice,
+        source: Arc::clone(source),
+        user: identity.user.expose().into(),
+        budget: doors.handshake,
+    })
+}
+
+impl From<NoPersona> for Problem {
+    fn from(no_persona: NoPersona) -> Problem {
+        match no_persona {
+            NoPersona::Unknown => Problem::UnknownPersona,
+            NoPersona::Forbidden => Problem::PersonaForbidden,
+        }
+    }
 }
 
 impl From<Exceeded> for Refusal {

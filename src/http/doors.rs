@@ -1,6 +1,10 @@
 //! What every door shares: who may come in, on what terms, and where calls go.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use secrecy::SecretString;
@@ -13,13 +17,14 @@ use super::{
 };
 use crate::{
     auth::{OperatorKey, TicketBox, Tokens},
+    context::{cast::Cast, source::ContextSource},
     fleet::control::Control,
     metrics::Metrics,
-    protocol::moshi::{Voice, prompt_steps},
+    protocol::moshi::Voice,
     session::{
         leg::upstream::connect::UpstreamConnector,
-        machine::{HandshakeTerms, Limits, Prompt},
-        script::Script,
+        machine::Limits,
+        script::HandshakeBudget,
         switchboard::{Switchboard, UserHash},
     },
 };
@@ -31,9 +36,11 @@ const SOCKET_REFUSALS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(19
 const OPERATIONS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
 const OPERATIONS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(49);
 
-/// The voice and prompt that a caller asked for.
+/// The persona, voice and prompt that a caller asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
+    /// A persona by its name.
+    pub persona: Option<String>,
     /// One of the known voices.
     pub voice: Option<Voice>,
     /// A prompt of the caller's own.
@@ -43,7 +50,7 @@ pub struct Wishes {
 impl Wishes {
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
-        self.voice.is_none() && self.prompt.is_none()
+        self.persona.is_none() && self.voice.is_none() && self.prompt.is_none()
     }
 }
 
@@ -60,40 +67,6 @@ pub struct DoorPolicy {
     pub metrics: bool,
 }
 
-/// Who speaks when nobody chooses.
-#[derive(Clone, Debug)]
-pub struct Persona {
-    /// The voice.
-    pub voice: Voice,
-    /// The role prompt.
-    pub prompt: SecretString,
-}
-
-/// How long a model server may take to read its prompts (personaplex.md 6): so long, and so much more a step.
-#[derive(Clone, Copy, Debug)]
-pub struct HandshakeBudget {
-    /// What is granted whatever the prompt.
-    pub base: Duration,
-    /// What is granted for each step.
-    pub step: Duration,
-    /// Steps that the voice takes.
-    pub voice_steps: u32,
-}
-
-impl HandshakeBudget {
-    /// What this prompt is granted.
-    pub fn terms(&self, script: &Script) -> HandshakeTerms {
-        let steps = |prompt| prompt_steps(self.voice_steps, script.tokens(prompt));
-        HandshakeTerms {
-            base: self.base,
-            step: self.step,
-            steps: steps(Prompt::Persona),
-            continuation_steps: steps(Prompt::Continuation),
-            memory_steps: steps(Prompt::Memory),
-        }
-    }
-}
-
 /// Everything that a door needs.
 pub struct Doors {
     /// Verifies tokens.
@@ -106,8 +79,10 @@ pub struct Doors {
     pub tickets: TicketBox<Wishes>,
     /// What is let in.
     pub policy: DoorPolicy,
-    /// Who speaks when nobody chooses.
-    pub persona: Persona,
+    /// Who may speak.
+    pub cast: Cast,
+    /// What knows the callers, once it is there; until then nobody is known.
+    pub contexts: OnceLock<Arc<dyn ContextSource>>,
     /// How long a model server may take.
     pub handshake: HandshakeBudget,
     /// The limits of a call.

@@ -106,6 +106,10 @@ problems! {
     NotOperator => row("not_operator", 403, "Your token lacks the scope tandem:operate; ask for one that has it, or send the operator's key."),
     /// The page is not one of ours.
     OriginNotAllowed => row("origin_not_allowed", 403, "Calls are not accepted from this origin; its operator can allow it in doors.allowed_origins."),
+    /// No persona of this name.
+    UnknownPersona => row("unknown_persona", 404, "There is no such persona; choose one that exists."),
+    /// A persona that is not for this caller.
+    PersonaForbidden => row("persona_forbidden", 403, "Your token lacks the scope of this persona; choose another one."),
     /// Callers do not choose prompts or voices here.
     PromptNotAllowed => row("prompt_not_allowed", 403, "Prompts and voices are not the caller's choice here; leave voice and text_prompt out."),
     /// No such address.
@@ -188,7 +192,7 @@ impl Problem {
     /// This problem, with a better idea of when to try again than the table's. Rounded up to whole seconds.
     pub const fn retry_after(self, wait: Duration) -> Refusal {
         let seconds = wait.as_secs().saturating_add((wait.subsec_nanos() > 0) as u64);
-        Refusal { problem: self, retry_after_seconds: Some(seconds), limit: None }
+        Refusal { problem: self, retry_after_seconds: Some(seconds), limit: None, personas: Vec::new() }
     }
 
     /// The same refusal as a message of our own wire, for clients that see nothing of a failed upgrade.
@@ -274,7 +278,7 @@ impl From<NoResume> for Problem {
 }
 
 /// A problem and when to try again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// What is wrong.
     pub problem: Problem,
@@ -282,6 +286,8 @@ pub struct Refusal {
     pub retry_after_seconds: Option<u64>,
     /// The limit that was reached, if that is what is wrong.
     pub limit: Option<ReachedLimit>,
+    /// The personas that the caller may choose from, if it chose another one.
+    pub personas: Vec<String>,
 }
 
 /// A limit of calls at a time, or of seconds within a time.
@@ -304,7 +310,7 @@ impl fmt::Display for ReachedLimit {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Refusal {
-        Refusal { problem, retry_after_seconds: problem.row().retry_after_seconds, limit: None }
+        Refusal { problem, retry_after_seconds: problem.row().retry_after_seconds, limit: None, personas: Vec::new() }
     }
 }
 
@@ -324,7 +330,11 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.problem.fmt(f)?;
-        self.limit.map_or(Ok(()), |limit| write!(f, " {limit}"))
+        self.limit.map_or(Ok(()), |limit| write!(f, " {limit}"))?;
+        match self.personas.as_slice() {
+            [] => Ok(()),
+            names => write!(f, " There are: {}.", names.join(", ")),
+        }
     }
 }
 
@@ -332,7 +342,7 @@ impl std::error::Error for Refusal {}
 
 /// The body of RFC 9457. The type is `about:blank`, so the title is the status's own name; `code` tells problems apart.
 #[derive(Serialize)]
-struct Body {
+struct Body<'a> {
     r#type: &'static str,
     title: &'static str,
     status: u16,
@@ -344,6 +354,8 @@ struct Body {
     limit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     window_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    personas: &'a [String],
 }
 
 impl ResponseError for Refusal {
@@ -373,6 +385,7 @@ impl ResponseError for Refusal {
             retry_after_seconds: self.retry_after_seconds,
             limit: self.limit.map(|limit| limit.value),
             window_seconds: self.limit.and_then(|limit| limit.window).map(|window| window.as_secs()),
+            personas: &self.personas,
         };
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
         // Strings and numbers only: serialisation cannot fail.
@@ -445,6 +458,16 @@ mod tests {
             "retry_after_seconds": 3,
         });
         assert_eq!(body_of(response), expected);
+    }
+
+    #[test]
+    fn who_chooses_a_persona_that_is_not_there_is_told_those_that_are() {
+        let names = vec!["assistant".to_owned(), "listener".to_owned()];
+        let refusal = Refusal { personas: names, ..Problem::UnknownPersona.into() };
+        assert!(refusal.to_error_event().message.ends_with("choose one that exists. There are: assistant, listener."));
+        let body = body_of(refusal.error_response());
+        assert_eq!(body["personas"], json!(["assistant", "listener"]));
+        assert_eq!(body["detail"], refusal.to_string());
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub struct CallQuery {
     audio: Option<String>,
     rate: Option<String>,
     channels: Option<String>,
+    persona: Option<String>,
     voice: Option<String>,
     prompt: Option<SecretString>,
 }
@@ -60,6 +61,7 @@ impl CallQuery {
                 "audio" => set(&mut query.audio, text),
                 "rate" => set(&mut query.rate, text),
                 "channels" => set(&mut query.channels, text),
+                "persona" => set(&mut query.persona, text),
                 "voice" | "voice_prompt" => set(&mut query.voice, text),
                 "text_prompt" => set(&mut query.prompt, || text().into()),
                 "errors" => set(&mut errors, text),
@@ -93,14 +95,19 @@ impl CallQuery {
         channels.ok().and_then(|channels| mono.with_channels(channels)).ok_or(Problem::UnknownChannels)
     }
 
-    /// The voice and prompt that are asked for; only prompts with some text count.
+    /// What is asked for; only prompts with some text count.
     pub fn wishes(&self) -> Result<Wishes, Problem> {
         let voice = self.voice.as_deref().map(str::parse).transpose().map_err(|_| Problem::UnknownVoice)?;
-        Ok(Wishes { voice, prompt: self.prompt.clone() })
+        Ok(Wishes { voice, prompt: self.prompt.clone(), ..self.persona_alone() })
     }
 
-    /// Whether a voice or a prompt is asked for at all.
-    pub fn has_wishes(&self) -> bool {
+    /// The persona that is asked for, and nothing else.
+    pub fn persona_alone(&self) -> Wishes {
+        Wishes { persona: self.persona.clone(), ..Wishes::default() }
+    }
+
+    /// Whether a voice or a prompt of the caller's own is asked for.
+    pub fn has_own_words(&self) -> bool {
         self.voice.is_some() || self.prompt.is_some()
     }
 }

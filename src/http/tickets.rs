@@ -24,6 +24,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Order {
+    persona: Option<String>,
     voice: Option<String>,
     text_prompt: Option<SecretString>,
 }
@@ -59,7 +60,7 @@ async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> 
     };
     let wishes = wishes(doors, &body)?;
     // What could never become a call is refused now, not when the ticket is used.
-    admission::script(doors, wishes.clone())?;
+    admission::role(doors, wishes.clone(), &identity.scopes)?;
     let ticket = doors.tickets.mint(identity, wishes, doors.now()).map_err(Problem::from)?;
     hint(doors);
     let ticket = ticket.expose_secret();
@@ -87,11 +88,11 @@ fn wishes(doors: &Doors, body: &[u8]) -> Result<Wishes, Problem> {
         serde_json::from_slice(body).map_err(|_| Problem::BadRequest)?
     };
     if order.voice.is_none() && order.text_prompt.is_none() {
-        return Ok(Wishes::default());
+        return Ok(Wishes { persona: order.persona, ..Wishes::default() });
     }
     if !doors.policy.caller_prompts {
         return Err(Problem::PromptNotAllowed);
     }
     let voice = order.voice.as_deref().map(str::parse).transpose().map_err(|_| Problem::UnknownVoice)?;
-    Ok(Wishes { voice, prompt: order.text_prompt })
+    Ok(Wishes { persona: order.persona, voice, prompt: order.text_prompt })
 }

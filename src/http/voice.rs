@@ -1,15 +1,18 @@
 //! The doors for callers: an upgrade, or a refusal that says why.
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{
-    admission::{Admitted, admit},
+    admission::{Admitted, Role, admit},
     doors::Doors,
     problem::{Problem, Refusal},
     query::{CallQuery, Door},
     refusal, resume,
 };
 use crate::{
+    context::persona::Persona,
     protocol::native::SUBPROTOCOL,
     session::{
         actor::SessionActor,
@@ -17,7 +20,7 @@ use crate::{
             client::{self, Jack, Line, MAX_MESSAGE_BYTES},
             dialect::{Decoder, Dialect, Encoder},
         },
-        machine::Terms,
+        machine::{ContextNeed, Limits, Terms},
         setup::Setup,
         switchboard::ResumeOffer,
     },
@@ -125,7 +128,9 @@ fn upgrade(request: &HttpRequest, payload: web::Payload, jack: Jack, codec: Code
 }
 
 fn start(doors: &Doors, admitted: Admitted, line: Line) {
-    let Admitted { dialect, seat, script, pseudonym } = admitted;
+    let Admitted { dialect, seat, role, pseudonym } = admitted;
+    let Role { persona, script, preparation, .. } = role;
+    let limits = limits(&doors.limits, &persona);
     let session_id = seat.id().to_string();
     let span = tracing::info_span!("session", session = session_id, user = pseudonym);
     let resumable = match dialect {
@@ -139,6 +144,11 @@ fn start(doors: &Doors, admitted: Admitted, line: Line) {
             session_id,
             audio: dialect.format().terms(),
             handshake: doors.handshake.terms(&script),
+            context: match &preparation {
+                Some(_) if persona.sight.required => ContextNeed::Required,
+                Some(_) => ContextNeed::Wanted,
+                None => ContextNeed::Nothing,
+            },
             jitter: rand::random(),
             player_lead: dialect.player_lead(),
             resume: None,
@@ -146,9 +156,10 @@ fn start(doors: &Doors, admitted: Admitted, line: Line) {
             // A share of 1 takes every call: the random number is below 1.
             sampled: rand::random::<f64>() < doors.turn_share,
         },
-        limits: doors.limits.clone(),
+        limits,
         seat,
         script,
+        preparation,
         connector: doors.connector.clone(),
         metrics: doors.metrics.clone(),
         protocol: dialect.code(),
@@ -156,4 +167,14 @@ fn start(doors: &Doors, admitted: Admitted, line: Line) {
         span,
     };
     SessionActor::start(setup, line);
+}
+
+/// Everybody's limits, or the persona's own where those are shorter.
+fn limits(everybody: &Limits, persona: &Persona) -> Limits {
+    let shorter = |limit: Duration, own: Option<Duration>| own.map_or(limit, |own| own.min(limit));
+    Limits {
+        max_duration: shorter(everybody.max_duration, persona.limits.max_duration),
+        idle_timeout: shorter(everybody.idle_timeout, persona.limits.idle_timeout),
+        ..everybody.clone()
+    }
 }

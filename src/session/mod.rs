@@ -4,6 +4,7 @@ pub mod actor;
 pub mod leg;
 pub mod legs;
 pub mod machine;
+pub mod preparation;
 pub mod resume;
 pub mod script;
 pub mod setup;

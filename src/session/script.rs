@@ -1,13 +1,13 @@
 //! What the model servers of one call are given to read.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 
-use super::machine::Prompt;
+use super::machine::{HandshakeTerms, Prompt};
 use crate::{
     context::recap::{MEMORY_TOKENS, RECAP_TOKENS, Said, continuation, memory},
-    protocol::moshi::{ChatTarget, TargetError, Voice},
+    protocol::moshi::{ChatTarget, TargetError, Voice, prompt_steps},
 };
 
 /// The voice and prompt of a call, for its first server and for those after it. Its `Debug` shows no prompt.
@@ -49,6 +49,31 @@ impl Script {
             Prompt::Continuation => continuation(&self.persona, said, RECAP_TOKENS),
         };
         ChatTarget::build(self.voice, &text).map_or_else(|_| Arc::clone(&self.first), Arc::new)
+    }
+}
+
+/// How long a model server may take to read its prompts (personaplex.md 6): so long, and so much more a step.
+#[derive(Clone, Copy, Debug)]
+pub struct HandshakeBudget {
+    /// What is granted whatever the prompt.
+    pub base: Duration,
+    /// What is granted for each step.
+    pub step: Duration,
+    /// Steps that the voice takes.
+    pub voice_steps: u32,
+}
+
+impl HandshakeBudget {
+    /// What this prompt is granted.
+    pub fn terms(&self, script: &Script) -> HandshakeTerms {
+        let steps = |prompt| prompt_steps(self.voice_steps, script.tokens(prompt));
+        HandshakeTerms {
+            base: self.base,
+            step: self.step,
+            steps: steps(Prompt::Persona),
+            continuation_steps: steps(Prompt::Continuation),
+            memory_steps: steps(Prompt::Memory),
+        }
     }
 }
 

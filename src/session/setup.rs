@@ -7,6 +7,7 @@ use tracing::Span;
 use super::{
     leg::upstream::connect::UpstreamConnector,
     machine::{Limits, Terms},
+    preparation::Preparation,
     script::Script,
     switchboard::{ResumeOffer, Seat},
 };
@@ -22,6 +23,8 @@ pub struct Setup {
     pub seat: Seat,
     /// Voice and prompts.
     pub script: Script,
+    /// What makes other prompts of the caller's context, if the persona is told of it.
+    pub preparation: Option<Preparation>,
     /// Opens upstream sockets.
     pub connector: UpstreamConnector,
     /// Counts.

@@ -123,7 +123,7 @@ async fn post(house: &House, path: &str, token: Option<&str>, body: &str) -> (u1
     (head.split(' ').nth(1).unwrap().parse().unwrap(), serde_json::from_str(body).unwrap())
 }
 
-async fn ticket(house: &House, order: &str) -> Value {
+pub async fn ticket(house: &House, order: &str) -> Value {
     let (status, minted) = post(house, "/v1/tickets", Some(house.token("ann").expose_secret()), order).await;
     assert_eq!(status, 201, "{minted}");
     minted

@@ -17,6 +17,7 @@ mod house;
 mod machines;
 mod odd_servers;
 mod overlap;
+mod personas;
 mod process;
 mod queue;
 mod quotas;

@@ -10,7 +10,8 @@ use tandem::{
         native::{AudioTerms, ServerEvent},
     },
     session::machine::{
-        ClientInput, ClientOutput, Effect, HandshakeTerms, Input, Limits, Machine, Note, Terms, UpstreamInput,
+        ClientInput, ClientOutput, ContextNeed, Effect, HandshakeTerms, Input, Limits, Machine, Note, Terms,
+        UpstreamInput,
     },
 };
 
@@ -239,6 +240,7 @@ impl Talk {
             session_id: "s".into(),
             audio,
             handshake: HandshakeTerms { step: SECOND, ..short_prompts() },
+            context: ContextNeed::Nothing,
             jitter: 0.0,
             player_lead,
             resume: Some(resume_terms()),

@@ -13,8 +13,8 @@ use tandem::{
     },
     protocol::{moshi::TextPiece, native::AudioTerms},
     session::machine::{
-        ClientInput, ClientOutput, Effect, HandshakeTerms, Input, Limits, Machine, Prompt, Terms, UpstreamEnd,
-        UpstreamInput,
+        ClientInput, ClientOutput, ContextNeed, Effect, HandshakeTerms, Input, Limits, Machine, Prompt, Terms,
+        UpstreamEnd, UpstreamInput,
     },
 };
 
@@ -115,6 +115,7 @@ pub fn terms(step: Duration) -> Terms {
         session_id: "s".into(),
         audio: AudioTerms { format: "opus".into(), sample_rate: 48_000, channels: 1 },
         handshake: HandshakeTerms { base: 20 * SECOND, step, steps: 100, continuation_steps: 120, memory_steps: 200 },
+        context: ContextNeed::Nothing,
         jitter: 0.0,
         player_lead: None,
         allowance: None,

@@ -3,6 +3,7 @@
 //! Every stream item, timer and answer goes through `SessionActor::drive`; nothing else touches the machine.
 
 mod notes;
+mod preparing;
 mod upstreams;
 mod waiting;
 
@@ -19,6 +20,7 @@ use super::{
     leg::{client::Line, upstream::connect::UpstreamConnector},
     legs::{CallerLegs, Rank, is_life},
     machine::{ClientInput, Effect, Input, Machine, Summary, millis},
+    preparation::Preparation,
     script::Script,
     setup::Setup,
     switchboard::{Attach, Control, ResumeOffer, Seat},
@@ -40,6 +42,7 @@ pub struct SessionActor {
     /// Counts requests for slots, and what ends them.
     requests: u64,
     script: Script,
+    preparation: Option<Preparation>,
     connector: UpstreamConnector,
     legs: CallerLegs,
     resumable: Option<ResumeOffer>,
@@ -68,6 +71,7 @@ impl SessionActor {
                 waiting: None,
                 requests: 0,
                 script: setup.script,
+                preparation: setup.preparation,
                 connector: setup.connector,
                 legs: CallerLegs::new(client),
                 resumable: setup.resumable,
@@ -103,6 +107,7 @@ impl SessionActor {
 
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
+            Effect::LoadContext => self.load_context(ctx),
             Effect::Acquire { class, elsewhere, retry } => self.acquire(class, elsewhere, retry, ctx),
             Effect::Withdraw => self.withdraw(ctx),
             Effect::BookMore => ctx.notify(Booked(self.seat.book_more())),

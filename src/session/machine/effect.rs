@@ -23,6 +23,8 @@ pub enum Prompt {
 /// What the actor has to do.
 #[derive(Debug)]
 pub enum Effect {
+    /// Load what is known of the caller; [`Input::Prepared`](super::Input::Prepared) answers.
+    LoadContext,
     /// Ask the pool for a slot; `elsewhere` means: not the one just held.
     Acquire {
         /// What for.

@@ -1,7 +1,9 @@
 //! One call's decisions: a pure struct, driven by [`super`]'s actor through one door.
 //!
 //! ```text
-//!            leased                 ready (00)
+//!  Preparing, if the persona knows its caller
+//!     | context, or none
+//!     v      leased                 ready (00)
 //!  Leasing ----------> Handshaking ------------> Streaming ----+
 //!     ^                     |                                   | any ending
 //!     +-- one retry elsewhere                                   v
@@ -22,6 +24,7 @@ mod failover;
 mod flight;
 mod lag;
 mod outbox;
+mod preparing;
 mod rotation;
 mod server;
 mod smoother;
@@ -35,6 +38,7 @@ mod watch;
 
 pub use effect::{Effect, Judgement, Note, Prompt};
 pub use outbox::{Dropped, Full, LEG_CREDIT, Outbox};
+pub use preparing::ContextNeed;
 pub use rotation::{Rotation, WithoutSlot};
 pub use state::{Machine, Summary, millis};
 pub use upstream_end::UpstreamEnd;
@@ -78,6 +82,8 @@ pub struct Limits {
     pub recovery: Duration,
     /// How the model's window is dealt with.
     pub rotation: Rotation,
+    /// The longest wait for what is known of the caller.
+    pub context_timeout: Duration,
     /// Audio that may wait for the caller.
     pub client_queue: Duration,
     /// Audio that may wait for the model server.
@@ -109,6 +115,7 @@ impl Default for Limits {
             silent_after: Duration::from_secs(2),
             recovery: Duration::from_secs(60),
             rotation: Rotation::default(),
+            context_timeout: preparing::CONTEXT_TIMEOUT,
             client_queue: Duration::from_millis(1500),
             upstream_queue: Duration::from_millis(400),
             resume_grace: Duration::from_secs(20),
@@ -130,6 +137,8 @@ pub struct Terms {
     pub audio: AudioTerms,
     /// How long a model server may take from the connect to its handshake.
     pub handshake: HandshakeTerms,
+    /// Whether the prompts wait for what is known of the caller.
+    pub context: ContextNeed,
     /// From 0 to 1: where in the pause before another try this call lies, so that not all try at once.
     pub jitter: f64,
     /// How far ahead of time the caller's player may be given audio; without it, as it comes.
@@ -160,6 +169,10 @@ pub struct HandshakeTerms {
 /// Everything that can happen to a call.
 #[derive(Debug)]
 pub enum Input {
+    /// The call's prompts have the caller's context in them, and take so long to be read.
+    Prepared(HandshakeTerms),
+    /// Nothing can be known of the caller.
+    Unprepared,
     /// A slot was granted, or a kept one is back; its leg is opened under the next attempt's number.
     Leased(Offer),
     /// There is no slot yet, and this is where the call stands.

@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     audio::{packet::OpusPacket, turns::Tally},
-    pool::roster::Class,
     protocol::{
         ending::Ending,
         native::{ClientEvent, EndReport, ErrorEvent, ExpiryReason, LimitTerms, ServerEvent},
@@ -23,6 +22,8 @@ use crate::{
 /// Where a call is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Waiting for what is known of the caller.
+    Preparing { until: Instant },
     /// Waiting for a slot.
     Leasing,
     /// An attempt failed, and the next one waits a moment.
@@ -88,7 +89,8 @@ pub(super) struct Totals {
 }
 
 impl Machine {
-    /// A call whose upgrade has just been answered. It asks for its slot at once.
+    /// A call whose upgrade has just been answered. It asks for its slot at once, or first for what is known of its
+    /// caller.
     pub fn new(terms: Terms, limits: Limits, now: Instant) -> Self {
         let mut machine = Self {
             phase: Phase::Leasing,
@@ -112,7 +114,7 @@ impl Machine {
             limits,
         };
         machine.say(machine.created(), now);
-        machine.effects.push_back(Effect::Acquire { class: Class::New, elsewhere: false, retry: false });
+        machine.begin(now);
         machine.pump(now);
         machine
     }
@@ -124,6 +126,8 @@ impl Machine {
         }
         self.watch_pace(now);
         match input {
+            Input::Prepared(terms) => self.prepared(terms),
+            Input::Unprepared => self.unprepared(now),
             Input::Leased(offer) => self.leased(offer, now),
             Input::Queued(place) => self.queued(place, now),
             Input::NoSlot(why) => self.no_slot(why, now),
@@ -163,6 +167,7 @@ impl Machine {
     /// The name of the phase, for snapshots and logs.
     pub fn phase_name(&self) -> &'static str {
         match self.phase {
+            Phase::Preparing { .. } => "preparing",
             Phase::Leasing => "leasing",
             Phase::Pausing { .. } => "pausing",
             Phase::Handshaking => "handshaking",
@@ -285,7 +290,7 @@ impl Machine {
         if self.is_ending() {
             return;
         }
-        if self.phase == Phase::Leasing {
+        if self.is_preparing() || self.phase == Phase::Leasing {
             self.effects.push_back(Effect::Withdraw);
         }
         self.phase = Phase::Closing { ending, until: now + self.limits.closing };

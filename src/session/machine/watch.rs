@@ -110,7 +110,11 @@ impl Machine {
         match self.phase {
             Phase::Closed => None,
             Phase::Closing { until, .. } => Some(until),
-            Phase::Leasing | Phase::Pausing { .. } | Phase::Handshaking | Phase::Streaming => {
+            Phase::Preparing { .. }
+            | Phase::Leasing
+            | Phase::Pausing { .. }
+            | Phase::Handshaking
+            | Phase::Streaming => {
                 let limits = self.limits_in_force().map(|(at, _)| at);
                 let warnings = self.warnings().map(|(at, _)| at);
                 let others =
@@ -150,6 +154,7 @@ impl Machine {
         if self.phase == Phase::Closed {
             return;
         }
+        self.preparing_over(now);
         self.pause_over(now);
         self.understudy_pause_over(now);
         if self.upstream.handshake_until().is_some_and(|until| now >= until) {
@@ -185,6 +190,7 @@ impl Machine {
         let backstage = self.relay.backstage_stuck_since().map(|at| at + self.limits.silent_after);
         let others = [
             self.upstream.handshake_until(),
+            self.preparing_until(),
             self.relay.pause_until(),
             self.silence_until(),
             backstage,
