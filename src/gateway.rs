@@ -3,6 +3,7 @@
 mod counter;
 mod doors;
 mod machines;
+pub mod storage;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -19,6 +20,7 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
 };
+use uuid::Uuid;
 
 use self::{
     counter::Counter,
@@ -27,7 +29,8 @@ use self::{
 };
 use crate::{
     auth::{KeyError, SigningKey, Tokens},
-    config::Settings,
+    config::{LedgerPlace, Settings},
+    context::cast::{Cast, CastError},
     fleet::control::Control,
     http::{self, doors::Doors},
     metrics::Metrics,
@@ -47,7 +50,11 @@ use crate::{
         },
         switchboard::{SeatLimits, Switchboard},
     },
-    store::{embedded::StoreError, ledger::SqliteLedger},
+    store::{
+        StoreError,
+        ledger::{self, SqliteLedger},
+        mongo::{self, MongoStore},
+    },
 };
 
 /// What a caller's socket may hold unread in the kernel, in bytes: more would be stale sound that nobody can take back.
@@ -87,6 +94,9 @@ pub enum StartError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A persona cannot be used.
+    #[error(transparent)]
+    Personas(#[from] CastError),
     /// A machine cannot be asked for.
     #[error(transparent)]
     Machine(#[from] MachineError),
@@ -152,6 +162,7 @@ impl Gateway {
         let address = listener.local_addr().map_err(failed)?;
         let connector = connector(settings)?;
         let ledger = ledger(settings)?;
+        let cast = Cast::load(&settings.persona)?;
         let owners = Owners::of(settings)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
         let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
@@ -188,7 +199,8 @@ impl Gateway {
             SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota },
             pool.clone(),
         );
-        let doors = web::Data::new(doors::open(settings, House { tokens, switchboard, connector, metrics, fleet }));
+        let doors =
+            web::Data::new(doors::open(settings, House { tokens, switchboard, connector, metrics, cast, fleet }));
         let server = serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
         let close = settings.upstreams.close_timeout;
@@ -286,8 +298,15 @@ impl Prober for Probes {
 
 /// The record of leases, if one is kept.
 fn ledger(settings: &Settings) -> Result<Option<Arc<dyn LeaseLedger>>, StoreError> {
-    let Some(file) = &settings.state.ledger else { return Ok(None) };
-    Ok(Some(Arc::new(SqliteLedger::open(file, &settings.state.dir)?)))
+    let directory = &settings.state.dir;
+    Ok(match (&settings.state.ledger, &settings.store.mongodb) {
+        (LedgerPlace::File(file), _) => Some(Arc::new(SqliteLedger::open(file, directory)?)),
+        (LedgerPlace::MongoDb, Some(mongodb)) => {
+            let store = MongoStore::new(mongodb.clone());
+            Some(Arc::new(store.ledger(Uuid::new_v4(), ledger::home(directory)?, mongo::EXPIRY)))
+        }
+        (LedgerPlace::Off | LedgerPlace::MongoDb, _) => None,
+    })
 }
 
 /// Opens sockets to the servers; every file that certificates need is read first.

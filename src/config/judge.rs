@@ -1,6 +1,7 @@
 //! Raw -> Settings: every rule that one value alone cannot break, all of them looked at before anything is said.
 
 mod fleet;
+mod store;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -15,17 +16,17 @@ use super::raw::{
     RawSession, RawSimulator, RawState, RawUpstreams, Where,
 };
 use super::settings::{
-    AuthSettings, DoorSettings, DrainSettings, ListenSettings, LoggingSettings, MetricsSettings, Mode, PersonaSettings,
+    AuthSettings, DoorSettings, DrainSettings, LedgerPlace, ListenSettings, LoggingSettings, MetricsSettings, Mode,
     QueueSettings, SessionSettings, Settings, SimulatorSettings, StateSettings, TurnSettings, UpstreamSettings,
 };
 use super::upstream_url::UpstreamUrl;
 use crate::auth::keys::{KeyError, check_strength};
 use crate::auth::{TicketLimits, TokenRules};
+use crate::context::cast::CastSettings;
 use crate::pool::breaker::BreakerSettings;
 use crate::pool::quota::QuotaSettings;
 use crate::pool::retry::RetrySettings;
 use crate::pool::trust::Trust;
-use crate::protocol::moshi::Voice;
 use crate::session::machine::{Limits, Rotation};
 
 /// The most bytes of a prompt once encoded for the query: servers take request lines of 8,190 bytes, and the rest of
@@ -45,19 +46,16 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
     judge.exposed = raw.mode == Mode::Production || !listen.host.is_loopback();
     let auth = judge.auth(raw.auth, raw.quota.tenant_calls > 0 || raw.quota.tenant_seconds > 0);
     let doors = judge.doors(raw.doors);
-    let persona = judge.persona(&raw.persona);
+    let persona = judge.persona(raw.persona);
     let upstreams = judge.upstreams(raw.upstreams);
     let simulator = judge.simulator(&raw.simulator, &upstreams);
     let queue = judge.queue(&raw.queue, &raw.retry, &raw.breaker);
     let session = judge.session(&raw.session, &raw.rotation, &raw.queue, queue.retry);
-    let mongodb_uri = set(raw.store.mongodb_uri).map(SecretString::from);
-    if mongodb_uri.is_some() {
-        judge.warnings.push("store.mongodb_uri (MONGODB_URI) is set, but nothing uses it yet.".to_owned());
-    }
     if raw.state.dir.is_empty() {
         judge.value("state.dir", "empty", "the path of a directory that can be written to");
     }
-    let state = state(raw.state);
+    let state = state(raw.state, !raw.store.mongodb_uri.is_empty());
+    let store = judge.store(raw.store, &state.dir);
     let fleet = judge.fleet(&raw.fleet, raw.providers, &upstreams, &state.dir);
     let settings = Settings {
         mode: raw.mode,
@@ -74,7 +72,7 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
         logging: LoggingSettings { format: raw.logging.format, level: raw.logging.level },
         metrics: MetricsSettings { enabled: raw.metrics.enabled },
         state,
-        mongodb_uri,
+        store,
         simulator,
         fleet,
         warnings: judge.warnings,
@@ -83,12 +81,13 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
     (settings, judge.flaws)
 }
 
-fn state(raw: RawState) -> StateSettings {
+fn state(raw: RawState, mongodb: bool) -> StateSettings {
     let dir = PathBuf::from(raw.dir);
     let ledger = match raw.ledger.as_str() {
-        "off" => None,
-        "" => Some(dir.join("tandem.sqlite")),
-        path => Some(path.into()),
+        "off" => LedgerPlace::Off,
+        "" if mongodb => LedgerPlace::MongoDb,
+        "" => LedgerPlace::File(dir.join("tandem.sqlite")),
+        path => LedgerPlace::File(path.into()),
     };
     StateSettings { dir, ledger }
 }
@@ -217,21 +216,29 @@ impl Judge {
         }
     }
 
-    fn persona(&mut self, raw: &RawPersona) -> PersonaSettings {
-        let voice = raw.voice.parse().unwrap_or_else(|_| {
-            let expected = "one of NATF0 to NATF3, NATM0 to NATM3, VARF0 to VARF4 and VARM0 to VARM4";
-            self.value("persona.voice", quoted(&raw.voice), expected);
-            Voice::Natf0
+    /// Where personas come from; their files are read by those who need them.
+    fn persona(&mut self, raw: RawPersona) -> CastSettings {
+        let voice = set(raw.voice).and_then(|written| {
+            let voice = written.parse().ok();
+            if voice.is_none() {
+                let expected = "one of NATF0 to NATF3, NATM0 to NATM3, VARF0 to VARF4 and VARM0 to VARM4";
+                self.value("persona.voice", quoted(&written), expected);
+            }
+            voice
         });
         let prompt = raw.prompt.trim();
         let encoded_bytes: usize = form_urlencoded::byte_serialize(prompt.as_bytes()).map(str::len).sum();
-        if prompt.is_empty() {
+        if prompt.is_empty() && !raw.prompt.is_empty() {
             self.value("persona.prompt", "empty", "at least a sentence: model servers hang up on an empty prompt");
         } else if encoded_bytes > MAX_ENCODED_PROMPT_BYTES {
             let shown = format!("{encoded_bytes} bytes long once encoded for a URL");
             self.value("persona.prompt", shown, format!("at most {MAX_ENCODED_PROMPT_BYTES}"));
         }
-        PersonaSettings { voice, prompt: prompt.into() }
+        if raw.default.is_empty() {
+            self.value("persona.default", "empty", "the name of a persona, such as assistant");
+        }
+        let prompt = set(prompt.to_owned()).map(Into::into);
+        CastSettings { default: raw.default, directory: set(raw.dir).map(Into::into), voice, prompt }
     }
 
     fn upstreams(&mut self, raw: RawUpstreams) -> UpstreamSettings {

@@ -22,9 +22,9 @@ use ::config::{Config, ConfigBuilder, ConfigError as BuildError, FileFormat, Val
 pub use flaw::{ConfigError, Flaw};
 pub use layers::Environment;
 pub use settings::{
-    AuthSettings, DoorSettings, DrainSettings, FleetSettings, ListenSettings, LogFormat, LogLevel, LoggingSettings,
-    MetricsSettings, Mode, PersonaSettings, SessionSettings, SettingLine, Settings, SimulatorSettings, StateSettings,
-    UpstreamSettings,
+    AuthSettings, DoorSettings, DrainSettings, FleetSettings, LedgerPlace, ListenSettings, LogFormat, LogLevel,
+    LoggingSettings, MetricsSettings, Mode, SessionSettings, SettingLine, Settings, SimulatorSettings, StateSettings,
+    StoreSettings, UpstreamSettings,
 };
 pub use upstream_options::{UpstreamOptions, UpstreamOptionsError};
 pub use upstream_url::{UpstreamUrl, UpstreamUrlError};

@@ -53,7 +53,7 @@ raw! {
         operator_key: String,
     }
     RawDoors { allowed_origins: Vec<String>, caller_prompts: Where, query_tokens: Where }
-    RawPersona { voice: String, prompt: String }
+    RawPersona { default: String, dir: String, voice: String, prompt: String }
     RawUpstreams {
         urls: Vec<String>,
         insecure_tls: bool,
@@ -91,7 +91,20 @@ raw! {
     RawLogging { format: LogFormat, level: LogLevel }
     RawMetrics { enabled: bool }
     RawState { dir: String, ledger: String }
-    RawStore { mongodb_uri: String }
+    RawStore {
+        mongodb_uri: String,
+        mongodb_database: String,
+        users_collection: String,
+        user_id_field: String,
+        name_field: String,
+        pronouns_field: String,
+        health_field: String,
+        journal_collection: String,
+        journal_user_field: String,
+        journal_date_field: String,
+        journal_text_field: String,
+        retention_days: u64,
+    }
     RawSimulator {
         enabled: Enabled,
         answer: Answers,

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::upstream_url::UpstreamUrl;
 use crate::auth::{TicketLimits, TokenRules};
+use crate::context::cast::CastSettings;
 use crate::fleet::lifecycle::Policy;
 use crate::fleet::provider::{self, Access, BuildError, Exchange, Place, Provider};
 use crate::fleet::schedule::Schedule;
@@ -20,8 +21,8 @@ use crate::pool::pace::Realtime;
 use crate::pool::quota::QuotaSettings;
 use crate::pool::retry::RetrySettings;
 use crate::pool::trust::Trust;
-use crate::protocol::moshi::Voice;
 use crate::session::machine::Limits;
+use crate::store::mongo::MongoSettings;
 
 /// How strict Tandem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -44,8 +45,8 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// What the doors let through.
     pub doors: DoorSettings,
-    /// Who the assistant is.
-    pub persona: PersonaSettings,
+    /// Where personas come from.
+    pub persona: CastSettings,
     /// The model servers and how they are reached.
     pub upstreams: UpstreamSettings,
     /// The limits of calls.
@@ -64,8 +65,8 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// Where state is kept.
     pub state: StateSettings,
-    /// Where users and journals live; nothing uses it yet.
-    pub mongodb_uri: Option<SecretString>,
+    /// Where users, journals and records are kept.
+    pub store: StoreSettings,
     /// The simulated model servers.
     pub simulator: SimulatorSettings,
     /// How machines that sleep are dealt with.
@@ -136,15 +137,6 @@ pub struct DoorSettings {
     pub caller_prompts: bool,
     /// Whether tokens are taken from the URL.
     pub query_tokens: bool,
-}
-
-/// Who the assistant is.
-#[derive(Clone, Debug)]
-pub struct PersonaSettings {
-    /// The voice.
-    pub voice: Voice,
-    /// Who the assistant is told to be; not empty.
-    pub prompt: SecretString,
 }
 
 /// The model servers and how they are reached.
@@ -282,8 +274,30 @@ pub struct MetricsSettings {
 pub struct StateSettings {
     /// The directory for what must survive a restart.
     pub dir: PathBuf,
-    /// The file in which leases are written down; none: nobody else uses the model servers, ever.
-    pub ledger: Option<PathBuf>,
+    /// Where leases are written down.
+    pub ledger: LedgerPlace,
+}
+
+/// Where leases are written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LedgerPlace {
+    /// Nowhere: nobody else uses the model servers, ever.
+    Off,
+    /// In this file.
+    File(PathBuf),
+    /// In the MongoDB of the store.
+    MongoDb,
+}
+
+/// Where users, journals and records are kept.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// In MongoDB; none: in the file.
+    pub mongodb: Option<MongoSettings>,
+    /// The embedded store.
+    pub file: PathBuf,
+    /// How long records are kept; none: for ever.
+    pub retention: Option<Duration>,
 }
 
 /// The simulated model servers.

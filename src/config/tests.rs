@@ -3,12 +3,13 @@
 mod fleet;
 mod limits;
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use proptest::prelude::*;
 use secrecy::ExposeSecret as _;
 
 use super::*;
+use crate::store::mongo::Names;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
@@ -43,8 +44,10 @@ fn without_any_configuration_development_works_on_loopback_with_a_simulated_serv
     assert_eq!(settings.auth.rules, crate::auth::TokenRules::default());
     assert_eq!(settings.auth.tickets, crate::auth::TicketLimits::default());
     assert!(settings.doors.allowed_origins.is_empty() && settings.doors.caller_prompts && settings.doors.query_tokens);
-    assert_eq!(settings.persona.voice.name(), "NATF0");
-    assert!(settings.persona.prompt.expose_secret().ends_with('.'));
+    assert_eq!(settings.persona.default, "assistant");
+    assert!(
+        settings.persona.directory.is_none() && settings.persona.voice.is_none() && settings.persona.prompt.is_none()
+    );
     assert_eq!(settings.upstreams.handshake_step, Duration::from_millis(182));
     assert_eq!(settings.session.limits.max_duration, Duration::from_secs(1800));
     assert_eq!(settings.drain.deadline, Duration::from_secs(30));
@@ -146,8 +149,8 @@ fn the_short_variables_work_and_the_long_ones_win_over_them() {
     assert_eq!(urls, ["ws://10.0.0.7:8998", "wss://voice.example.org:443/one"]);
     assert_eq!(settings.auth.jwt_secret.as_ref().unwrap().expose_secret(), SECRET);
     assert_eq!(settings.listen.address().to_string(), "0.0.0.0:9001");
-    assert_eq!(settings.mongodb_uri.as_ref().unwrap().expose_secret(), "mongodb://root:hush@db");
-    assert_eq!(settings.warnings, ["store.mongodb_uri (MONGODB_URI) is set, but nothing uses it yet."]);
+    assert_eq!(settings.store.mongodb.as_ref().unwrap().uri.expose_secret(), "mongodb://root:hush@db");
+    assert_eq!(settings.warnings, [""; 0]);
     assert!(!settings.doors.caller_prompts && !settings.doors.query_tokens && !settings.simulator.enabled);
 }
 
@@ -287,10 +290,22 @@ fn simulated_servers_stand_in_only_where_no_real_one_is() {
 fn long_prompts_are_measured_as_they_travel() {
     let prompt = |text: &str| with([("TANDEM__PERSONA__PROMPT", text)]);
     assert!(prompt(&"word ".repeat(1499)).is_ok());
-    assert_eq!(prompt("  Be kind.\n").unwrap().persona.prompt.expose_secret(), "Be kind.");
+    assert_eq!(prompt("  Be kind.\n").unwrap().persona.prompt.unwrap().expose_secret(), "Be kind.");
     let long = flaws(prompt(&"é".repeat(1251)));
     assert!(long.len() == 1 && long[0].contains("is 7506 bytes long once encoded"), "{long:?}");
-    assert_eq!(with([("TANDEM__PERSONA__VOICE", "VARM4.pt")]).unwrap().persona.voice.name(), "VARM4");
+    assert_eq!(with([("TANDEM__PERSONA__VOICE", "VARM4.pt")]).unwrap().persona.voice.unwrap().name(), "VARM4");
+}
+
+#[test]
+fn personas_come_from_a_directory_and_one_of_them_is_the_default() {
+    let persona =
+        with([("TANDEM__PERSONA__DEFAULT", "listener"), ("TANDEM__PERSONA__DIR", "personas")]).unwrap().persona;
+    assert_eq!((persona.default.as_str(), persona.directory), ("listener", Some("personas".into())));
+    let told = flaws(load(Some(&file("[persona]\ndefault = \"\"")), &environment([])));
+    assert!(
+        told.len() == 1 && told[0].starts_with("persona.default") && told[0].contains("such as assistant"),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -307,6 +322,35 @@ fn a_broken_file_is_located_but_not_repeated() {
     assert_eq!(broken.len(), 1);
     assert!(broken[0].starts_with("tandem.toml is not valid TOML at line 2, column "), "{broken:?}");
     assert!(!broken[0].contains("hush"));
+}
+
+#[test]
+fn users_and_leases_are_in_mongodb_if_there_is_one_and_else_in_files() {
+    let settings = with([("TANDEM__STATE__DIR", "/srv"), ("TANDEM__STORE__RETENTION_DAYS", "30")]).unwrap();
+    assert!(settings.store.mongodb.is_none());
+    assert_eq!(settings.store.file, Path::new("/srv/users.sqlite"));
+    assert_eq!(settings.store.retention, Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!(settings.state.ledger, LedgerPlace::File("/srv/tandem.sqlite".into()));
+    let shared = [
+        ("MONGODB_URI", "mongodb://db/app"),
+        ("TANDEM__STORE__HEALTH_FIELD", "profile.health"),
+        ("TANDEM__STORE__RETENTION_DAYS", "0"),
+    ];
+    let settings = with(shared).unwrap();
+    let mongodb = settings.store.mongodb.unwrap();
+    let names = Names { health: "profile.health".into(), ..Names::default() };
+    assert_eq!((mongodb.names, mongodb.retention, mongodb.database), (names, None, None));
+    assert_eq!(settings.state.ledger, LedgerPlace::MongoDb);
+    let own_file = with([shared[0], ("TANDEM__STATE__LEDGER", "leases")]).unwrap();
+    assert_eq!(own_file.state.ledger, LedgerPlace::File("leases".into()));
+    let wrong = [
+        ("MONGODB_URI", "http://root:hush@db"),
+        ("TANDEM__STORE__MONGODB_DATABASE", "a.b"),
+        ("TANDEM__STORE__NAME_FIELD", "$where"),
+    ];
+    let flaws = flaws(with(wrong));
+    assert_eq!(flaws.len(), 3, "{flaws:?}");
+    assert!(!flaws.join(" ").contains("hush"), "{flaws:?}");
 }
 
 #[test]

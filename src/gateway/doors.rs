@@ -1,17 +1,21 @@
 //! What the doors share, made from the settings.
 
-use std::{num::NonZeroU32, sync::Arc};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, OnceLock},
+};
 
 use crate::{
     auth::{OperatorKey, TicketBox, Tokens},
     config::Settings,
+    context::cast::Cast,
     fleet::control::Control,
     http::{
-        doors::{DoorPolicy, Doors, HandshakeBudget, Persona, Throttle},
+        doors::{DoorPolicy, Doors, Throttle},
         orders::Orders,
     },
     metrics::Metrics,
-    session::{leg::upstream::connect::UpstreamConnector, switchboard::Switchboard},
+    session::{leg::upstream::connect::UpstreamConnector, script::HandshakeBudget, switchboard::Switchboard},
 };
 
 /// What the doors lead to.
@@ -20,12 +24,13 @@ pub(super) struct House {
     pub(super) switchboard: Arc<Switchboard>,
     pub(super) connector: UpstreamConnector,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) cast: Cast,
     pub(super) fleet: Control,
 }
 
 /// The doors of this house.
 pub(super) fn open(settings: &Settings, house: House) -> Doors {
-    let House { tokens, switchboard, connector, metrics, fleet } = house;
+    let House { tokens, switchboard, connector, metrics, cast, fleet } = house;
     let attempts = NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN);
     Doors {
         tokens,
@@ -38,7 +43,8 @@ pub(super) fn open(settings: &Settings, house: House) -> Doors {
             query_tokens: settings.doors.query_tokens,
             metrics: settings.metrics.enabled,
         },
-        persona: Persona { voice: settings.persona.voice, prompt: settings.persona.prompt.clone() },
+        cast,
+        contexts: OnceLock::new(),
         handshake: HandshakeBudget {
             base: settings.upstreams.handshake_base,
             step: settings.upstreams.handshake_step,

@@ -8,12 +8,14 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, OpenFlags};
+
+use super::StoreError;
 
 /// How long a writer waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The schema, step by step; a file knows how many steps it has seen. Steps are only ever added.
+/// The schema of the record of leases, step by step; a file knows how many steps it has seen. Steps are only ever added.
 const SCHEMA: [&str; 1] = ["
     CREATE TABLE processes (
         id TEXT PRIMARY KEY,
@@ -31,55 +33,6 @@ const SCHEMA: [&str; 1] = ["
     ) STRICT;
 "];
 
-/// Why the store cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// There is no such file, and none can be made.
-    #[error("the store's file cannot be opened: {0}; set state.ledger (TANDEM__STATE__LEDGER) to one that can")]
-    File(#[from] std::io::Error),
-    /// SQLite said no.
-    #[error("the store cannot be used: {0}")]
-    Sqlite(rusqlite::Error),
-    /// The file is no store, or a damaged one.
-    #[error(
-        "the store's file is damaged, or was never one: {0}; with every process that uses it stopped, remove it, and a \
-         new one is made"
-    )]
-    Damaged(rusqlite::Error),
-    /// Somebody else uses it for longer than a transaction takes.
-    #[error("the store is locked by another process: {0}; end what has its file open, and start again")]
-    Locked(rusqlite::Error),
-    /// It can be read and not written, or its disk is full.
-    #[error("the store cannot be written: {0}; make room, or make its file and directory writable")]
-    Unwritable(rusqlite::Error),
-    /// A later version of Tandem has written the file.
-    #[error(
-        "the store was written by a later version of Tandem (schema {found}, this one knows {known}); run that one"
-    )]
-    TooNew {
-        /// The file's schema.
-        found: usize,
-        /// Ours.
-        known: usize,
-    },
-    /// The thread that worked on it is gone.
-    #[error("the store's work was given up")]
-    GivenUp,
-}
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Damaged(error),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked(error),
-            Some(ErrorCode::ReadOnly | ErrorCode::DiskFull | ErrorCode::CannotOpen | ErrorCode::SystemIoFailure) => {
-                Self::Unwritable(error)
-            }
-            _ => Self::Sqlite(error),
-        }
-    }
-}
-
 /// An open store. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Embedded {
@@ -87,25 +40,23 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Opens the file, and makes it if there is none.
+    /// Opens the record of leases in this file, and makes it if there is none.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        // SQLite gives its other files the mode of this one.
-        OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        let mut connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        // Readers do not wait for writers; a lease that is written down survives a power failure.
-        connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(None, "synchronous", "full")?;
-        connection.pragma_update(None, "secure_delete", "on")?;
-        migrate(&mut connection)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Self::on(connect(path, &SCHEMA)?))
+    }
+
+    /// A store on a connection that is open.
+    pub(super) fn on(connection: Connection) -> Self {
+        Self { connection: Arc::new(Mutex::new(connection)) }
     }
 
     /// Does one piece of work on a thread that may block.
-    pub fn run<T, W>(&self, work: W) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, W>
+    pub fn run<T, E, W>(&self, work: W) -> impl Future<Output = Result<T, StoreError>> + Send + use<T, E, W>
     where
         T: Send + 'static,
-        W: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+        E: Send + 'static,
+        StoreError: From<E>,
+        W: FnOnce(&mut Connection) -> Result<T, E> + Send + 'static,
     {
         let connection = Arc::clone(&self.connection);
         let working = tokio::task::spawn_blocking(move || {
@@ -116,17 +67,49 @@ impl Embedded {
     }
 }
 
-/// Brings the file to this version's schema, in one transaction: of two processes that start, one waits.
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let found: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+/// Opens a file of this schema, and makes it if there is none.
+pub(super) fn connect(path: &Path, schema: &[&str]) -> Result<Connection, StoreError> {
+    // SQLite gives its other files the mode of this one.
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    let mut connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Readers do not wait for writers; what is written down survives a power failure.
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.pragma_update(None, "secure_delete", "on")?;
+    migrate(&mut connection, schema)?;
+    Ok(connection)
+}
+
+/// Opens a file that is there, and changes nothing in it.
+pub(super) fn connect_to_read(path: &Path, schema: &[&str]) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    missing(&connection, schema)?;
+    Ok(connection)
+}
+
+/// The steps that the file has not seen.
+fn missing<'a>(connection: &Connection, schema: &'a [&'a str]) -> Result<&'a [&'a str], StoreError> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let found = usize::try_from(found).unwrap_or(usize::MAX);
-    let missing = SCHEMA.get(found..).ok_or(StoreError::TooNew { found, known: SCHEMA.len() })?;
-    for step in missing {
+    schema.get(found..).ok_or(StoreError::TooNew { found, known: schema.len() })
+}
+
+/// Brings the file to this version's schema, in one transaction: of two processes that start, one waits.
+fn migrate(connection: &mut Connection, schema: &[&str]) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    for step in missing(&transaction, schema)? {
         transaction.execute_batch(step)?;
     }
-    transaction.pragma_update(None, "user_version", i64::try_from(SCHEMA.len()).unwrap_or(i64::MAX))?;
+    transaction.pragma_update(None, "user_version", i64::try_from(schema.len()).unwrap_or(i64::MAX))?;
     Ok(transaction.commit()?)
+}
+
+/// Empties the file's log, in which texts that are deleted from the file would stay for a while.
+pub(super) fn forget(connection: &mut Connection) -> Result<(), StoreError> {
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy { Err(StoreError::Traces) } else { Ok(()) }
 }
 
 #[cfg(test)]

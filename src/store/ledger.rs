@@ -12,11 +12,11 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OptionalExtension, named_params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params};
 
 use uuid::Uuid;
 
-use super::embedded::{Embedded, StoreError};
+use super::{StoreError, embedded::Embedded};
 use crate::pool::ledger::{Foreign, LeaseLedger, LedgerError, LedgerFuture, Opened, SlotKey};
 
 /// After how long without a beat a process counts as dead.
@@ -48,9 +48,8 @@ impl SqliteLedger {
     /// This process's side of the record in `file`. Its home is `directory`, which this process alone uses: what an
     /// earlier one from there has left is known to be nobody's.
     pub fn open(file: &Path, directory: &Path) -> Result<Self, StoreError> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let store = Embedded::open(file)?;
-        Ok(Self::new(store, Uuid::new_v4(), home(directory)?, EXPIRY))
+        let home = home(directory)?;
+        Ok(Self::new(Embedded::open(file)?, Uuid::new_v4(), home, EXPIRY))
     }
 
     fn run<T: Send + 'static>(
@@ -63,8 +62,9 @@ impl SqliteLedger {
     }
 }
 
-/// The directory's own name, made once: paths are alike on many machines.
-fn home(directory: &Path) -> io::Result<String> {
+/// The directory's own name, made once: paths are alike on many machines. A directory that is not there is made.
+pub fn home(directory: &Path) -> io::Result<String> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let path = directory.join("instance");
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
         Ok(mut file) => file.write_all(Uuid::new_v4().to_string().as_bytes())?,
@@ -148,7 +148,9 @@ impl LeaseLedger for SqliteLedger {
 
     fn beat(&self) -> LedgerFuture<bool> {
         self.run(|connection, this| {
-            let transaction = connection.transaction()?;
+            // It reads first: one that did not say at once that it writes would be refused, and not wait, when another
+            // process writes in between.
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let sql = format!("SELECT beat_ms > {NOW_MS} - :expiry_ms FROM processes WHERE id = :me");
             let known: Option<bool> = transaction
                 .query_row(&sql, named_params! { ":me": this.me, ":expiry_ms": this.expiry_ms }, |row| row.get(0))
@@ -177,105 +179,5 @@ impl LeaseLedger for SqliteLedger {
 
     fn expiry(&self) -> Duration {
         Duration::from_millis(u64::try_from(self.expiry_ms).unwrap_or_default())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-
-    /// A file of its own, gone at the end.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new() -> Self {
-            Self(std::env::temp_dir().join(format!("tandem-{}.sqlite", uuid::Uuid::new_v4())))
-        }
-
-        /// A process on this file: a connection of its own, as in life.
-        async fn process(&self, me: &str, home: &str) -> SqliteLedger {
-            let ledger = SqliteLedger::new(Embedded::open(&self.0).unwrap(), me, home, EXPIRY);
-            ledger.beat().await.unwrap();
-            ledger
-        }
-
-        fn age(&self, process: &str, by: Duration) {
-            let connection = Connection::open(&self.0).unwrap();
-            let sql = "UPDATE processes SET beat_ms = beat_ms - ?1 WHERE id = ?2";
-            let by = i64::try_from(by.as_millis()).unwrap();
-            assert_eq!(connection.execute(sql, (by, process)).unwrap(), 1);
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            for end in ["", "-wal", "-shm"] {
-                let _ = std::fs::remove_file(format!("{}{end}", self.0.display()));
-            }
-        }
-    }
-
-    fn slot(slot: u16) -> SlotKey {
-        SlotKey { upstream: "10.0.0.7:8998".into(), slot }
-    }
-
-    #[tokio::test]
-    async fn one_slot_has_one_process_and_rows_are_cleared_by_generation() {
-        let file = Scratch::new();
-        let (a, b) = (file.process("a", "x").await, file.process("b", "y").await);
-        assert_eq!(a.open(slot(0), 1).await, Ok(Opened::Ours));
-        assert_eq!(b.open(slot(0), 1).await, Ok(Opened::Theirs));
-        assert_eq!(b.open(slot(1), 1).await, Ok(Opened::Ours));
-        assert_eq!(a.open(slot(0), 2).await, Ok(Opened::Ours), "a process replaces its own row");
-        a.clear(slot(0), 1).await.unwrap();
-        b.clear(slot(0), 9).await.unwrap();
-        assert_eq!(b.foreign().await, Ok(vec![Foreign { slot: slot(0), alive: true }]), "neither cleared it");
-        a.clear(slot(0), 2).await.unwrap();
-        assert_eq!(b.foreign().await, Ok(vec![]));
-    }
-
-    #[tokio::test]
-    async fn what_a_dead_process_left_is_taken_over_once() {
-        let file = Scratch::new();
-        let dead = file.process("dead", "x").await;
-        dead.open(slot(0), 7).await.unwrap();
-        let (a, b) = (file.process("a", "y").await, file.process("b", "z").await);
-        assert_eq!(a.adopt(slot(0), 0).await, Ok(Opened::Theirs), "it lives");
-        file.age("dead", EXPIRY);
-        assert_eq!(a.foreign().await, Ok(vec![Foreign { slot: slot(0), alive: false }]));
-        assert_eq!(a.open(slot(0), 1).await, Ok(Opened::Theirs), "a dead one's row is not overwritten");
-        assert_eq!(a.adopt(slot(0), 0).await, Ok(Opened::Ours));
-        assert_eq!(b.adopt(slot(0), 0).await, Ok(Opened::Theirs));
-        assert_eq!(b.foreign().await, Ok(vec![Foreign { slot: slot(0), alive: true }]));
-        assert_eq!(a.open(slot(0), 1).await, Ok(Opened::Theirs), "the heir has to settle it first");
-        assert_eq!(a.foreign().await, Ok(vec![Foreign { slot: slot(0), alive: false }]), "and is reminded of it");
-        assert_eq!(a.adopt(slot(0), 0).await, Ok(Opened::Ours));
-        a.clear(slot(0), 3).await.unwrap();
-        assert_eq!(a.open(slot(0), 4).await, Ok(Opened::Ours));
-    }
-
-    #[tokio::test]
-    async fn a_successor_in_the_same_home_and_a_farewell_need_no_patience() {
-        let file = Scratch::new();
-        file.process("first", "home").await.open(slot(0), 1).await.unwrap();
-        let second = file.process("second", "home").await;
-        assert_eq!(second.foreign().await, Ok(vec![Foreign { slot: slot(0), alive: false }]));
-        let other = file.process("other", "elsewhere").await;
-        other.open(slot(1), 1).await.unwrap();
-        other.retire().await.unwrap();
-        let alive: Vec<bool> = second.foreign().await.unwrap().iter().map(|row| row.alive).collect();
-        assert_eq!(alive, [false, false]);
-    }
-
-    #[tokio::test]
-    async fn a_process_learns_that_it_was_taken_for_dead() {
-        let file = Scratch::new();
-        let a = file.process("a", "x").await;
-        assert_eq!(a.beat().await, Ok(true));
-        file.age("a", EXPIRY);
-        assert_eq!(a.beat().await, Ok(false));
-        assert_eq!(a.beat().await, Ok(true));
     }
 }

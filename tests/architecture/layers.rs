@@ -32,6 +32,7 @@ const TABLE: &[(&str, &[May])] = &[
         "http",
         &[
             Use("auth"),
+            Use("context"),
             Use("session"),
             Use("protocol"),
             Use("config"),

@@ -1,0 +1,109 @@
+//! The records of calls in the embedded store.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use uuid::Uuid;
+
+use super::users::is_erased;
+use crate::{
+    protocol::ending::Ending,
+    store::{
+        StoreError,
+        record::{Ended, Line, Page, Record, Speaker, Written},
+    },
+};
+
+const COLUMNS: &str = "id, user, persona, began_ms, ended_ms, ending, talked_ms, recap";
+
+/// Writes down that a call began.
+pub(super) fn open(connection: &Connection, record: &Record) -> Result<Written, StoreError> {
+    let user = record.user.expose();
+    if is_erased(connection, user)? {
+        return Ok(Written::Erased);
+    }
+    let sql = "INSERT OR IGNORE INTO sessions (id, user, persona, began_ms) VALUES (?1, ?2, ?3, ?4)";
+    let values = params![record.session.to_string(), user, record.persona, record.began_ms];
+    connection.prepare_cached(sql)?.execute(values)?;
+    Ok(Written::Kept)
+}
+
+/// Writes down how a call ended, unless that is written down already.
+pub(super) fn complete(connection: &Connection, record: &Record) -> Result<Written, StoreError> {
+    let Some(ended) = &record.ended else { return open(connection, record) };
+    if open(connection, record)? == Written::Erased {
+        return Ok(Written::Erased);
+    }
+    let session = record.session.to_string();
+    let sql = "UPDATE sessions SET ended_ms = ?2, ending = ?3, talked_ms = ?4, recap = ?5
+               WHERE id = ?1 AND user = ?6 AND ended_ms IS NULL";
+    let (ending, recap, user) = (ended.ending.code(), ended.recap.expose(), record.user.expose());
+    let values = params![session, ended.at_ms, ending, ended.talked_ms, recap, user];
+    if connection.prepare_cached(sql)?.execute(values)? == 0 {
+        return Ok(Written::Kept);
+    }
+    let sql = "INSERT INTO lines (session, number, speaker, at_ms, text) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let mut insert = connection.prepare_cached(sql)?;
+    for (number, line) in ended.kept().enumerate() {
+        insert.execute(params![session, number as i64, line.speaker.name(), line.at_ms, line.text.expose()])?;
+    }
+    Ok(Written::Kept)
+}
+
+/// A user's calls that began at `since_ms` or later.
+pub(super) fn list(connection: &Connection, user: &str, page: Page, since_ms: i64) -> Result<Vec<Record>, StoreError> {
+    let (before_ms, before) = match page.after {
+        Some(mark) => (mark.began_ms, mark.session.to_string()),
+        None => (i64::MAX, String::new()),
+    };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM sessions WHERE user = ?1 AND began_ms >= ?2 AND (began_ms, id) < (?3, ?4)
+         ORDER BY began_ms DESC, id DESC LIMIT ?5"
+    );
+    let mut select = connection.prepare_cached(&sql)?;
+    let rows = select.query_map(params![user, since_ms, before_ms, before, page.size()], read)?;
+    rows.map(|row| row?).collect()
+}
+
+/// One call that began at `since_ms` or later, with its transcript.
+pub(super) fn one(connection: &Connection, session: Uuid, since_ms: i64) -> Result<Option<Record>, StoreError> {
+    let id = session.to_string();
+    let sql = format!("SELECT {COLUMNS} FROM sessions WHERE id = ?1 AND began_ms >= ?2");
+    let found = connection.prepare_cached(&sql)?.query_row(params![id, since_ms], read).optional()?;
+    let Some(mut record) = found.transpose()? else { return Ok(None) };
+    if let Some(ended) = &mut record.ended {
+        let sql = "SELECT speaker, at_ms, text FROM lines WHERE session = ?1 ORDER BY number";
+        let mut select = connection.prepare_cached(sql)?;
+        let mut rows = select.query([id])?;
+        while let Some(row) = rows.next()? {
+            let (speaker, at_ms, text): (String, i64, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let speaker = Speaker::named(&speaker).ok_or(StoreError::Unreadable("a speaker"))?;
+            ended.transcript.push(Line { speaker, at_ms, text: text.into() });
+        }
+    }
+    Ok(Some(record))
+}
+
+/// Removes the calls that began before `since_ms`.
+pub(super) fn expire(connection: &Connection, since_ms: i64) -> rusqlite::Result<u64> {
+    connection
+        .execute("DELETE FROM lines WHERE session IN (SELECT id FROM sessions WHERE began_ms < ?1)", [since_ms])?;
+    Ok(connection.execute("DELETE FROM sessions WHERE began_ms < ?1", [since_ms])? as u64)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Result<Record, StoreError>> {
+    let ended = match (row.get::<_, Option<i64>>(4)?, row.get::<_, Option<String>>(5)?) {
+        (Some(at_ms), Some(ending)) => {
+            let Some(ending) = Ending::ALL.into_iter().find(|known| known.code() == ending) else {
+                return Ok(Err(StoreError::Unreadable("an ending")));
+            };
+            let (talked_ms, recap): (Option<i64>, Option<String>) = (row.get(6)?, row.get(7)?);
+            let recap = recap.unwrap_or_default().into();
+            Some(Ended { at_ms, ending, talked_ms: talked_ms.unwrap_or_default(), recap, transcript: Vec::new() })
+        }
+        _ => None,
+    };
+    let Ok(session) = row.get::<_, String>(0)?.parse() else {
+        return Ok(Err(StoreError::Unreadable("a session's name")));
+    };
+    let user: String = row.get(1)?;
+    Ok(Ok(Record { session, user: user.into(), persona: row.get(2)?, began_ms: row.get(3)?, ended }))
+}

@@ -1,0 +1,72 @@
+//! A look at a MongoDB, for people: is it there, and is what is looked for where it is looked for?
+
+use futures_util::TryStreamExt as _;
+use mongodb::{
+    Database, IndexModel,
+    bson::{Bson, Document, doc},
+};
+
+use super::{
+    document::field,
+    link::{READ, version, within},
+    names::Names,
+    schema,
+};
+use crate::store::{Findings, StoreError};
+
+/// The newest documents that are looked at; only whether a field is there is told.
+const SAMPLE: i64 = 20;
+
+/// Looks, and changes nothing.
+pub(super) async fn look(database: &Database, names: &Names) -> Result<Findings, StoreError> {
+    schema::check(database).await?;
+    let mut findings = Findings::default();
+    findings.facts.push(format!("MongoDB {}, database {}", version(database).await, database.name()));
+    let users = [&names.name, &names.pronouns, &names.health];
+    collection(database, &names.users, &users, &mut findings).await?;
+    let journal = [&names.journal_user, &names.journal_date, &names.journal_text];
+    collection(database, &names.journal, &journal, &mut findings).await?;
+    let calls = within(READ, database.collection::<Document>(schema::SESSIONS).estimated_document_count()).await?;
+    findings.facts.push(format!("{calls} calls in {}", schema::SESSIONS));
+    if !has_index(database, names).await? {
+        findings.warnings.push(format!(
+            "{} has no index that begins with {}: calls wait for all of it to be read. One is made with db.{}.createIndex({{ \
+             \"{}\": 1, \"{}\": -1 }}).",
+            names.journal, names.journal_user, names.journal, names.journal_user, names.journal_date
+        ));
+    }
+    Ok(findings)
+}
+
+async fn collection(
+    database: &Database,
+    name: &str,
+    paths: &[&String],
+    findings: &mut Findings,
+) -> Result<(), StoreError> {
+    let collection = database.collection::<Document>(name);
+    let count = within(READ, collection.estimated_document_count()).await?;
+    findings.facts.push(format!("{count} documents in {name}"));
+    if count == 0 {
+        findings.warnings.push(format!("{name} is empty, or not there: nothing is known of callers from it."));
+        return Ok(());
+    }
+    let reading = collection.find(doc! {}).sort(doc! { "_id": -1 }).limit(SAMPLE).max_time(READ);
+    let sample = within(READ, async { reading.await?.try_collect::<Vec<Document>>().await }).await?;
+    for path in paths {
+        let has = |document: &&Document| field(document, path).is_some_and(|value| *value != Bson::Null);
+        if sample.iter().find(has).is_none() {
+            findings.warnings.push(format!("None of the newest {} documents of {name} has {path}.", sample.len()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a user's entries can be found without reading all of them.
+async fn has_index(database: &Database, names: &Names) -> Result<bool, StoreError> {
+    let journal = database.collection::<Document>(&names.journal);
+    let listed = async { journal.list_indexes().await?.try_collect::<Vec<IndexModel>>().await };
+    // Of a collection that is not there, nothing can be listed.
+    let indexes = within(READ, listed).await.unwrap_or_default();
+    Ok(indexes.is_empty() || indexes.iter().any(|index| index.keys.keys().next() == Some(&names.journal_user)))
+}

@@ -1,0 +1,152 @@
+//! What is kept of a call.
+
+use uuid::Uuid;
+
+use crate::{context::private::Private, protocol::ending::Ending};
+
+/// The longest transcript that is kept, in bytes of text; later lines are left out.
+pub const MAX_TRANSCRIPT_BYTES: usize = 1 << 20;
+/// The most lines of a transcript that are kept.
+pub const MAX_TRANSCRIPT_LINES: usize = 20_000;
+
+/// One call. Times are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The session's own name, never used twice.
+    pub session: Uuid,
+    /// Who called, as tokens name it.
+    pub user: Private<String>,
+    /// Which persona answered.
+    pub persona: String,
+    /// When the call began.
+    pub began_ms: i64,
+    /// How it ended, if it did.
+    pub ended: Option<Ended>,
+}
+
+/// How a call ended, and what was said in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When.
+    pub at_ms: i64,
+    /// Why.
+    pub ending: Ending,
+    /// How long a model listened.
+    pub talked_ms: i64,
+    /// What a later call should know of this one; may be empty.
+    pub recap: Private<String>,
+    /// What was said, oldest first. Lists of calls leave it out.
+    pub transcript: Vec<Line>,
+}
+
+/// Something that was said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// By whom.
+    pub speaker: Speaker,
+    /// When, from the call's beginning on.
+    pub at_ms: i64,
+    /// What.
+    pub text: Private<String>,
+}
+
+/// Who says something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are all there is to say")]
+pub enum Speaker {
+    Caller,
+    Assistant,
+}
+
+impl Speaker {
+    /// As stores name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Speaker::Caller => "caller",
+            Speaker::Assistant => "assistant",
+        }
+    }
+
+    /// The speaker of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Speaker::Caller, Speaker::Assistant].into_iter().find(|speaker| speaker.name() == name)
+    }
+}
+
+impl Ended {
+    /// As much of the transcript as is kept.
+    pub fn kept(&self) -> impl Iterator<Item = &Line> {
+        let mut room = MAX_TRANSCRIPT_BYTES;
+        self.transcript.iter().take(MAX_TRANSCRIPT_LINES).take_while(move |line| {
+            let bytes = line.text.expose().len();
+            let fits = bytes <= room;
+            room = room.saturating_sub(bytes);
+            fits
+        })
+    }
+}
+
+/// What became of something to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is durable, or was already.
+    Kept,
+    /// Its user was erased: nothing was written, and nothing will be.
+    Erased,
+}
+
+/// Which part of a list is wanted; the list begins with the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Only what comes after this one.
+    pub after: Option<Mark>,
+    /// At most so many, 1 to [`Page::MOST`].
+    pub limit: u16,
+}
+
+/// A place in a list of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// When the call there began.
+    pub began_ms: i64,
+    /// Which one it is.
+    pub session: Uuid,
+}
+
+impl Page {
+    /// The most records of one page.
+    pub const MOST: u16 = 200;
+
+    /// The first so many.
+    pub const fn first(limit: u16) -> Self {
+        Self { after: None, limit }
+    }
+
+    /// How many it may hold.
+    pub(super) fn size(self) -> i64 {
+        self.limit.clamp(1, Self::MOST).into()
+    }
+}
+
+impl Record {
+    /// Where the record is in a list of its user's calls.
+    pub const fn mark(&self) -> Mark {
+        Mark { began_ms: self.began_ms, session: self.session }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transcript_is_kept_up_to_its_limit_and_words_do_not_print() {
+        let line = |bytes| Line { speaker: Speaker::Caller, at_ms: 0, text: "s".repeat(bytes).into() };
+        let lines = vec![line(MAX_TRANSCRIPT_BYTES - 1), line(1), line(1)];
+        let ended = Ended { at_ms: 1, ending: Ending::ClientLeft, talked_ms: 1, recap: "ss".into(), transcript: lines };
+        assert_eq!(ended.kept().count(), 2);
+        assert!(!format!("{ended:?}").contains("ss\""), "{ended:?}");
+        assert_eq!(Speaker::named("assistant"), Some(Speaker::Assistant));
+        assert_eq!(Speaker::named("model"), None);
+    }
+}

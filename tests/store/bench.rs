@@ -1,0 +1,154 @@
+//! Stores to test: each with a place of its own, gone at the end.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::{
+    civil::{Date, Time},
+    tz::TimeZone,
+};
+use mongodb::{
+    Client, Database,
+    bson::{DateTime, Document, doc},
+};
+use secrecy::SecretString;
+use tandem::{
+    context::user::{Entry, User},
+    store::{
+        Store,
+        local::LocalStore,
+        mongo::{MongoSettings, MongoStore, Names},
+    },
+};
+use uuid::Uuid;
+
+/// A place in which stores of one kind are opened.
+pub trait Bench: Sized {
+    /// None if it cannot be had here.
+    async fn new() -> Option<Self>;
+    /// Opens it once more.
+    fn open(&self, retention: Option<Duration>) -> Arc<dyn Store>;
+    /// Has a user known to it, in the way in which users become known to it.
+    async fn put(&self, user: User);
+    async fn end(self);
+}
+
+/// A directory for a SQLite file.
+pub struct File(pub PathBuf);
+
+impl File {
+    pub fn path(&self) -> PathBuf {
+        self.0.join("store.sqlite")
+    }
+
+    pub fn local(&self, retention: Option<Duration>) -> LocalStore {
+        LocalStore::open(&self.path(), retention).unwrap()
+    }
+
+    pub fn scratch() -> File {
+        let directory = std::env::temp_dir().join(format!("tandem-store-{}", Uuid::new_v4()));
+        std::fs::create_dir(&directory).unwrap();
+        File(directory)
+    }
+
+    /// Whether these words are anywhere in the files.
+    pub fn holds(&self, words: &str) -> bool {
+        let holds = |path: &Path| {
+            let bytes = std::fs::read(path).unwrap();
+            bytes.windows(words.len()).any(|window| window == words.as_bytes())
+        };
+        std::fs::read_dir(&self.0).unwrap().any(|file| holds(&file.unwrap().path()))
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Bench for File {
+    async fn new() -> Option<Self> {
+        Some(File::scratch())
+    }
+
+    fn open(&self, retention: Option<Duration>) -> Arc<dyn Store> {
+        Arc::new(self.local(retention))
+    }
+
+    async fn put(&self, user: User) {
+        self.local(None).import(vec![user]).await.unwrap();
+    }
+
+    async fn end(self) {}
+}
+
+/// A database of its own.
+pub struct Mongo {
+    pub uri: SecretString,
+    pub database: Database,
+}
+
+impl Mongo {
+    pub fn settings(&self) -> MongoSettings {
+        MongoSettings {
+            uri: self.uri.clone(),
+            database: Some(self.database.name().to_owned()),
+            names: Names::default(),
+            retention: None,
+        }
+    }
+
+    pub async fn insert(&self, collection: &str, document: Document) {
+        self.database.collection(collection).insert_one(document).await.unwrap();
+    }
+}
+
+impl Bench for Mongo {
+    async fn new() -> Option<Self> {
+        let Ok(uri) = std::env::var("MONGODB_TEST_URI") else {
+            assert!(std::env::var("TANDEM_TEST_REQUIRE_ALL").is_err(), "set MONGODB_TEST_URI");
+            eprintln!("SKIPPED: MONGODB_TEST_URI is not set");
+            return None;
+        };
+        let client = Client::with_uri_str(&uri).await.unwrap();
+        let database = client.database(&format!("tandem_{}", Uuid::new_v4().simple()));
+        Some(Mongo { uri: uri.into(), database })
+    }
+
+    fn open(&self, retention: Option<Duration>) -> Arc<dyn Store> {
+        Arc::new(MongoStore::new(MongoSettings { retention, ..self.settings() }))
+    }
+
+    async fn put(&self, User { id, context }: User) {
+        let health = context.health;
+        let document = doc! {
+            "_id": &id,
+            "name": context.name.expose(),
+            "pronouns": context.pronouns.expose(),
+            "healthInfo": {
+                "conditions": health.conditions.expose(),
+                "medication": health.medication.expose(),
+                "sleep": health.sleep.expose(),
+                "mood": health.mood.expose(),
+                "goals": health.goals.expose(),
+                "allergies": health.allergies.expose(),
+            },
+        };
+        self.insert("users", document).await;
+        for Entry { date, text } in context.journal {
+            let midnight =
+                |date: Date| TimeZone::UTC.to_timestamp(date.to_datetime(Time::midnight())).unwrap().as_millisecond();
+            let at = date.map(midnight).map(DateTime::from_millis);
+            let entry = doc! { "userId": &id, "createdAt": at, "content": text.expose() };
+            self.insert("journalentries", entry).await;
+        }
+    }
+
+    async fn end(self) {
+        self.database.drop().await.unwrap();
+    }
+}

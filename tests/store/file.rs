@@ -1,0 +1,91 @@
+//! What only the embedded store does.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use tandem::{
+    context::{
+        private::Private,
+        user::{Context, Entry, User, Users},
+    },
+    store::{Store, StoreError, local::LocalStore},
+};
+
+use crate::bench::File;
+
+fn user(id: &str, text: &str) -> User {
+    let journal = vec![Entry { date: Some(jiff::civil::date(2026, 11, 22)), text: text.into() }];
+    User { id: id.into(), context: Context { name: id.into(), journal, ..Context::default() } }
+}
+
+async fn journal(store: &LocalStore, id: &str) -> Vec<String> {
+    let context = store.context(id.into()).await.unwrap();
+    context.into_iter().flat_map(|context| context.journal).map(|entry| entry.text.expose().clone()).collect()
+}
+
+#[tokio::test]
+async fn a_user_is_taken_in_in_place_of_what_was_known_of_it() {
+    let file = File::scratch();
+    let store = file.local(None);
+    store.import(vec![user("a", "first"), user("b", "stays")]).await.unwrap();
+    let imported = store.import(vec![user("a", "second")]).await.unwrap();
+    assert_eq!((imported.users, imported.erased), (1, 0));
+    assert_eq!((journal(&store, "a").await, journal(&store, "b").await), (vec!["second".into()], vec!["stays".into()]));
+    store.erase("a".into()).await.unwrap();
+    let imported = store.import(vec![user("a", "third"), user("b", "new")]).await.unwrap();
+    assert_eq!((imported.users, imported.erased), (1, 1), "who was erased does not come back with an old export");
+    assert_eq!((journal(&store, "a").await, journal(&store, "b").await), (vec![], vec!["new".into()]));
+}
+
+#[tokio::test]
+async fn nothing_of_an_erased_user_is_left_in_the_files() {
+    let file = File::scratch();
+    let store = file.local(None);
+    store.import(vec![user("maria-stuart", "I told nobody of the lump."), user("other", "Nice day.")]).await.unwrap();
+    assert!(file.holds("the lump") && file.holds("maria-stuart"), "it is looked for in the right files");
+    store.erase("maria-stuart".into()).await.unwrap();
+    assert!(!file.holds("the lump") && !file.holds("maria-stuart"));
+    assert!(file.holds("Nice day."));
+}
+
+#[tokio::test]
+async fn users_for_a_trial_come_once_and_never_to_others() {
+    let file = File::scratch();
+    let store = file.local(None);
+    assert!(store.import_demo().await.unwrap() > 0);
+    assert!(!journal(&store, "developer").await.is_empty());
+    assert_eq!(store.import_demo().await.unwrap(), 0);
+    let (file, erased) = (File::scratch(), Private::from("maria"));
+    let store = file.local(None);
+    store.erase(erased).await.unwrap();
+    assert_eq!(store.import_demo().await.unwrap(), 0, "somebody was here");
+}
+
+#[tokio::test]
+async fn a_file_is_its_owners_alone_and_one_of_a_later_version_is_left_alone() {
+    let file = File::scratch();
+    assert!(LocalStore::look_at(&file.path()).unwrap().facts[0].contains("not there yet"));
+    assert!(!file.path().exists(), "a look makes nothing");
+    drop(file.local(None));
+    assert_eq!(std::fs::metadata(file.path()).unwrap().permissions().mode() & 0o777, 0o600);
+    let found = LocalStore::look_at(&file.path()).unwrap();
+    assert!(found.facts[0].ends_with("0 users (0 erased), 0 journal entries, 0 calls"), "{found:?}");
+    let connection = rusqlite::Connection::open(file.path()).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(LocalStore::open(&file.path(), None), Err(StoreError::TooNew { found: 99, .. })));
+    assert!(matches!(LocalStore::look_at(&file.path()), Err(StoreError::TooNew { .. })));
+    let file = File::scratch();
+    std::fs::write(file.path(), "no store at all, but as long as one could be, in other words a text").unwrap();
+    assert!(matches!(LocalStore::look_at(&file.path()), Err(StoreError::Damaged(_))));
+}
+
+#[tokio::test]
+async fn the_users_of_a_file_come_out_as_they_went_in() {
+    let users = Users::read(include_str!("../context/users.json")).unwrap().users;
+    let file = File::scratch();
+    let store = file.local(None);
+    assert_eq!(store.import(users.clone()).await.unwrap().users, users.len());
+    for User { id, context } in users {
+        let known = store.context(id.as_str().into()).await.unwrap().unwrap();
+        assert_eq!(known, tandem::store::bounds::bounded(context), "{id}");
+    }
+}
