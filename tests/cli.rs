@@ -318,6 +318,68 @@ fn a_check_tries_out_the_files_that_serve_would_use() {
 }
 
 #[test]
+fn a_check_shows_the_personas_and_tells_what_is_wrong_with_them() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("cast")).unwrap();
+    let coach = "name = \"coach\"\ndescription = \"Coaches.\"\nvoice = \"VARM4\"\ntemplate = \"You are a coach.\"\n\
+                 [budget]\ntokens = 400\n";
+    fs::write(desk.path("cast/coach.toml"), coach).unwrap();
+    let environment = [("TANDEM__PERSONA__DIR", "cast"), ("TANDEM__PERSONA__DEFAULT", "coach")];
+    let ran = desk.run(&["check", "--offline"], &environment);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let shown =
+        |name: &str| ran.stdout.lines().find(|line| line.starts_with(&format!("  {name} "))).unwrap().to_owned();
+    assert!(shown("coach").contains("VARM4") && shown("coach").ends_with("Coaches.   <- default"), "{ran:?}");
+    assert!(shown("listener").contains("to 300 tokens") && shown("listener").ends_with("Knows its caller."), "{ran:?}");
+    assert!(ran.stdout.contains("Warning: persona coach: a prompt of 400 tokens takes"), "{ran:?}");
+    fs::write(desk.path("cast/coach.toml"), coach.replace("a coach.", "a coach {{ nmae }}.")).unwrap();
+    for words in [["check", "--offline"].as_slice(), &["serve", "--port", "0"]] {
+        let ran = desk.run(words, &environment);
+        assert_eq!(ran.status, Some(1), "{ran:?}");
+        let told =
+            "persona coach, line 4, column 12: template, line 1, column 20: there is no variable nmae; there are name";
+        assert!(ran.stderr.contains(told), "{ran:?}");
+    }
+}
+
+/// A file of users, as the tests of prompts have it.
+const USERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/context/users.json");
+
+#[test]
+fn a_prompt_is_printed_alone_and_its_cost_beside_it() {
+    let desk = Desk::new();
+    let words = ["prompt", "--persona", "listener", "--user", "maria", "--context", USERS, "--date", "2026-11-23"];
+    let ran = desk.run(&words, &[]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert_eq!(ran.stdout.lines().count(), 1);
+    assert!(ran.stdout.contains("Yesterday Maria wrote: \"Slept badly again."), "{ran:?}");
+    let prompts = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/context/prompts.txt")).unwrap();
+    assert!(prompts.contains(&ran.stdout), "the same prompt as in the tests of prompts");
+    for told in ["tokens", "of 8190 bytes", " s until the model listens", "goals       0 of 2   2 left out"] {
+        assert!(ran.stderr.contains(told), "{told}: {ran:?}");
+    }
+    let bare = desk.run(&["prompt"], &[]);
+    assert!(bare.stdout.starts_with("You are a wise and friendly teacher."), "{bare:?}");
+}
+
+#[test]
+fn a_prompt_that_cannot_be_made_says_why_and_repeats_nothing_private() {
+    let desk = Desk::new();
+    fs::write(desk.path("users.json"), r#"{"users": [{"id": "ann", "name": {"first": "hush"}}]}"#).unwrap();
+    for (words, told) in [
+        (["--persona", "nobody"].as_slice(), "there is no such persona; there are assistant, listener, service"),
+        (&["--user", "ann", "--context", "none.json"], "none.json cannot be read"),
+        (&["--user", "ann", "--context", "users.json"], "users[0].name in the file of users is not a text"),
+        (&["--user", "nobody", "--context", USERS], "no user of this id is among the 12 of the file"),
+        (&["--context", USERS], "say whose prompt: --user ID"),
+    ] {
+        let ran = desk.run(&[&["prompt"], words].concat(), &[]);
+        assert_eq!(ran.status, Some(1), "{ran:?}");
+        assert!(ran.stderr.contains(told) && !ran.stderr.contains("hush"), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_check_finds_out_which_servers_are_up_and_leaves_their_prompts_alone() {
     let desk = Desk::new();
     let (plain, plain_url) = simulator(&desk, &[]);
@@ -761,4 +823,44 @@ fn a_server_that_others_can_reach_refuses_to_start_half_configured() {
     let ran = desk.run(&["serve", "--port", "0"], &[]);
     assert!(ran.status == Some(1) && ran.stderr.contains("another tandem serves from .tandem"), "{ran:?}");
     assert!(desk.path(".tandem/dev.json").exists(), "the first one is still found");
+}
+
+#[test]
+fn users_are_taken_in_added_and_erased_and_the_check_counts_them() {
+    let desk = Desk::new();
+    let users = r#"{"users": [{"id": "ann", "name": "Ann", "journal": [{"date": "2026-11-22", "text": "A secret."}],
+        "shoeSize": 42}, {"id": "bob"}]}"#;
+    fs::write(desk.path("users.json"), users).unwrap();
+    let store = |ran: &Ran| ran.stdout.split("\nStore:\n").nth(1).unwrap_or_default().to_owned();
+    let checked = desk.run(&["check"], &[]);
+    assert!(checked.status == Some(0) && store(&checked).contains("users.sqlite: not there yet"), "{checked:?}");
+    let imported = desk.run(&["import", "users.json"], &[]);
+    assert_eq!((imported.status, imported.stdout.as_str()), (Some(0), "2 users are known now.\n"), "{imported:?}");
+    assert!(imported.stderr.contains("Nothing is done with users.shoeSize"), "{imported:?}");
+    let added = desk.run(&["user", "add", "cleo", "--name", "Cleo", "--goal", "walk", "--goal", "rest"], &[]);
+    assert_eq!(added.status, Some(0), "{added:?}");
+    let erased = desk.run(&["user", "erase", "ann"], &[]);
+    assert!(erased.status == Some(0) && erased.stdout.starts_with("Erased, with 0 calls."), "{erased:?}");
+    let again = desk.run(&["import", "users.json"], &[]);
+    assert_eq!((again.status, again.stdout.as_str()), (Some(1), "1 users are known now.\n"));
+    let checked = desk.run(&["check"], &[]);
+    assert!(store(&checked).contains("2 users (1 erased), 0 journal entries, 0 calls"), "{checked:?}");
+    let mode = fs::metadata(desk.path(".tandem/users.sqlite")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_file_of_users_that_cannot_be_taken_in_is_named_and_not_repeated() {
+    let desk = Desk::new();
+    fs::write(desk.path("users.json"), r#"{"users": [{"id": "ann", "name": 5, "x": "secret"}]}"#).unwrap();
+    let ran = desk.run(&["import", "users.json"], &[]);
+    assert!(ran.stderr.contains("users.json: users[0].name in the file of users is not a text"), "{ran:?}");
+    assert!(ran.status == Some(1) && !ran.stderr.contains("secret"), "{ran:?}");
+    assert!(desk.run(&["import", "none.json"], &[]).stderr.contains("none.json cannot be read"));
+    let shared = [("MONGODB_URI", "mongodb://root:hush@127.0.0.1:1/app?serverSelectionTimeoutMS=100")];
+    let ran = desk.run(&["user", "add", "ann"], &shared);
+    assert!(ran.status == Some(1) && ran.stderr.contains("which is only read"), "{ran:?}");
+    let checked = desk.run(&["check"], &shared);
+    assert!(checked.status == Some(1) && checked.stderr.contains("MongoDB cannot be reached"), "{checked:?}");
+    assert!(!checked.stderr.contains("hush") && !checked.stdout.contains("hush"), "{checked:?}");
 }

@@ -153,7 +153,10 @@ fn every_example_of_a_body_is_json_and_a_refusal_is_a_real_one() {
         let limit = body["limit"].as_u64().map(|value| ReachedLimit { value, window: seconds("window_seconds") });
         let later = seconds("retry_after_seconds");
         let refusal = later.map_or_else(|| Refusal::from(*problem), |later| problem.retry_after(later));
-        let answer = actix_web::ResponseError::error_response(&Refusal { limit, ..refusal }).into_body();
+        let personas =
+            body["personas"].as_array().map(|names| names.iter().map(|name| name.as_str().unwrap().to_owned()));
+        let personas = personas.map(Iterator::collect).unwrap_or_default();
+        let answer = actix_web::ResponseError::error_response(&Refusal { limit, personas, ..refusal }).into_body();
         let bytes = actix_web::body::MessageBody::try_into_bytes(answer).unwrap();
         assert_eq!(body, serde_json::from_slice::<Value>(&bytes).unwrap());
     }

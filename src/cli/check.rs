@@ -5,14 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use secrecy::ExposeSecret as _;
 
 use crate::config::{self, Settings};
+use crate::context::cast::Cast;
+use crate::context::persona::Persona;
 use crate::fleet::provider::{BuildError, Exchange};
+use crate::protocol::moshi::tokens_estimate;
 use crate::session::leg::upstream::connect::{ConnectTimeouts, UpstreamConnector};
 
 use super::simulate::DEFAULT_PORT;
 use super::state_lock::StateLockError;
-use super::{ConfigArguments, private_file, server_certificate, server_report, terminal};
+use super::{ConfigArguments, private_file, server_certificate, server_report, store_report, terminal};
 
 /// Which configuration to check.
 #[derive(Debug, Args)]
@@ -37,13 +41,19 @@ pub(super) async fn check(arguments: &CheckArguments) -> Result<ExitCode, String
     }
     let settings = arguments.config.load(&config::process_environment())?;
     show(&settings);
+    let cast = Cast::load(&settings.persona).map_err(|error| error.to_string())?;
+    show_cast(&cast, &settings.persona.default);
     let connector = UpstreamConnector::new(ConnectTimeouts::default());
     try_out(&settings, &connector)?;
+    let store = match arguments.offline {
+        true => None,
+        false => store_report::report(&settings).await.err(),
+    };
     if arguments.offline || settings.upstreams.urls.is_empty() {
         if settings.upstreams.urls.is_empty() {
             terminal::say("\nNo model servers are set (PERSONAPLEX_SERVER_URL); simulated ones take the calls.");
         }
-        return Ok(ExitCode::SUCCESS);
+        return store.map_or(Ok(ExitCode::SUCCESS), Err);
     }
     let count = server_report::report(&settings, &connector).await;
     let down = format!("{} of {} model servers cannot take calls", count.down, count.servers);
@@ -52,6 +62,7 @@ pub(super) async fn check(arguments: &CheckArguments) -> Result<ExitCode, String
     let problems: Vec<String> = [(count.down, down), (count.unknown, unknown)]
         .into_iter()
         .filter_map(|(n, it)| (n > 0).then_some(it))
+        .chain(store)
         .collect();
     if problems.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(problems.join("\ntandem: ")) }
 }
@@ -81,6 +92,26 @@ fn try_out(settings: &Settings, connector: &UpstreamConnector) -> Result<(), Str
         .map(|source| StateLockError::Unusable { directory: directory.display().to_string(), source }.to_string());
     let problems: Vec<String> = files.chain(state).chain(left_out(settings)).collect();
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\ntandem: ")) }
+}
+
+/// Prints who may speak in calls.
+fn show_cast(cast: &Cast, default: &str) {
+    terminal::say("\nPersonas:");
+    let names = cast.all().map(|persona| persona.name.len()).max().unwrap_or_default();
+    for persona in cast.all() {
+        let Persona { name, voice, budget, description, .. } = persona.as_ref();
+        let sees = if persona.sees_context() { " Knows its caller." } else { "" };
+        let scope = persona.scope.as_ref().map(|scope| format!(" Needs the scope {scope}.")).unwrap_or_default();
+        let chosen = if name == default { "   <- default" } else { "" };
+        let tokens = tokens_estimate(persona.bare().expose_secret());
+        // A prompt that is the same for everybody has no budget but the request line's.
+        let most = if budget.tokens == u32::MAX { String::new() } else { format!(" to {}", budget.tokens) };
+        let words = terminal::printable(&format!("{description}{sees}{scope}"));
+        terminal::say(format!("  {name:names$}  {voice}  {tokens}{most} tokens  {words}{chosen}"));
+    }
+    for advice in cast.advice() {
+        terminal::say(format!("\nWarning: {}", terminal::printable(&advice.to_string())));
+    }
 }
 
 /// The machines whose providers this program was built without.

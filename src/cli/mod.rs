@@ -11,6 +11,7 @@ mod fleet;
 mod fleet_report;
 mod machine_report;
 mod private_file;
+mod prompt;
 mod reload;
 mod serve;
 mod server_certificate;
@@ -19,8 +20,10 @@ mod simulate;
 mod simulators;
 mod state_lock;
 mod stop;
+mod store_report;
 mod terminal;
 mod token;
+mod users;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -58,10 +61,16 @@ enum Command {
     Token(token::TokenArguments),
     /// Runs a PersonaPlex server without a model.
     Simulate(simulate::SimulateArguments),
+    /// Prints the prompt that a persona gets for a user, what it costs, and what was cut.
+    Prompt(prompt::PromptArguments),
     /// Checks the configuration and whether the model servers are up.
     Check(check::CheckArguments),
     /// Shows the machines of a running Tandem: what they do, and what they cost.
     Fleet(fleet::FleetArguments),
+    /// Takes a file of users and journals in.
+    Import(users::ImportArguments),
+    /// Makes a user known, or removes what is kept of one.
+    User(users::UserArguments),
 }
 
 /// Which configuration a command reads.
@@ -100,6 +109,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Call(arguments)) => block_on(call::call(&arguments)),
         Some(Command::Token(arguments)) => token::token(&arguments).map(|()| ExitCode::SUCCESS),
         Some(Command::Simulate(arguments)) => block_on(simulate::simulate(&arguments)),
+        Some(Command::Prompt(arguments)) => prompt::prompt(&arguments).map(|()| ExitCode::SUCCESS),
         // Sockets to model servers belong to one thread.
         Some(Command::Check(arguments)) => {
             block_on(async { LocalSet::new().run_until(check::check(&arguments)).await })
@@ -107,6 +117,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Fleet(arguments)) => {
             block_on(async { LocalSet::new().run_until(fleet::fleet(&arguments)).await })
         }
+        Some(Command::Import(arguments)) => block_on(users::import(&arguments)),
+        Some(Command::User(arguments)) => block_on(users::user(arguments)),
     };
     outcome.unwrap_or_else(|sentence| {
         terminal::status(format!("tandem: {sentence}"));
