@@ -10,8 +10,10 @@ use crate::config::{self, Settings};
 use crate::context::private::Private;
 use crate::context::user::{Context, Health, MAX_FILE_BYTES, User, Users};
 use crate::store::Store;
+use crate::store::archive::Archive;
 use crate::store::local::LocalStore;
 use crate::store::mongo::MongoStore;
+use crate::store::spool::{self, Room};
 
 use super::{ConfigArguments, private_file, terminal};
 
@@ -116,7 +118,8 @@ pub(super) async fn user(arguments: UserArguments) -> Result<ExitCode, String> {
         }
         UserCommand::Erase(erase) => {
             let settings = erase.config.load(&config::process_environment())?;
-            let calls = open(&settings)?.erase(Private::new(erase.id)).await.map_err(|error| error.to_string())?;
+            let calls = archive(&settings, open(&settings)?)?.erase(Private::new(erase.id)).await;
+            let calls = calls.map_err(|error| error.to_string())?;
             terminal::say(format!("Erased, with {calls} calls. Nothing will be written of this user again."));
             if settings.store.mongodb.is_some() {
                 terminal::say("The app's own users and journals are the app's to erase.");
@@ -144,6 +147,13 @@ pub(super) fn open(settings: &Settings) -> Result<Arc<dyn Store>, String> {
         Some(mongodb) => Arc::new(MongoStore::new(mongodb.clone())),
         None => Arc::new(local(settings)?),
     })
+}
+
+/// The store, and what is on its way to it from this state directory.
+fn archive(settings: &Settings, store: Arc<dyn Store>) -> Result<Archive, String> {
+    let directory = &settings.state.dir;
+    private_file::make_directory(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    Archive::open_at(&directory.join(spool::FILE_NAME), store, Room::default()).map_err(|error| error.to_string())
 }
 
 fn local(settings: &Settings) -> Result<LocalStore, String> {
