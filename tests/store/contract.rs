@@ -106,7 +106,7 @@ async fn what_is_known_of_a_user_is_given_within_bounds(bench: &impl Bench) {
         pronouns: "she/her".into(),
         health: health.clone(),
         journal,
-        recaps: Vec::new(),
+        ..Context::default()
     };
     bench.put(User { id: "maria".into(), context }).await;
     let store = bench.open(None);

@@ -47,6 +47,7 @@ pub(super) fn context(connection: &Connection, user: &str, since_ms: i64) -> Res
         health: health(connection, user)?,
         journal: entries(connection, user, "journal", JOURNAL_ENTRIES)?,
         recaps,
+        continues: None,
     };
     Ok(Some(bounds::bounded(context)))
 }
