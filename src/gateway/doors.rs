@@ -45,6 +45,7 @@ pub(super) fn open(settings: &Settings, house: House) -> Doors {
         },
         cast,
         contexts: OnceLock::new(),
+        archive: OnceLock::new(),
         handshake: HandshakeBudget {
             base: settings.upstreams.handshake_base,
             step: settings.upstreams.handshake_step,

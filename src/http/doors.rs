@@ -27,6 +27,7 @@ use crate::{
         script::HandshakeBudget,
         switchboard::{Switchboard, UserHash},
     },
+    store::archive::Archive,
 };
 
 /// Refusals a second that are told on an upgraded socket; the rest get their HTTP status alone.
@@ -87,6 +88,8 @@ pub struct Doors {
     pub cast: Cast,
     /// What knows the callers, once it is there; until then nobody is known.
     pub contexts: OnceLock<Arc<dyn ContextSource>>,
+    /// The records of calls, once they are there; until then nobody has any.
+    pub archive: OnceLock<Arc<Archive>>,
     /// How long a model server may take.
     pub handshake: HandshakeBudget,
     /// The limits of a call.
