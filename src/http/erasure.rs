@@ -42,12 +42,7 @@ pub async fn user(doors: web::Data<Doors>, request: HttpRequest, user: web::Path
 }
 
 /// Live calls end first, and once more after the erasure: who calls in between finds that nothing is known of it.
-async fn erased(
-    doors: &Doors,
-    request: &HttpRequest,
-    user: &UserId,
-    ending: Ending,
-) -> Result<HttpResponse, Refusal> {
+async fn erased(doors: &Doors, request: &HttpRequest, user: &UserId, ending: Ending) -> Result<HttpResponse, Refusal> {
     if !is_confirmed(request.query_string()) {
         return Err(Problem::NotConfirmed.into());
     }

@@ -57,12 +57,14 @@ async fn exported(doors: &Doors, user: &UserId) -> Result<HttpResponse, Refusal>
     let archive = Arc::new(archive(doors)?.clone());
     let held = within(READ_TIMEOUT, archive.store().held(user.expose().into())).await?;
     let profile = held.map(|context| told::profile(user.expose(), &context));
-    let head = json!({ "user": user.expose(), "exported": told::time(Timestamp::now().as_millisecond()), "profile": profile });
+    let head =
+        json!({ "user": user.expose(), "exported": told::time(Timestamp::now().as_millisecond()), "profile": profile });
     // Open still: the list of calls is the last of its fields.
     let mut head = head.to_string();
     head.truncate(head.len() - 1);
     head.push_str(",\"sessions\":[");
-    let mut calls = Calls { archive, user: user.clone(), waiting: VecDeque::new(), after: None, more: true, any: false };
+    let mut calls =
+        Calls { archive, user: user.clone(), waiting: VecDeque::new(), after: None, more: true, any: false };
     calls.read().await?;
     let mut response = private();
     response.content_type(ContentType::json());
@@ -87,7 +89,7 @@ impl Calls {
     async fn read(&mut self) -> Result<(), Problem> {
         let page = Page { after: self.after, limit: PAGE };
         let records = within(READ_TIMEOUT, self.archive.sessions(self.user.expose().into(), page)).await?;
-        self.more = records.len() >= PAGE.into();
+        self.more = records.len() >= usize::from(PAGE);
         self.after = records.last().map(Record::mark);
         self.waiting.extend(records.into_iter().map(|record| record.session));
         Ok(())

@@ -110,7 +110,8 @@ async fn listed(doors: &Doors, request: &HttpRequest) -> Result<HttpResponse, Re
     let records = within(READ_TIMEOUT, reading).await?;
     let calls: Vec<_> = records.iter().map(|record| told::call(record, of_all, false)).collect();
     // A full page is the last one if nothing comes behind it, and then the next one is empty.
-    let next = records.last().filter(|_| records.len() >= page.limit.into()).map(|last| cursor::cursor(last.mark()));
+    let next =
+        records.last().filter(|_| records.len() >= usize::from(page.limit)).map(|last| cursor::cursor(last.mark()));
     Ok(private().json(json!({ "sessions": calls, "next": next })))
 }
 
