@@ -1,6 +1,7 @@
 //! Whole calls over real sockets: callers, Tandem, and simulated PersonaPlex servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod archives;
 mod blame;
 mod calls;
 mod care;
@@ -13,6 +14,7 @@ mod failover;
 mod failures;
 mod formats;
 mod health;
+mod history;
 mod house;
 mod machines;
 mod odd_servers;
