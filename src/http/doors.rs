@@ -9,6 +9,7 @@ use std::{
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use secrecy::SecretString;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{
     operator::Operator,
@@ -41,7 +42,7 @@ const OPERATIONS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(49);
 const LOOKS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
 const LOOKS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
-/// The persona, voice and prompt that a caller asked for.
+/// The persona, voice, prompt and earlier call that a caller asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
     /// A persona by its name.
@@ -50,12 +51,14 @@ pub struct Wishes {
     pub voice: Option<Voice>,
     /// A prompt of the caller's own.
     pub prompt: Option<SecretString>,
+    /// The call that this one continues.
+    pub continue_from: Option<Uuid>,
 }
 
 impl Wishes {
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
-        self.persona.is_none() && self.voice.is_none() && self.prompt.is_none()
+        self.persona.is_none() && self.voice.is_none() && self.prompt.is_none() && self.continue_from.is_none()
     }
 }
 

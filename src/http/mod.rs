@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod asker;
+pub mod continuation;
 pub mod cursor;
 pub mod doors;
 pub mod erasure;

@@ -5,6 +5,7 @@ mod archives;
 mod blame;
 mod calls;
 mod care;
+mod continuing;
 mod credentials;
 mod crowd;
 mod discovery;

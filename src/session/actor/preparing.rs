@@ -60,6 +60,6 @@ impl SessionActor {
 /// Loads, and makes the prompt beside the threads that carry calls: a long journal takes milliseconds.
 async fn prepare(preparation: Preparation) -> Result<(Script, HandshakeTerms), NotPrepared> {
     let context = preparation.source.load(preparation.user.clone()).await?;
-    let made = spawn_blocking(move || preparation.script(&context)).await;
+    let made = spawn_blocking(move || preparation.script(context)).await;
     Ok(made.map_err(|_| NotPrepared::Fault)??)
 }
