@@ -3,6 +3,7 @@
 mod counter;
 mod doors;
 mod machines;
+mod recaps;
 pub mod storage;
 
 use std::{

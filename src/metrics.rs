@@ -4,6 +4,7 @@
 
 mod fleet;
 mod queue;
+mod recaps;
 mod relay;
 mod resumes;
 mod turns;
@@ -157,6 +158,7 @@ pub const TABLE: &[Series] = &[
     upstreams::CIRCUIT_STATE,
     upstreams::CIRCUIT_CHANGES,
     upstreams::REHEARSALS,
+    recaps::RECAPS,
     resumes::RESUMES,
     resumes::DETACHED,
     AUDIO_LAG,
@@ -240,6 +242,7 @@ impl Metrics {
             self.counter(row, &[result.into(), "ok".into()]).increment(0);
         }
         self.begin_relay();
+        self.begin_recaps();
         self.begin_resumes();
         self.begin_queue();
         self.begin_fleet();

@@ -4,6 +4,8 @@
 //! on elsewhere has a small budget: the beginning of the persona, and the assistant's own sentences that say most,
 //! the last one always. Nothing is put into other words: extraction cannot invent.
 
+pub mod scribe;
+
 use std::{
     collections::{HashSet, VecDeque},
     fmt,
