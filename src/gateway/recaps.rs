@@ -318,7 +318,7 @@ mod tests {
         })
         .await
         .unwrap();
-        assert_eq!((model.open.load(Ordering::SeqCst), recaps.queue.capacity()), (AT_ONCE, AT_ONCE + 1));
+        assert_eq!((model.open.load(Ordering::SeqCst), recaps.queue.capacity()), (2, 3));
     }
 
     #[actix::test]
