@@ -34,7 +34,7 @@ const PERSONA_PERCENT: u32 = 35;
 /// A sentence worth less is small talk, and not worth its tokens.
 const SMALL_TALK: f64 = 0.3;
 /// The newest lines of a call that is over that are looked at, and the best of its sentences that are tried.
-const MAX_LINES: usize = 2_000;
+const MAX_LINES: usize = 1_000;
 const CANDIDATES: usize = 64;
 /// How much of a sentence's worth is left with each sentence after it: what was said last matters most to a call that goes
 /// on, and hardly more than the rest to one that is over.

@@ -31,7 +31,7 @@ const PAUSES: [Duration; 4] =
     [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
 
 /// A call that is asked about. It has no `Debug`: the question is what was said.
-struct Asked {
+pub(super) struct Asked {
     session: Uuid,
     question: Value,
 }
@@ -57,11 +57,15 @@ impl Recaps {
         Self { scribe, queue, metrics: Arc::clone(metrics) }
     }
 
-    /// Hands a call in whose record is kept. Nothing is waited for; one in which nothing was said is passed over.
-    pub(super) fn offer(&self, record: &Record) {
-        let Some(ended) = record.ended.as_ref().filter(|ended| !ended.transcript.is_empty()) else { return };
+    /// What is to be asked about a call that is over; nothing if nothing was said in it.
+    pub(super) fn about(&self, record: &Record) -> Option<Asked> {
+        let ended = record.ended.as_ref().filter(|ended| !ended.transcript.is_empty())?;
         let said: Vec<_> = ended.kept().map(|line| (line.speaker.name(), line.text.expose().as_str())).collect();
-        let asked = Asked { session: record.session, question: self.scribe.question(&said) };
+        Some(Asked { session: record.session, question: self.scribe.question(&said) })
+    }
+
+    /// Has it asked. Nothing is waited for.
+    pub(super) fn ask(&self, asked: Asked) {
         if self.queue.try_send(asked).is_err() {
             self.metrics.recap("overflow");
         }
@@ -205,6 +209,12 @@ mod tests {
 
         fn recaps(&self, scribe: Scribe) -> Recaps {
             Recaps::start(scribe, Arc::clone(&self.archive), &self.metrics)
+        }
+    }
+
+    impl Recaps {
+        fn offer(&self, record: &Record) {
+            self.about(record).into_iter().for_each(|asked| self.ask(asked));
         }
     }
 

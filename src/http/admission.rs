@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     auth::Identity,
-    context::{cast::NoPersona, persona::Persona},
+    context::{cast::NoPersona, persona::Persona, private::Private},
     protocol::moshi::Voice,
     session::{
         leg::dialect::Dialect,
@@ -31,6 +31,8 @@ pub struct Admitted {
     pub seat: Seat,
     /// Who the assistant is, and what it says first.
     pub role: Role,
+    /// The user, as tokens name them.
+    pub user: Private<String>,
     /// The user, as logs may name them.
     pub pseudonym: String,
 }
@@ -63,7 +65,8 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
     role.preparation = preparation(doors, &role, continued, &identity);
     let payer = Payer { user, tenant: identity.tenant.hash() };
     let seat = doors.switchboard.admit(payer, waits(request, query)).await?;
-    Ok(Admitted { dialect, seat, role, pseudonym: identity.user.pseudonym() })
+    let (user, pseudonym) = (identity.user.expose().into(), identity.user.pseudonym());
+    Ok(Admitted { dialect, seat, role, user, pseudonym })
 }
 
 /// Whether the caller waits where no model server is free: yes, unless it says `wait=0`, or `Prefer: wait=0` (RFC 7240).
@@ -112,8 +115,10 @@ pub fn role(doors: &Doors, wishes: Wishes, continued: &Continued, scopes: &[Stri
 
 /// How the caller's context gets into the prompt, where there is one and the persona is told of it.
 fn preparation(doors: &Doors, role: &Role, continued: Continued, identity: &Identity) -> Option<Preparation> {
-    let source = doors.contexts.get().filter(|_| role.persona.sees_context())?;
-    let (source, continues) = continued.into_context(source);
+    if !role.persona.sees_context() {
+        return None;
+    }
+    let (source, continues) = continued.into_context(&doors.contexts);
     Some(Preparation {
         persona: Arc::clone(&role.persona),
         voice: role.voice,

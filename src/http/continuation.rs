@@ -4,11 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use super::{
-    doors::Doors,
-    history::{archive, within},
-    problem::Problem,
-};
+use super::{doors::Doors, history::within, problem::Problem};
 use crate::{
     auth::Identity,
     context::{
@@ -35,8 +31,7 @@ pub enum Continued {
 /// and hears as much of its earlier call as of everything else that the store knows.
 pub async fn of(doors: &Doors, identity: &Identity, session: Option<Uuid>) -> Result<Continued, Problem> {
     let Some(session) = session else { return Ok(Continued::Nothing) };
-    let Ok(archive) = archive(doors) else { return Ok(Continued::Unavailable) };
-    match within(LOOK_UP_TIMEOUT, archive.session(session)).await {
+    match within(LOOK_UP_TIMEOUT, doors.archive.session(session)).await {
         Ok(Some(record)) if record.user.expose() == identity.user.expose() => Ok(Continued::Call(Box::new(record))),
         Ok(_) => Err(Problem::UnknownSession),
         Err(_) => Ok(Continued::Unavailable),

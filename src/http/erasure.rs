@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     asker,
     doors::Doors,
-    history::{ERASE_TIMEOUT, answer, archive, private, within},
+    history::{ERASE_TIMEOUT, answer, private, within},
     problem::{Problem, Refusal},
 };
 use crate::{auth::UserId, protocol::ending::Ending};
@@ -46,10 +46,9 @@ async fn erased(doors: &Doors, request: &HttpRequest, user: &UserId, ending: End
     if !is_confirmed(request.query_string()) {
         return Err(Problem::NotConfirmed.into());
     }
-    let archive = archive(doors)?;
     doors.tickets.forget(user);
     let ended = doors.switchboard.end_calls_of(user.hash(), ending, CALLS_TIMEOUT).await;
-    let calls = within(ERASE_TIMEOUT, archive.erase(user.expose().into())).await?;
+    let calls = within(ERASE_TIMEOUT, doors.archive.erase(user.expose().into())).await?;
     let late = doors.switchboard.end_calls_of(user.hash(), ending, Duration::ZERO).await;
     tracing::info!(user = %user, calls, ended = ended + late, "a user was erased");
     Ok(private().json(json!({

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{
     asker,
     doors::Doors,
-    history::{READ_TIMEOUT, answer, archive, private, within},
+    history::{READ_TIMEOUT, answer, private, within},
     problem::{Problem, Refusal},
     told,
 };
@@ -54,7 +54,7 @@ pub async fn user(doors: web::Data<Doors>, request: HttpRequest, user: web::Path
 
 /// What can fail at the beginning does so before the answer begins.
 async fn exported(doors: &Doors, user: &UserId) -> Result<HttpResponse, Refusal> {
-    let archive = Arc::new(archive(doors)?.clone());
+    let archive = Arc::clone(&doors.archive);
     let held = within(READ_TIMEOUT, archive.store().held(user.expose().into())).await?;
     let profile = held.map(|context| told::profile(user.expose(), &context));
     let head =

@@ -16,7 +16,6 @@ use super::{
 };
 use crate::store::{
     StoreError, StoreFuture,
-    archive::Archive,
     record::{Page, Record},
 };
 
@@ -45,11 +44,6 @@ pub async fn remove(doors: web::Data<Doors>, request: HttpRequest, id: web::Path
 /// A result as an answer.
 pub fn answer(result: Result<HttpResponse, Refusal>) -> HttpResponse {
     result.unwrap_or_else(|refused| actix_web::ResponseError::error_response(&refused))
-}
-
-/// The records, if they are kept.
-pub fn archive(doors: &Doors) -> Result<&Archive, Problem> {
-    doors.archive.get().map(AsRef::as_ref).ok_or(Problem::StoreUnavailable)
 }
 
 /// What a store says, within a limit. Why it says nothing is for the log, and not for whoever asks.
@@ -100,7 +94,7 @@ impl Wanted {
 
 async fn listed(doors: &Doors, request: &HttpRequest) -> Result<HttpResponse, Refusal> {
     let (asker, wanted) = (asker::admit(doors, request)?, Wanted::parse(request.query_string()));
-    let (page, archive) = (wanted.page()?, archive(doors)?);
+    let (page, archive) = (wanted.page()?, &doors.archive);
     let (reading, of_all) = match (&asker, wanted.user) {
         (Asker::User(_), Some(_)) => return Err(Problem::NotOperator.into()),
         (Asker::User(identity), None) => (archive.sessions(identity.user.expose().into(), page), false),
@@ -127,7 +121,7 @@ async fn removed(doors: &Doors, request: &HttpRequest, id: &str) -> Result<HttpR
     if record.ended.is_none() {
         return Err(Problem::SessionOpen.into());
     }
-    let erasing = archive(doors)?.erase_session(record.session);
+    let erasing = doors.archive.erase_session(record.session);
     if !within(ERASE_TIMEOUT, erasing).await? {
         return Err(Problem::UnknownSession.into());
     }
@@ -138,7 +132,7 @@ async fn removed(doors: &Doors, request: &HttpRequest, id: &str) -> Result<HttpR
 /// The call of this name, if the asker may know of it.
 async fn found(doors: &Doors, asker: &Asker, id: &str) -> Result<Record, Refusal> {
     let session: Uuid = id.parse().map_err(|_| Problem::UnknownSession)?;
-    let record = within(READ_TIMEOUT, archive(doors)?.session(session)).await?;
+    let record = within(READ_TIMEOUT, doors.archive.session(session)).await?;
     Ok(record.filter(|record| asker.may_see(record.user.expose())).ok_or(Problem::UnknownSession)?)
 }
 

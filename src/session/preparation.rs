@@ -44,9 +44,8 @@ impl fmt::Debug for Preparation {
 
 impl Preparation {
     /// The script of a call that begins today with this context, and the time that it takes to be read.
-    pub fn script(&self, mut context: Context) -> Result<(Script, HandshakeTerms), TargetError> {
-        context.continues = self.continues.clone();
-        let Built { prompt, .. } = prompt::build(&self.persona, &context, today());
+    pub fn script(&self, context: &Context) -> Result<(Script, HandshakeTerms), TargetError> {
+        let Built { prompt, .. } = prompt::build(&self.persona, context, today());
         let script = Script::new(self.voice, prompt)?;
         let terms = self.budget.terms(&script);
         Ok((script, terms))

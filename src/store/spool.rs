@@ -58,8 +58,8 @@ pub struct Brought {
     pub records: u64,
     /// Records that were set aside now: the store will never take them.
     pub set_aside: u64,
-    /// Why the store refused one that still waits, if it did.
-    pub refusal: Option<String>,
+    /// Why not all were taken, if some were not: the store cannot be reached, or refuses one that still waits.
+    pub trouble: Option<String>,
 }
 
 impl Spool {
@@ -84,7 +84,7 @@ impl Spool {
     }
 
     /// Brings what waits to the store, the oldest first, until the store cannot be reached; the rest stays. To be called at
-    /// the start, after each record, and now and then while the store is down.
+    /// the start, after each record, and now and then while the store is down. An error is one of the file.
     pub async fn bring(&self) -> Result<Brought, StoreError> {
         let (mut brought, mut refused, mut after) = (Brought::default(), Vec::new(), 0);
         while let Some((number, text)) = self.writer.run(move |transaction| Ok(rows::next(transaction, after)?)).await?
@@ -101,12 +101,12 @@ impl Spool {
                     brought.records += 1;
                 }
                 Err((Fault::Outage, error)) => {
-                    self.tidy(&brought).await?;
-                    return Err(error);
+                    brought.trouble = Some(error.to_string());
+                    break;
                 }
                 Err((Fault::Refusal, error)) => {
                     refused.push(number);
-                    brought.refusal = Some(error.to_string());
+                    brought.trouble = Some(error.to_string());
                 }
                 Err((Fault::Record, error)) => self.set_aside(number, &error.to_string(), &mut brought).await?,
             }
@@ -115,7 +115,12 @@ impl Spool {
         if brought.records > 0 && !refused.is_empty() {
             brought.set_aside += self.writer.run(move |transaction| rows::strike(transaction, &refused)).await?;
         }
-        self.tidy(&brought).await?;
+        if brought.records + brought.set_aside > 0
+            && let Err(error) = self.writer.bare(embedded::forget).await
+        {
+            // Whoever erases something waits for this; what was brought is gone from the log a little later.
+            tracing::debug!(%error, "the log of the spool is not empty yet");
+        }
         Ok(brought)
     }
 
@@ -124,14 +129,6 @@ impl Spool {
         self.writer.run(move |transaction| Ok(rows::set_aside(transaction, number)?)).await?;
         brought.set_aside += 1;
         Ok(())
-    }
-
-    /// Empties the log of what was removed.
-    async fn tidy(&self, brought: &Brought) -> Result<(), StoreError> {
-        match brought.records + brought.set_aside {
-            0 => Ok(()),
-            _ => self.writer.bare(embedded::forget).await,
-        }
     }
 
     /// How many records wait. The answer comes after all that was given to [`Spool::keep`] before.

@@ -1,19 +1,16 @@
 //! A gateway whose records are in a directory of the test's own.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
 use serde_json::Value;
 use tandem::{
     auth::UserId,
     http::identity::unix_now_seconds,
     protocol::ending::Ending,
+    sim::upstream,
     store::{
-        Store,
         archive::Archive,
-        local::LocalStore,
-        mongo::{MongoSettings, MongoStore, Names},
         record::{Ended, Line, Origin, Record, Speaker},
-        spool::Room,
     },
 };
 use uuid::Uuid;
@@ -53,31 +50,21 @@ impl Told {
 
 impl Library {
     pub async fn new(variables: &[(&str, &str)]) -> Library {
+        Library::with(quiet(), variables).await
+    }
+
+    /// The same with a server like this one.
+    pub async fn with(server: upstream::Settings, variables: &[(&str, &str)]) -> Library {
         let path = std::env::temp_dir().join(format!("tandem-history-{}", Uuid::new_v4()));
         std::fs::create_dir(&path).unwrap();
         let directory = path.display().to_string();
         let mut all = vec![("TANDEM__STATE__DIR", directory.as_str()), ("TANDEM_OPERATOR_KEY", KEY)];
         all.extend(variables);
-        Library { house: House::set(quiet(), 1, &all).await, path }
+        Library { house: House::set(server, 1, &all).await, path }
     }
 
     pub fn archive(&self) -> Arc<Archive> {
-        self.over(|| Arc::new(LocalStore::open(&self.path.join("users.sqlite"), None).unwrap()))
-    }
-
-    /// The same with records that have their time.
-    pub fn kept_for(&self, retention: Duration) {
-        self.over(|| Arc::new(LocalStore::open(&self.path.join("users.sqlite"), Some(retention)).unwrap()));
-    }
-
-    pub fn over_mongodb(&self, uri: &str) {
-        let settings = MongoSettings { uri: uri.into(), database: None, names: Names::default(), retention: None };
-        self.over(|| Arc::new(MongoStore::new(settings)));
-    }
-
-    fn over(&self, store: impl FnOnce() -> Arc<dyn Store>) -> Arc<Archive> {
-        let open = || Archive::open_at(&self.path.join("records.sqlite"), store(), Room::default()).unwrap();
-        Arc::clone(self.house.gateway.doors.archive.get_or_init(|| Arc::new(open())))
+        Arc::clone(&self.house.gateway.doors.archive)
     }
 
     /// Keeps a record and brings it to the store.

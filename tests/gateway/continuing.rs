@@ -1,9 +1,6 @@
 //! The next call remembers: recaps of earlier calls in its prompt, and a call that continues another one.
 
-use std::sync::Arc;
-
 use serde_json::json;
-use tandem::store::source::StoredContexts;
 
 use crate::{
     archives::{Library, open, over},
@@ -15,19 +12,7 @@ use crate::{
 
 const DAY: i64 = 24 * 60;
 
-/// A gateway whose personas are told what its store knows.
-async fn library() -> Library {
-    let library = Library::new(&[]).await;
-    library.tells();
-    library
-}
-
 impl Library {
-    fn tells(&self) {
-        let store = Arc::clone(self.archive().store());
-        self.house.gateway.doors.contexts.get_or_init(|| Arc::new(StoredContexts::new(store)));
-    }
-
     /// The prompt of a call of ann's.
     async fn prompt(&self, path: &str) -> String {
         asked(&self.house, knock(&self.house, path, &[bearer(&self.house, "ann")]).await).await.1
@@ -36,7 +21,7 @@ impl Library {
 
 #[actix_web::test]
 async fn what_yesterdays_call_was_about_is_in_todays_prompt() {
-    let library = library().await;
+    let library = Library::new(&[]).await;
     library.keep(&over("ann", DAY, "x", "Marie moved to Lyon on May 3.")).await;
     library.keep(&over("bob", 9, "x", "Bob has 2 dogs.")).await;
     let prompt = library.prompt("/v1/voice?persona=listener").await;
@@ -48,7 +33,7 @@ async fn what_yesterdays_call_was_about_is_in_todays_prompt() {
 
 #[actix_web::test]
 async fn a_call_that_continues_an_older_one_has_its_persona_and_hears_of_it_first() {
-    let library = library().await;
+    let library = Library::new(&[]).await;
     let (old, newer) =
         (over("ann", 3 * DAY, "x", "Marie has 2 cats."), over("ann", DAY, "x", "It rained on Tuesday 5."));
     library.keep(&old).await;
@@ -71,7 +56,7 @@ async fn a_call_that_continues_an_older_one_has_its_persona_and_hears_of_it_firs
 
 #[actix_web::test]
 async fn a_ticket_is_bound_to_the_call_that_it_continues() {
-    let library = library().await;
+    let library = Library::new(&[]).await;
     let (old, theirs) = (over("ann", DAY, "x", "Marie has 2 cats."), over("bob", DAY, "x", "Bob has 2 dogs."));
     library.keep(&old).await;
     library.keep(&theirs).await;
@@ -89,7 +74,7 @@ async fn a_ticket_is_bound_to_the_call_that_it_continues() {
 
 #[actix_web::test]
 async fn nobody_continues_a_call_that_is_not_its_own() {
-    let library = library().await;
+    let library = Library::new(&[]).await;
     let theirs = over("bob", 9, "x", "Bob has 2 dogs.");
     library.keep(&theirs).await;
     let ann = bearer(&library.house, "ann");
@@ -105,7 +90,7 @@ async fn nobody_continues_a_call_that_is_not_its_own() {
 
 #[actix_web::test]
 async fn of_a_call_that_is_not_over_only_the_persona_is_taken() {
-    let library = library().await;
+    let library = Library::new(&[]).await;
     let live = open("ann", 1);
     library.keep(&live).await;
     let prompt = library.prompt(&format!("/v1/voice?continue_from={}", live.session)).await;
@@ -116,13 +101,12 @@ async fn of_a_call_that_is_not_over_only_the_persona_is_taken() {
 async fn where_the_store_is_down_the_call_goes_on_without_what_it_continues() {
     let uri = format!("mongodb://127.0.0.1:{}/?serverSelectionTimeoutMS=200", crate::house::port_for_later());
     let library = Library::new(&[("MONGODB_URI", &uri)]).await;
-    library.over_mongodb(&uri);
-    library.tells();
     let path = format!("/v1/voice?persona=listener&continue_from={}", uuid::Uuid::new_v4());
     let mut socket = match knock(&library.house, &path, &[bearer(&library.house, "ann")]).await {
         Answer::Open(socket, _) => *socket,
         refused => panic!("{refused:?}"),
     };
+    assert_eq!(event(&mut socket, "session.warning").await["code"], "context_unavailable");
     event(&mut socket, "session.ready").await;
     futures_util::SinkExt::send(&mut socket, r#"{"type":"session.end"}"#.into()).await.unwrap();
     close(&mut socket).await;

@@ -149,7 +149,6 @@ async fn every_wrong_request_has_its_own_answer() {
 #[actix_web::test]
 async fn who_may_not_call_sees_no_records_and_a_ticket_opens_none() {
     let library = Library::new(&[("TANDEM__AUTH__REQUIRED_SCOPE", "voice")]).await;
-    library.archive();
     let exp = unix_now_seconds() + 60;
     let [may, may_not] = ["voice", "read"].map(|scope| signed(&json!({"sub": "ann", "exp": exp, "scope": scope})));
     for path in ["/v1/sessions", "/v1/me/export"] {
@@ -157,7 +156,6 @@ async fn who_may_not_call_sees_no_records_and_a_ticket_opens_none() {
         assert_eq!(library.ask("GET", path, Some(&may)).await.status, 200);
     }
     let free = Library::new(&[]).await;
-    free.archive();
     let minted = ticket(&free.house, "").await;
     let path = format!("/v1/sessions?ticket={}", minted["ticket"].as_str().unwrap());
     assert_eq!(free.ask("GET", &path, None).await.refusal(), (401, "token_missing".to_owned()));
@@ -278,7 +276,6 @@ async fn a_store_that_is_down_is_told_as_such_and_nobody_is_erased_by_halves() {
     let nowhere = crate::house::port_for_later();
     let uri = format!("mongodb://127.0.0.1:{nowhere}/?serverSelectionTimeoutMS=200");
     let library = Library::new(&[("MONGODB_URI", &uri)]).await;
-    library.over_mongodb(&uri);
     let ann = library.token("ann");
     let session = format!("/v1/sessions/{}", uuid::Uuid::new_v4());
     for (method, path) in [
@@ -298,7 +295,6 @@ async fn a_store_that_is_down_is_told_as_such_and_nobody_is_erased_by_halves() {
 #[actix_web::test]
 async fn who_asks_too_often_waits_and_still_may_call() {
     let library = Library::new(&[]).await;
-    library.archive();
     let ann = library.token("ann");
     let mut refused = None;
     for _ in 0..100 {
@@ -318,7 +314,6 @@ async fn who_asks_too_often_waits_and_still_may_call() {
 #[actix_web::test]
 async fn what_is_too_old_is_in_no_answer() {
     let library = Library::new(&[("TANDEM__STORE__RETENTION_DAYS", "1")]).await;
-    library.kept_for(std::time::Duration::from_secs(86_400));
     let (old, new) = (over("ann", 25 * 60, "Old lump.", ""), over("ann", 9, "New.", ""));
     library.keep(&old).await;
     library.keep(&new).await;

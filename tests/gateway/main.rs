@@ -18,12 +18,15 @@ mod health;
 mod history;
 mod house;
 mod machines;
+#[path = "../store/moody.rs"]
+mod moody;
 mod odd_servers;
 mod overlap;
 mod personas;
 mod process;
 mod queue;
 mod quotas;
+mod records;
 mod refusals;
 mod resume;
 mod revival;
