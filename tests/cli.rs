@@ -318,6 +318,25 @@ fn a_check_tries_out_the_files_that_serve_would_use() {
 }
 
 #[test]
+fn a_check_says_to_whom_transcripts_go() {
+    let desk = Desk::new();
+    let url = ("TANDEM__RECAP__URL", "https://llm.example.org/v1/chat/completions");
+    let (model, key) = (("TANDEM__RECAP__MODEL", "small"), ("TANDEM__RECAP__API_KEY", "hush-hush"));
+    let ran = desk.run(&["check", "--offline"], &[url, model, key]);
+    assert!(ran.stdout.contains("Transcripts of calls go to llm.example.org,"), "{ran:?}");
+    assert!(ran.status == Some(0) && !ran.stdout.contains("hush-hush"), "{ran:?}");
+    assert!(!desk.run(&["check", "--offline"], &[model]).stdout.contains("Transcripts of calls"));
+    let open = ("TANDEM__RECAP__URL", "http://llm.internal/v1/chat/completions");
+    let ran = desk.run(&["check", "--offline"], &[open]);
+    assert!(ran.status == Some(1) && !ran.stderr.contains("llm.internal"), "{ran:?}");
+    for words in ["recap.url", "recap.insecure", "TANDEM__RECAP__MODEL"] {
+        assert!(ran.stderr.contains(words), "{words}: {ran:?}");
+    }
+    let ran = desk.run(&["check", "--offline"], &[open, model, ("TANDEM__RECAP__INSECURE", "true")]);
+    assert!(ran.status == Some(0) && ran.stdout.contains("go to llm.internal,"), "{ran:?}");
+}
+
+#[test]
 fn a_check_shows_the_personas_and_tells_what_is_wrong_with_them() {
     let desk = Desk::new();
     fs::create_dir(desk.path("cast")).unwrap();

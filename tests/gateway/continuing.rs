@@ -93,7 +93,8 @@ async fn what_the_assistant_said_in_one_call_is_in_the_prompt_of_the_next() {
     let said = "This is line 1 of You enjoy having a good conversation.";
     assert_eq!(recap(&library, |recap| !recap.is_empty()).await, said, "the sentence that was said to its end");
     let prompt = library.prompt("/v1/voice?persona=listener").await;
-    assert!(prompt.contains(&format!("Last call, today: \"{said}\"")), "{prompt}");
+    // Midnight may have passed.
+    assert!(prompt.contains("Last call, ") && prompt.contains(&format!(": \"{said}\"")), "{prompt}");
 }
 
 #[actix_web::test]
