@@ -10,8 +10,10 @@ use crate::config::{self, Settings};
 use crate::context::private::Private;
 use crate::context::user::{Context, Health, MAX_FILE_BYTES, User, Users};
 use crate::store::Store;
+use crate::store::archive::Archive;
 use crate::store::local::LocalStore;
 use crate::store::mongo::MongoStore;
+use crate::store::spool::Room;
 
 use super::{ConfigArguments, private_file, terminal};
 
@@ -116,11 +118,15 @@ pub(super) async fn user(arguments: UserArguments) -> Result<ExitCode, String> {
         }
         UserCommand::Erase(erase) => {
             let settings = erase.config.load(&config::process_environment())?;
+            make_state(&settings)?;
             let store: Arc<dyn Store> = match &settings.store.mongodb {
                 Some(mongodb) => Arc::new(MongoStore::new(mongodb.clone())),
                 None => Arc::new(local(&settings)?),
             };
-            let calls = store.erase(Private::new(erase.id)).await.map_err(|error| error.to_string())?;
+            // What waits for the store is erased too, whether or not a Tandem runs that brings it.
+            let archive = Archive::open_at(&settings.store.spool, store, Room::default());
+            let archive = archive.map_err(|error| error.to_string())?;
+            let calls = archive.erase(Private::new(erase.id)).await.map_err(|error| error.to_string())?;
             terminal::say(format!("Erased, with {calls} calls. Nothing will be written of this user again."));
             if settings.store.mongodb.is_some() {
                 terminal::say("The app's own users and journals are the app's to erase.");
@@ -142,9 +148,13 @@ async fn take_in(settings: &Settings, users: Vec<User>) -> Result<ExitCode, Stri
     }
 }
 
-fn local(settings: &Settings) -> Result<LocalStore, String> {
+fn make_state(settings: &Settings) -> Result<(), String> {
     let directory = &settings.state.dir;
-    private_file::make_directory(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    private_file::make_directory(directory).map_err(|error| format!("{}: {error}", directory.display()))
+}
+
+fn local(settings: &Settings) -> Result<LocalStore, String> {
+    make_state(settings)?;
     LocalStore::open(&settings.store.file, settings.store.retention).map_err(|error| error.to_string())
 }
 

@@ -17,9 +17,6 @@ use crate::{
     },
 };
 
-/// The file of records on their way, in the state directory.
-const SPOOL: &str = "spool.sqlite";
-
 /// What is kept, and by whom.
 pub(super) struct Storage {
     pub(super) archive: Arc<Archive>,
@@ -46,7 +43,7 @@ pub(super) fn open(settings: &Settings, rehearsal: &Rehearsal) -> Result<Storage
         (None, Some(mongodb)) => prepared(mongodb),
         (None, None) => local(settings)?,
     };
-    let archive = Arc::new(Archive::open_at(&directory.join(SPOOL), store, rehearsal.spool)?);
+    let archive = Arc::new(Archive::open_at(&settings.store.spool, store, rehearsal.spool)?);
     Ok(Storage { archive, ledger, home, process })
 }
 
