@@ -6,6 +6,7 @@ mod blame;
 mod calls;
 mod care;
 mod continuing;
+mod crash;
 mod credentials;
 mod crowd;
 mod discovery;
