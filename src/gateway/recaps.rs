@@ -1,11 +1,11 @@
 //! Better recaps: after a call a model is asked, and what it writes takes the place of the extracted recap.
 //!
-//! The extracted recap is in the store before, and stays if anything fails. What waits to be asked is in memory alone, and
-//! is given up when the process ends.
+//! The extracted recap is in the store before, and stays if anything fails. What is sent is read from the store when its
+//! turn comes: nothing is sent of a call that was erased meanwhile. Which calls wait is in memory alone, and is given up when
+//! the process ends.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use serde_json::Value;
 use tokio::{
     sync::{Semaphore, mpsc},
     time::sleep,
@@ -19,54 +19,34 @@ use crate::{
     },
     fleet::provider::Exchange,
     metrics::Metrics,
-    store::{archive::Archive, record::Record},
+    store::{archive::Archive, record::Ended},
 };
 
 /// Calls that may wait to be asked about; one more keeps the recap that it has.
 const WAITING: usize = 64;
-/// Questions under way at once.
+/// Calls that are asked about at once.
 const AT_ONCE: usize = 2;
-/// Before each try to store a recap: the record of the call itself may still be on its way.
-const PAUSES: [Duration; 4] =
-    [Duration::ZERO, Duration::from_secs(2), Duration::from_secs(10), Duration::from_secs(60)];
-
-/// A call that is asked about. It has no `Debug`: the question is what was said.
-pub(super) struct Asked {
-    session: Uuid,
-    question: Value,
-}
+/// Before each look for the record of a call, which may still be on its way to the store.
+const PAUSES: [Duration; 4] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(20)];
 
 /// Where calls are handed in that are over.
 pub(super) struct Recaps {
-    scribe: Scribe,
-    queue: mpsc::Sender<Asked>,
+    queue: mpsc::Sender<Uuid>,
     metrics: Arc<Metrics>,
 }
 
 impl Recaps {
     /// Asks this model from the current thread, for as long as that runs.
     pub(super) fn start(scribe: Scribe, archive: Arc<Archive>, metrics: &Arc<Metrics>) -> Self {
-        let (queue, asked) = mpsc::channel(WAITING);
-        let desk = Desk {
-            exchange: Exchange::new(scribe.timeout),
-            scribe: scribe.clone(),
-            archive,
-            metrics: Arc::clone(metrics),
-        };
-        actix_rt::spawn(desk.work(asked));
-        Self { scribe, queue, metrics: Arc::clone(metrics) }
+        let (queue, calls) = mpsc::channel(WAITING);
+        let desk = Desk { exchange: Exchange::new(scribe.timeout), scribe, archive, metrics: Arc::clone(metrics) };
+        actix_rt::spawn(desk.work(calls));
+        Self { queue, metrics: Arc::clone(metrics) }
     }
 
-    /// What is to be asked about a call that is over; nothing if nothing was said in it.
-    pub(super) fn about(&self, record: &Record) -> Option<Asked> {
-        let ended = record.ended.as_ref().filter(|ended| !ended.transcript.is_empty())?;
-        let said: Vec<_> = ended.kept().map(|line| (line.speaker.name(), line.text.expose().as_str())).collect();
-        Some(Asked { session: record.session, question: self.scribe.question(&said) })
-    }
-
-    /// Has it asked. Nothing is waited for.
-    pub(super) fn ask(&self, asked: Asked) {
-        if self.queue.try_send(asked).is_err() {
+    /// Has the model asked about a call whose record is kept. Nothing is waited for.
+    pub(super) fn ask_about(&self, session: Uuid) {
+        if self.queue.try_send(session).is_err() {
             self.metrics.recap("overflow");
         }
     }
@@ -80,29 +60,52 @@ struct Desk {
 }
 
 impl Desk {
-    async fn work(self, mut asked: mpsc::Receiver<Asked>) {
+    async fn work(self, mut calls: mpsc::Receiver<Uuid>) {
         let (desk, room) = (Rc::new(self), Arc::new(Semaphore::new(AT_ONCE)));
-        while let Some(asked) = asked.recv().await {
+        while let Some(session) = calls.recv().await {
             let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
             let desk = Rc::clone(&desk);
             actix_rt::spawn(async move {
-                let result = match desk.ask(&asked).await {
-                    Ok(better) => {
-                        // Whoever waits next need not wait for the store.
-                        drop(place);
-                        desk.store(asked.session, better).await
-                    }
-                    Err(result) => result,
-                };
-                desk.metrics.recap(result);
+                desk.metrics.recap(desk.improve(session).await);
+                drop(place);
             });
         }
     }
 
-    /// Asks the model, or says why there is no answer. Nothing of the answer is logged.
-    async fn ask(&self, asked: &Asked) -> Result<Private<String>, &'static str> {
+    /// What came of one call, as metrics name it.
+    async fn improve(&self, session: Uuid) -> &'static str {
+        let Some(ended) = self.stored(session).await else { return "not_stored" };
+        let better = match self.ask(&ended).await {
+            Ok(better) => better,
+            Err(result) => return result,
+        };
+        match self.archive.store().improve_recap(session, better).await {
+            Ok(true) => "improved",
+            Ok(false) => "not_stored",
+            Err(error) => {
+                tracing::warn!(%error, "a recap cannot be stored");
+                "not_stored"
+            }
+        }
+    }
+
+    /// The end of a call, once it is in the store; none of one that was erased.
+    async fn stored(&self, session: Uuid) -> Option<Ended> {
+        for pause in PAUSES {
+            sleep(pause).await;
+            let found = self.archive.session(session).await.ok().flatten();
+            if let Some(ended) = found.and_then(|record| record.ended) {
+                return Some(ended);
+            }
+        }
+        None
+    }
+
+    /// Asks the model, or says why there is no recap. Nothing of question and answer is logged.
+    async fn ask(&self, ended: &Ended) -> Result<Private<String>, &'static str> {
         let Scribe { url, api_key, .. } = &self.scribe;
-        match self.exchange.write(url, api_key.as_ref(), &asked.question).await {
+        let said: Vec<_> = ended.kept().map(|line| (line.speaker.name(), line.text.expose().as_str())).collect();
+        match self.exchange.write(url, api_key.as_ref(), &self.scribe.question(&said)).await {
             Ok((200..=299, answer)) => answer.as_ref().and_then(recap).ok_or("unusable"),
             Ok((status, _)) => {
                 tracing::warn!(status, host = self.scribe.host(), "the model that writes recaps refuses");
@@ -113,19 +116,6 @@ impl Desk {
                 Err("unreachable")
             }
         }
-    }
-
-    /// Stores a recap, as soon as the record that it belongs to is stored. A call that was erased meanwhile has none.
-    async fn store(&self, session: Uuid, better: Private<String>) -> &'static str {
-        for pause in PAUSES {
-            sleep(pause).await;
-            match self.archive.store().improve_recap(session, better.clone()).await {
-                Ok(true) => return "improved",
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "a recap cannot be stored now"),
-            }
-        }
-        "not_stored"
     }
 }
 
@@ -140,6 +130,7 @@ mod tests {
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpListener,
+        sync::watch,
     };
 
     use super::*;
@@ -147,7 +138,7 @@ mod tests {
         protocol::ending::Ending,
         store::{
             local::LocalStore,
-            record::{Ended, Line, Origin, Speaker},
+            record::{Line, Origin, Record, Speaker},
             spool::Room,
         },
     };
@@ -212,23 +203,19 @@ mod tests {
         }
     }
 
-    impl Recaps {
-        fn offer(&self, record: &Record) {
-            self.about(record).into_iter().for_each(|asked| self.ask(asked));
-        }
-    }
-
     impl Drop for Shelf {
         fn drop(&mut self) {
             let _ = std::fs::remove_dir_all(&self.path);
         }
     }
 
-    /// A model that gives this answer to everybody, and remembers what it was sent; none: it never answers.
+    /// A model that gives one answer to everybody, and remembers what it was sent.
     struct Model {
         scribe: Scribe,
         asked: Arc<std::sync::Mutex<Vec<String>>>,
         open: Arc<AtomicUsize>,
+        /// What it answers; none: nothing yet.
+        answer: watch::Sender<Option<String>>,
     }
 
     impl Model {
@@ -242,10 +229,11 @@ mod tests {
             };
             let (asked, open) = (Arc::new(std::sync::Mutex::new(Vec::new())), Arc::new(AtomicUsize::new(0)));
             let (heard, opened) = (Arc::clone(&asked), Arc::clone(&open));
+            let (answer, answers) = watch::channel(answer);
             actix_rt::spawn(async move {
                 while let Ok((mut stream, _)) = listener.accept().await {
                     opened.fetch_add(1, Ordering::SeqCst);
-                    let (heard, answer) = (Arc::clone(&heard), answer.clone());
+                    let (heard, mut answers) = (Arc::clone(&heard), answers.clone());
                     actix_rt::spawn(async move {
                         let mut request = Vec::new();
                         while !request.ends_with(b"}]}") && !request.ends_with(b"\"small\"}") {
@@ -254,14 +242,14 @@ mod tests {
                             }
                         }
                         heard.lock().unwrap().push(String::from_utf8(request).unwrap());
-                        match answer {
-                            Some(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
-                            None => std::future::pending().await,
+                        // Nobody is left to answer where the test is over.
+                        if let Ok(answer) = answers.wait_for(Option::is_some).await.map(|answer| answer.clone()) {
+                            stream.write_all(answer.unwrap().as_bytes()).await.unwrap();
                         }
                     });
                 }
             });
-            Model { scribe, asked, open }
+            Model { scribe, asked, open, answer }
         }
 
         fn saying(content: &str) -> String {
@@ -275,17 +263,12 @@ mod tests {
         let (shelf, model) = (Shelf::new(), Model::new(Some(Model::saying("**Ann's** lump is gone."))).await);
         let (recaps, call) = (shelf.recaps(model.scribe.clone()), shelf.call().await);
         assert_eq!(shelf.recap(&call).await, "extracted");
-        recaps.offer(&call);
+        recaps.ask_about(call.session);
         shelf.until("improved", 1).await;
         assert_eq!(shelf.recap(&call).await, "Ann's lump is gone.");
         let asked = model.asked.lock().unwrap().pop().unwrap();
         assert!(asked.contains("assistant: The lump is gone.") && !asked.contains("ann\""), "{asked}");
         assert!(asked.contains("authorization: Bearer hush-hush"), "{asked}");
-        let silent =
-            Record { ended: Some(Ended { transcript: Vec::new(), ..call.ended.clone().unwrap() }), ..call.clone() };
-        recaps.offer(&silent);
-        recaps.offer(&Record { ended: None, ..call });
-        assert_eq!(recaps.queue.capacity(), WAITING, "nothing was said, so nothing is asked");
     }
 
     #[actix::test]
@@ -303,14 +286,14 @@ mod tests {
         ] {
             let (shelf, model) = (Shelf::new(), Model::new(Some(answer.clone())).await);
             let call = shelf.call().await;
-            shelf.recaps(model.scribe.clone()).offer(&call);
+            shelf.recaps(model.scribe.clone()).ask_about(call.session);
             shelf.until(result, 1).await;
             assert_eq!(shelf.recap(&call).await, "extracted", "{result}");
         }
         let shelf = Shelf::new();
         let model = Model::new(None).await;
         let hasty = Scribe { timeout: Duration::from_millis(50), ..model.scribe };
-        shelf.recaps(hasty).offer(&shelf.call().await);
+        shelf.recaps(hasty).ask_about(shelf.call().await.session);
         shelf.until("unreachable", 1).await;
     }
 
@@ -318,7 +301,7 @@ mod tests {
     async fn two_are_asked_about_at_once_and_no_more_wait_than_may() {
         let (shelf, model) = (Shelf::new(), Model::new(None).await);
         let (recaps, call) = (shelf.recaps(model.scribe.clone()), shelf.call().await);
-        (0..WAITING + 10).for_each(|_| recaps.offer(&call));
+        (0..WAITING + 10).for_each(|_| recaps.ask_about(call.session));
         assert_eq!(shelf.count("overflow"), 10);
         tokio::time::timeout(PATIENCE, async {
             // One more is out of the queue, and waits for a place.
@@ -332,15 +315,34 @@ mod tests {
     }
 
     #[actix::test]
-    async fn a_call_that_was_erased_gets_no_recap() {
-        let shelf = Shelf::new();
-        let model = Model::new(None).await;
-        let (metrics, archive) = (Arc::clone(&shelf.metrics), Arc::clone(&shelf.archive));
-        let desk = Desk { exchange: Exchange::new(PATIENCE), scribe: model.scribe.clone(), archive, metrics };
+    async fn of_a_call_that_was_erased_while_it_waited_nothing_is_sent() {
+        let (shelf, model) = (Shelf::new(), Model::new(Some(Model::saying("Too late."))).await);
         let call = shelf.call().await;
         shelf.archive.erase("ann".into()).await.unwrap();
+        let (metrics, archive) = (Arc::clone(&shelf.metrics), Arc::clone(&shelf.archive));
+        let desk = Desk { exchange: Exchange::new(PATIENCE), scribe: model.scribe.clone(), archive, metrics };
         tokio::time::pause();
-        assert_eq!(desk.store(call.session, "too late".into()).await, "not_stored");
+        assert_eq!(desk.improve(call.session).await, "not_stored");
+        assert_eq!(model.open.load(Ordering::SeqCst), 0);
+        assert_eq!(shelf.archive.session(call.session).await.unwrap(), None);
+    }
+
+    #[actix::test]
+    async fn a_recap_that_comes_after_an_erasure_brings_nothing_back() {
+        let (shelf, model) = (Shelf::new(), Model::new(None).await);
+        let call = shelf.call().await;
+        let recaps = shelf.recaps(model.scribe.clone());
+        recaps.ask_about(call.session);
+        tokio::time::timeout(PATIENCE, async {
+            while model.open.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        shelf.archive.erase("ann".into()).await.unwrap();
+        model.answer.send(Some(Model::saying("Too late."))).unwrap();
+        shelf.until("not_stored", 1).await;
         assert_eq!(shelf.archive.session(call.session).await.unwrap(), None);
     }
 }

@@ -184,14 +184,15 @@ impl Registrar for Desk {
 
     fn complete(&self, record: Record) {
         let records = Arc::clone(&self.0);
-        let asked = records.recaps.as_ref().and_then(|recaps| recaps.about(&record));
+        let (session, talked) = (record.session, record.ended.as_ref().is_some_and(|end| !end.transcript.is_empty()));
         let keeping = records.archive.complete(records.own(record));
         self.0.runtime.spawn(async move {
             let kept = keeping.await;
-            // Of a user who was erased nothing is told to anybody.
-            let asked = asked.filter(|_| matches!(kept, Ok(Written::Kept)));
+            let is_kept = matches!(kept, Ok(Written::Kept));
             records.count(kept);
-            records.recaps.as_ref().zip(asked).into_iter().for_each(|(recaps, asked)| recaps.ask(asked));
+            if let Some(recaps) = records.recaps.as_ref().filter(|_| is_kept && talked) {
+                recaps.ask_about(session);
+            }
         });
     }
 }

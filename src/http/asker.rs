@@ -47,7 +47,9 @@ pub fn user(doors: &Doors, request: &HttpRequest) -> Result<UserId, Refusal> {
 pub fn operator_for(doors: &Doors, request: &HttpRequest, user: &str) -> Result<UserId, Refusal> {
     identity::check_origin(doors, request)?;
     operator::admit(doors, request)?;
-    Ok(UserId::new(user).map_err(|_| Problem::BadRequest)?)
+    // What a path cannot say in UTF-8 has become this sign: whoever is erased by it is nobody that was meant.
+    let user = UserId::new(user).ok().filter(|user| !user.expose().contains(char::REPLACEMENT_CHARACTER));
+    Ok(user.ok_or(Problem::BadRequest)?)
 }
 
 impl Asker {

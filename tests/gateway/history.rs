@@ -116,6 +116,8 @@ async fn every_wrong_request_has_its_own_answer() {
         ("GET", nowhere.as_str(), Some(&ann), (404, "unknown_session")),
         ("GET", nowhere.as_str(), Some(KEY), (404, "unknown_session")),
         ("GET", "/v1/sessions/7", Some(&ann), (404, "unknown_session")),
+        ("GET", "/v1/sessions/%FF", Some(&ann), (404, "unknown_session")),
+        ("DELETE", "/v1/users/%FF?confirm=erase", Some(KEY), (400, "bad_request")),
         ("DELETE", "/v1/me", Some(&ann), (400, "not_confirmed")),
     ] {
         let told = library.ask(method, path, token).await;
