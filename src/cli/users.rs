@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::store::archive::Archive;
 use crate::store::local::LocalStore;
 use crate::store::mongo::MongoStore;
-use crate::store::spool::Room;
+use crate::store::spool::{self, Room};
 
 use super::{ConfigArguments, private_file, terminal};
 
@@ -118,15 +118,12 @@ pub(super) async fn user(arguments: UserArguments) -> Result<ExitCode, String> {
         }
         UserCommand::Erase(erase) => {
             let settings = erase.config.load(&config::process_environment())?;
-            make_state(&settings)?;
             let store: Arc<dyn Store> = match &settings.store.mongodb {
                 Some(mongodb) => Arc::new(MongoStore::new(mongodb.clone())),
                 None => Arc::new(local(&settings)?),
             };
-            // What waits for the store is erased too, whether or not a Tandem runs that brings it.
-            let archive = Archive::open_at(&settings.store.spool, store, Room::default());
-            let archive = archive.map_err(|error| error.to_string())?;
-            let calls = archive.erase(Private::new(erase.id)).await.map_err(|error| error.to_string())?;
+            let calls = archive(&settings, store)?.erase(Private::new(erase.id)).await;
+            let calls = calls.map_err(|error| error.to_string())?;
             terminal::say(format!("Erased, with {calls} calls. Nothing will be written of this user again."));
             if settings.store.mongodb.is_some() {
                 terminal::say("The app's own users and journals are the app's to erase.");
@@ -148,13 +145,16 @@ async fn take_in(settings: &Settings, users: Vec<User>) -> Result<ExitCode, Stri
     }
 }
 
-fn make_state(settings: &Settings) -> Result<(), String> {
+/// The store, and what is on its way to it from this state directory.
+fn archive(settings: &Settings, store: Arc<dyn Store>) -> Result<Archive, String> {
     let directory = &settings.state.dir;
-    private_file::make_directory(directory).map_err(|error| format!("{}: {error}", directory.display()))
+    private_file::make_directory(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    Archive::open_at(&directory.join(spool::FILE_NAME), store, Room::default()).map_err(|error| error.to_string())
 }
 
 fn local(settings: &Settings) -> Result<LocalStore, String> {
-    make_state(settings)?;
+    let directory = &settings.state.dir;
+    private_file::make_directory(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
     LocalStore::open(&settings.store.file, settings.store.retention).map_err(|error| error.to_string())
 }
 

@@ -299,8 +299,6 @@ pub struct StoreSettings {
     pub mongodb: Option<MongoSettings>,
     /// The embedded store.
     pub file: PathBuf,
-    /// Records on their way to the store, wherever that is.
-    pub spool: PathBuf,
     /// How long records are kept; none: for ever.
     pub retention: Option<Duration>,
 }

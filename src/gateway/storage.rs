@@ -14,6 +14,7 @@ use crate::{
         ledger::{self, SqliteLedger},
         local::LocalStore,
         mongo::{self, MongoStore},
+        spool,
     },
 };
 
@@ -43,7 +44,7 @@ pub(super) fn open(settings: &Settings, rehearsal: &Rehearsal) -> Result<Storage
         (None, Some(mongodb)) => prepared(mongodb),
         (None, None) => local(settings)?,
     };
-    let archive = Arc::new(Archive::open_at(&settings.store.spool, store, rehearsal.spool)?);
+    let archive = Arc::new(Archive::open_at(&directory.join(spool::FILE_NAME), store, rehearsal.spool)?);
     Ok(Storage { archive, ledger, home, process })
 }
 

@@ -9,6 +9,7 @@ mod waiting;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use uuid::Uuid;
 
 use self::{
@@ -22,6 +23,9 @@ use super::{
     record::{Record, Written},
     writer::Writer,
 };
+
+/// The file's name in the state directory.
+pub const FILE_NAME: &str = "spool.sqlite";
 
 /// How much may wait; what is more is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ impl Default for Room {
     }
 }
 
+/// Records that are brought to the store at once.
+const AT_ONCE: u32 = 16;
 /// How often the store takes others before a record that it does not take is set aside.
 pub const TRIES: u32 = 5;
 /// The most records that are set aside; the oldest goes first.
@@ -60,6 +66,8 @@ pub struct Brought {
     pub set_aside: u64,
     /// Why not all were taken, if some were not: the store cannot be reached, or refuses one that still waits.
     pub trouble: Option<String>,
+    /// Whether it is the first: nothing can be brought for a while.
+    pub is_down: bool,
 }
 
 impl Spool {
@@ -87,29 +95,24 @@ impl Spool {
     /// the start, after each record, and now and then while the store is down. An error is one of the file.
     pub async fn bring(&self) -> Result<Brought, StoreError> {
         let (mut brought, mut refused, mut after) = (Brought::default(), Vec::new(), 0);
-        while let Some((number, text)) = self.writer.run(move |transaction| Ok(rows::next(transaction, after)?)).await?
-        {
-            after = number;
-            let Some(record) = Waiting::read(&text) else {
-                self.set_aside(number, "it cannot be read", &mut brought).await?;
-                continue;
-            };
-            let taken = if record.ended.is_some() { self.store.complete(record) } else { self.store.open(record) };
-            match taken.await.map_err(|error| (error.fault(), error)) {
-                Ok(_) => {
-                    self.writer.run(move |transaction| Ok(rows::remove(transaction, number)?)).await?;
-                    brought.records += 1;
+        while !brought.is_down {
+            let rows = self.writer.run(move |transaction| Ok(rows::next(transaction, after)?)).await?;
+            let Some((last, _)) = rows.last() else { break };
+            after = *last;
+            let mut taken = Vec::new();
+            for (number, outcome) in join_all(rows.into_iter().map(|row| self.give(row))).await {
+                match outcome.map_err(|error| (error.fault(), error)) {
+                    Ok(()) => taken.push(number),
+                    Err((Fault::Record, error)) => self.set_aside(number, &error, &mut brought).await?,
+                    Err((fault, error)) => {
+                        brought.is_down |= fault == Fault::Outage;
+                        refused.extend((fault == Fault::Refusal).then_some(number));
+                        brought.trouble = Some(error.to_string());
+                    }
                 }
-                Err((Fault::Outage, error)) => {
-                    brought.trouble = Some(error.to_string());
-                    break;
-                }
-                Err((Fault::Refusal, error)) => {
-                    refused.push(number);
-                    brought.trouble = Some(error.to_string());
-                }
-                Err((Fault::Record, error)) => self.set_aside(number, &error.to_string(), &mut brought).await?,
             }
+            brought.records += taken.len() as u64;
+            self.writer.run(move |transaction| Ok(rows::remove(transaction, &taken)?)).await?;
         }
         // One that is refused while others are taken is at fault itself; if none is taken the store may be.
         if brought.records > 0 && !refused.is_empty() {
@@ -124,8 +127,18 @@ impl Spool {
         Ok(brought)
     }
 
-    async fn set_aside(&self, number: i64, why: &str, brought: &mut Brought) -> Result<(), StoreError> {
-        tracing::error!(why, "a record of a call cannot be stored, and is set aside");
+    /// Gives one row to the store.
+    async fn give(&self, (number, text): (i64, String)) -> (i64, Result<(), StoreError>) {
+        let given = match Waiting::read(&text) {
+            Some(record) if record.ended.is_some() => self.store.complete(record).await.map(drop),
+            Some(record) => self.store.open(record).await.map(drop),
+            None => Err(StoreError::Unreadable("a record")),
+        };
+        (number, given)
+    }
+
+    async fn set_aside(&self, number: i64, error: &StoreError, brought: &mut Brought) -> Result<(), StoreError> {
+        tracing::error!(%error, "a record of a call cannot be stored, and is set aside");
         self.writer.run(move |transaction| Ok(rows::set_aside(transaction, number)?)).await?;
         brought.set_aside += 1;
         Ok(())

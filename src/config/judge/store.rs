@@ -13,8 +13,6 @@ use crate::store::mongo::{MongoSettings, Names, check_address, is_path};
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 /// The embedded store in the state directory.
 const FILE_NAME: &str = "users.sqlite";
-/// The records on their way, in the state directory.
-const SPOOL_NAME: &str = "spool.sqlite";
 
 impl Judge {
     pub(super) fn store(&mut self, raw: RawStore, state: &Path) -> StoreSettings {
@@ -44,7 +42,7 @@ impl Judge {
             };
             MongoSettings { uri, database, names, retention }
         });
-        StoreSettings { mongodb, file: state.join(FILE_NAME), spool: state.join(SPOOL_NAME), retention }
+        StoreSettings { mongodb, file: state.join(FILE_NAME), retention }
     }
 
     fn path(&mut self, key: &'static str, path: String) -> String {
