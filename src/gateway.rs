@@ -3,6 +3,7 @@
 mod counter;
 mod doors;
 mod machines;
+mod recaps;
 mod records;
 mod storage;
 
@@ -212,7 +213,7 @@ impl Gateway {
             SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota },
             pool.clone(),
         );
-        let records = Records::keep(&storage, &metrics);
+        let records = Records::keep(&storage, settings.recap.as_ref(), &metrics);
         let contexts = rehearsal.contexts.unwrap_or_else(|| Arc::new(StoredContexts::new(storage.archive.store())));
         let house =
             House { tokens, switchboard, connector, metrics, cast, fleet, contexts, records: records.clone(), storage };

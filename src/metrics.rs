@@ -5,6 +5,7 @@
 mod doors;
 mod fleet;
 mod queue;
+mod recaps;
 mod records;
 mod relay;
 mod resumes;
@@ -147,6 +148,7 @@ pub const TABLE: &[Series] = &[
     upstreams::CIRCUIT_STATE,
     upstreams::CIRCUIT_CHANGES,
     upstreams::REHEARSALS,
+    recaps::RECAPS,
     resumes::RESUMES,
     resumes::DETACHED,
     AUDIO_LAG,
@@ -232,6 +234,7 @@ impl Metrics {
         TurnMetrics::new(self).begin_at_zero();
         self.begin_doors();
         self.begin_relay();
+        self.begin_recaps();
         self.begin_resumes();
         self.begin_queue();
         self.begin_records();

@@ -322,6 +322,25 @@ fn a_check_tries_out_the_files_that_serve_would_use() {
 }
 
 #[test]
+fn a_check_says_to_whom_transcripts_go() {
+    let desk = Desk::new();
+    let url = ("TANDEM__RECAP__URL", "https://llm.example.org/v1/chat/completions");
+    let (model, key) = (("TANDEM__RECAP__MODEL", "small"), ("TANDEM__RECAP__API_KEY", "hush-hush"));
+    let ran = desk.run(&["check", "--offline"], &[url, model, key]);
+    assert!(ran.stdout.contains("Transcripts of calls go to llm.example.org,"), "{ran:?}");
+    assert!(ran.status == Some(0) && !ran.stdout.contains("hush-hush"), "{ran:?}");
+    assert!(!desk.run(&["check", "--offline"], &[model]).stdout.contains("Transcripts of calls"));
+    let open = ("TANDEM__RECAP__URL", "http://llm.internal/v1/chat/completions");
+    let ran = desk.run(&["check", "--offline"], &[open]);
+    assert!(ran.status == Some(1) && !ran.stderr.contains("llm.internal"), "{ran:?}");
+    for words in ["recap.url", "recap.insecure", "TANDEM__RECAP__MODEL"] {
+        assert!(ran.stderr.contains(words), "{words}: {ran:?}");
+    }
+    let ran = desk.run(&["check", "--offline"], &[open, model, ("TANDEM__RECAP__INSECURE", "true")]);
+    assert!(ran.status == Some(0) && ran.stdout.contains("go to llm.internal,"), "{ran:?}");
+}
+
+#[test]
 fn a_check_shows_the_personas_and_tells_what_is_wrong_with_them() {
     let desk = Desk::new();
     fs::create_dir(desk.path("cast")).unwrap();
@@ -853,7 +872,10 @@ fn users_are_taken_in_added_and_erased_and_the_check_counts_them() {
     assert!(imported.stderr.contains("Nothing is done with users.shoeSize"), "{imported:?}");
     let added = desk.run(&["user", "add", "cleo", "--name", "Cleo", "--goal", "walk", "--goal", "rest"], &[]);
     assert_eq!(added.status, Some(0), "{added:?}");
+    let waits = wait_for_the_store(&desk, "ann");
+    assert!(waits(), "looked for in the right file");
     let erased = desk.run(&["user", "erase", "ann"], &[]);
+    assert!(!waits(), "what was on its way is gone too");
     assert!(erased.status == Some(0) && erased.stdout.starts_with("Erased, with 0 calls."), "{erased:?}");
     let again = desk.run(&["import", "users.json"], &[]);
     assert_eq!((again.status, again.stdout.as_str()), (Some(1), "1 users are known now.\n"));
@@ -861,6 +883,34 @@ fn users_are_taken_in_added_and_erased_and_the_check_counts_them() {
     assert!(store(&checked).contains("2 users (1 erased), 0 journal entries, 0 calls"), "{checked:?}");
     let mode = fs::metadata(desk.path(".tandem/users.sqlite")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+/// Has a call of this user wait for the store; says whether the file of what waits has its words.
+fn wait_for_the_store(desk: &Desk, user: &str) -> impl Fn() -> bool {
+    use tandem::store::{archive, local, record, spool};
+    let store = local::LocalStore::open(&desk.path(".tandem/users.sqlite"), None).unwrap();
+    let path = desk.path(".tandem/spool.sqlite");
+    let archive = archive::Archive::open_at(&path, std::sync::Arc::new(store), spool::Room::default()).unwrap();
+    let line = record::Line { speaker: record::Speaker::Assistant, at_ms: 0, text: "A heron on its way.".into() };
+    let ended = record::Ended {
+        ending: tandem::protocol::ending::Ending::ClientLeft,
+        transcript: vec![line],
+        ..record::Ended::lost(2)
+    };
+    let record = record::Record {
+        session: uuid::Uuid::new_v4(),
+        user: user.into(),
+        persona: "listener".into(),
+        began_ms: 1,
+        origin: record::Origin::default(),
+        ended: Some(ended),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(archive.complete(record)).unwrap();
+    move || {
+        let bytes = ["", "-wal"].map(|end| fs::read(format!("{}{end}", path.display())).unwrap_or_default()).concat();
+        bytes.windows(5).any(|window| window == b"heron")
+    }
 }
 
 #[test]

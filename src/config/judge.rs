@@ -1,6 +1,7 @@
 //! Raw -> Settings: every rule that one value alone cannot break, all of them looked at before anything is said.
 
 mod fleet;
+mod recap;
 mod store;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -56,6 +57,7 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
     }
     let state = state(raw.state, !raw.store.mongodb_uri.is_empty());
     let store = judge.store(raw.store, &state.dir);
+    let recap = judge.recap(raw.recap);
     let fleet = judge.fleet(&raw.fleet, raw.providers, &upstreams, &state.dir);
     let settings = Settings {
         mode: raw.mode,
@@ -73,6 +75,7 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
         metrics: MetricsSettings { enabled: raw.metrics.enabled },
         state,
         store,
+        recap,
         simulator,
         fleet,
         warnings: judge.warnings,

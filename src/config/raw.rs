@@ -37,6 +37,7 @@ raw! {
         metrics: RawMetrics,
         state: RawState,
         store: RawStore,
+        recap: RawRecap,
         simulator: RawSimulator,
         fleet: RawFleet,
         providers: RawProviders,
@@ -105,6 +106,7 @@ raw! {
         journal_text_field: String,
         retention_days: u64,
     }
+    RawRecap { url: String, api_key: String, model: String, timeout_ms: u64, insecure: bool }
     RawSimulator {
         enabled: Enabled,
         answer: Answers,

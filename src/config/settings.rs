@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::upstream_url::UpstreamUrl;
 use crate::auth::{TicketLimits, TokenRules};
 use crate::context::cast::CastSettings;
+use crate::context::recap::scribe::Scribe;
 use crate::fleet::lifecycle::Policy;
 use crate::fleet::provider::{self, Access, BuildError, Exchange, Place, Provider};
 use crate::fleet::schedule::Schedule;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub state: StateSettings,
     /// Where users, journals and records are kept.
     pub store: StoreSettings,
+    /// The model that writes recaps; none: they are made of what was said.
+    pub recap: Option<Scribe>,
     /// The simulated model servers.
     pub simulator: SimulatorSettings,
     /// How machines that sleep are dealt with.

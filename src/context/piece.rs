@@ -37,6 +37,8 @@ pub(super) struct Piece {
     pub(super) entry: usize,
     /// Of the entry's parts; parts of one text are told from the first on.
     pub(super) part: usize,
+    /// Whether it is of the call that this one continues.
+    pub(super) continues: bool,
     /// Whether it makes no sense without the part before it.
     pub(super) follows: bool,
     /// When its entry was written, as people say it.
@@ -45,6 +47,11 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    /// One thing of a list without a date.
+    fn of_list(topic: Topic, part: usize, text: String) -> Self {
+        Self { topic, entry: 0, part, continues: false, follows: false, when: String::new(), text }
+    }
+
     /// What it is worth: parts of less worth are cut first.
     pub(super) fn worth(&self) -> i64 {
         let (entry, part) = (self.entry.min(100) as i64, self.part.min(100) as i64);
@@ -105,9 +112,13 @@ impl Cutter {
             Topic::Goals => self.items(topic, health.goals.expose()),
             Topic::Journal => {
                 let age = Some(sight.journal_days);
-                self.entries(topic, &context.journal, sight.journal_entries, age, today)
+                self.entries(topic, newest(&context.journal), sight.journal_entries, age, today)
             }
-            Topic::Recaps => self.entries(topic, &context.recaps, sight.recaps, None, today),
+            Topic::Recaps => {
+                let continued = context.continues.iter().map(|entry| (entry, true)).collect::<Vec<_>>();
+                let entries = [continued, newest(&context.recaps)].concat();
+                self.entries(topic, entries, sight.recaps, None, today)
+            }
         }
     }
 
@@ -115,7 +126,7 @@ impl Cutter {
         if text.is_empty() {
             return 0;
         }
-        self.found.push(Piece { topic, entry: 0, part: 0, follows: false, when: String::new(), text });
+        self.found.push(Piece::of_list(topic, 0, text));
         1
     }
 
@@ -131,7 +142,7 @@ impl Cutter {
                 of += 1;
                 let item = item(sentence);
                 if part < MAX_PARTS && !item.is_empty() && self.may_tell(sentence) {
-                    self.found.push(Piece { topic, entry: 0, part, follows: false, when: String::new(), text: item });
+                    self.found.push(Piece::of_list(topic, part, item));
                     part += 1;
                 }
             }
@@ -139,12 +150,18 @@ impl Cutter {
         of
     }
 
-    /// Adds the sentences of the newest entries. Each entry that is not looked at counts as one.
-    fn entries(&mut self, topic: Topic, entries: &[Entry], most: usize, days: Option<u32>, today: Date) -> usize {
-        let mut newest: Vec<&Entry> = entries.iter().collect();
-        newest.sort_by_key(|entry| Reverse(entry.date));
+    /// Adds the sentences of the first entries, each with whether it is of a call that goes on. Each entry that is not
+    /// looked at counts as one.
+    fn entries(
+        &mut self,
+        topic: Topic,
+        entries: Vec<(&Entry, bool)>,
+        most: usize,
+        days: Option<u32>,
+        today: Date,
+    ) -> usize {
         let (mut told, mut of) = (0, 0);
-        for (at, entry) in newest.into_iter().enumerate() {
+        for (at, (entry, continues)) in entries.into_iter().enumerate() {
             if told == most || at >= MAX_LOOKS || is_older(entry.date, days, today) {
                 of += 1;
                 continue;
@@ -156,7 +173,7 @@ impl Cutter {
             for sentence in parts {
                 if part < MAX_PARTS && self.may_tell(sentence) {
                     let (when, text) = (when(entry.date, today), sentence.to_owned());
-                    self.found.push(Piece { topic, entry: told, part, follows: part > 0, when, text });
+                    self.found.push(Piece { topic, entry: told, part, continues, follows: part > 0, when, text });
                     part += 1;
                 }
             }
@@ -171,6 +188,13 @@ impl Cutter {
         let legible = !self.latin || is_latin(sentence);
         says && legible && !speaks_to_model(sentence) && self.seen.insert(sentence.to_lowercase())
     }
+}
+
+/// The newest entries first; none of a call that goes on.
+fn newest(entries: &[Entry]) -> Vec<(&Entry, bool)> {
+    let mut newest: Vec<_> = entries.iter().map(|entry| (entry, false)).collect();
+    newest.sort_by_key(|(entry, _)| Reverse(entry.date));
+    newest
 }
 
 fn is_older(date: Option<Date>, days: Option<u32>, today: Date) -> bool {
@@ -284,7 +308,7 @@ const OPENERS: [&str; 22] = [
 const GIVEAWAYS: [&str; 6] =
     ["system prompt", "previous instruction", "prior instruction", "your instruction", "above instruction", "im start"];
 
-fn speaks_to_model(sentence: &str) -> bool {
+pub(super) fn speaks_to_model(sentence: &str) -> bool {
     let said = sentence.trim_start_matches(['\'', '(', ' ', '-']).to_lowercase();
     OPENERS.iter().any(|opener| said.starts_with(opener)) || GIVEAWAYS.iter().any(|words| said.contains(words))
 }

@@ -118,8 +118,13 @@ fn journal(parts: &[&Piece], name: &str, pronouns: &str) -> String {
 /// `Last call, a week ago: "We talked about Lyon."`
 fn recaps(parts: &[&Piece]) -> String {
     let recap = |(at, entry): (usize, Vec<&Piece>)| {
-        let which = if at == 0 { "Last call" } else { "Earlier call" };
-        format!("{which}, {}: {}", entry[0].when, quoted(&entry))
+        let when = &entry[0].when;
+        let which = match at {
+            0 if entry[0].continues => format!("This call continues one from {when}"),
+            0 => format!("Last call, {when}"),
+            _ => format!("Earlier call, {when}"),
+        };
+        format!("{which}: {}", quoted(&entry))
     };
     by_entry(parts).into_iter().enumerate().map(recap).collect::<Vec<_>>().join(" ")
 }

@@ -27,6 +27,8 @@ pub struct Context {
     pub journal: Vec<Entry>,
     /// What earlier calls were about, in any order.
     pub recaps: Vec<Entry>,
+    /// What the call was about that this one continues, if it continues one: told before all other recaps.
+    pub continues: Option<Entry>,
 }
 
 /// What a user said of its health: for each field no, one or several texts.
@@ -138,6 +140,7 @@ impl Users {
             health: self.health(fields.get("healthInfo"), &format!("{path}.healthInfo"))?,
             journal: self.entries(&place, fields, "journal")?,
             recaps: self.entries(&place, fields, "recaps")?,
+            continues: None,
         };
         Ok(User { id, context })
     }

@@ -12,8 +12,9 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::storage::Storage;
+use super::{recaps::Recaps, storage::Storage};
 use crate::{
+    context::recap::scribe::Scribe,
     metrics::Metrics,
     session::{
         machine::millis,
@@ -49,6 +50,8 @@ pub(super) struct Records {
     /// Where what outlives a call is waited for.
     runtime: Handle,
     complained_at: Mutex<Option<Instant>>,
+    /// What asks a model for better recaps.
+    recaps: Option<Recaps>,
 }
 
 /// Why records wait.
@@ -60,7 +63,8 @@ struct Trouble {
 
 impl Records {
     /// Takes the records of this storage, and tends them on the current runtime for as long as that runs.
-    pub(super) fn keep(storage: &Storage, metrics: &Arc<Metrics>) -> Arc<Self> {
+    pub(super) fn keep(storage: &Storage, scribe: Option<&Scribe>, metrics: &Arc<Metrics>) -> Arc<Self> {
+        let recaps = |scribe: &Scribe| Recaps::start(scribe.clone(), Arc::clone(&storage.archive), metrics);
         let this = Arc::new(Self {
             archive: Arc::clone(&storage.archive),
             metrics: Arc::clone(metrics),
@@ -69,6 +73,7 @@ impl Records {
             news: Notify::new(),
             runtime: Handle::current(),
             complained_at: Mutex::new(None),
+            recaps: scribe.map(recaps),
         });
         actix_rt::spawn(Arc::clone(&this).tend());
         this
@@ -192,7 +197,15 @@ impl Registrar for Desk {
 
     fn complete(&self, record: Record) {
         let records = Arc::clone(&self.0);
+        let (session, talked) = (record.session, record.ended.as_ref().is_some_and(|end| !end.transcript.is_empty()));
         let keeping = records.archive.complete(records.own(record));
-        self.0.runtime.spawn(async move { records.count(keeping.await) });
+        self.0.runtime.spawn(async move {
+            let kept = keeping.await;
+            let is_kept = matches!(kept, Ok(Written::Kept));
+            records.count(kept);
+            if let Some(recaps) = records.recaps.as_ref().filter(|_| is_kept && talked) {
+                recaps.ask_about(session);
+            }
+        });
     }
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{HttpMessage, HttpRequest, http::header};
 
 use super::{
+    continuation::{self, Continued},
     doors::{Doors, Wishes},
     identity,
     problem::{Problem, ReachedLimit, Refusal},
@@ -59,8 +60,9 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
         Some(bound) if !bound.is_empty() => bound,
         _ => wishes(doors, query, door)?,
     };
-    let mut role = role(doors, wishes, &identity.scopes)?;
-    role.preparation = preparation(doors, &role, &identity);
+    let continued = continuation::of(doors, &identity, wishes.continue_from).await?;
+    let mut role = role(doors, wishes, &continued, &identity.scopes)?;
+    role.preparation = preparation(doors, &role, continued, &identity);
     let payer = Payer { user, tenant: identity.tenant.hash() };
     let seat = doors.switchboard.admit(payer, waits(request, query)).await?;
     let (user, pseudonym) = (identity.user.expose().into(), identity.user.pseudonym());
@@ -92,15 +94,15 @@ fn wishes(doors: &Doors, query: &CallQuery, door: Door) -> Result<Wishes, Proble
     match (doors.policy.caller_prompts, door) {
         (true, _) => query.wishes(),
         (false, Door::Native) if query.has_own_words() => Err(Problem::PromptNotAllowed),
-        (false, _) => Ok(query.persona_alone()),
+        (false, _) => query.without_words(),
     }
 }
 
 /// What model servers are given to read: the persona, with the caller's own voice or prompt where it asks for them.
 ///
 /// `scopes` are the caller's. Nothing is known of the caller here, and a prompt of its own is said as it is.
-pub fn role(doors: &Doors, wishes: Wishes, scopes: &[String]) -> Result<Role, Refusal> {
-    let found = doors.cast.find(wishes.persona.as_deref(), scopes);
+pub fn role(doors: &Doors, wishes: Wishes, continued: &Continued, scopes: &[String]) -> Result<Role, Refusal> {
+    let found = doors.cast.find(wishes.persona.as_deref().or(continued.persona()), scopes);
     let persona = found.map_err(|none| Refusal { personas: doors.cast.names(scopes), ..Problem::from(none).into() })?;
     let voice = wishes.voice.unwrap_or(persona.voice);
     let persona = match &wishes.prompt {
@@ -112,11 +114,16 @@ pub fn role(doors: &Doors, wishes: Wishes, scopes: &[String]) -> Result<Role, Re
 }
 
 /// How the caller's context gets into the prompt, where there is one and the persona is told of it.
-fn preparation(doors: &Doors, role: &Role, identity: &Identity) -> Option<Preparation> {
-    role.persona.sees_context().then(|| Preparation {
+fn preparation(doors: &Doors, role: &Role, continued: Continued, identity: &Identity) -> Option<Preparation> {
+    if !role.persona.sees_context() {
+        return None;
+    }
+    let (source, continues) = continued.into_context(&doors.contexts);
+    Some(Preparation {
         persona: Arc::clone(&role.persona),
         voice: role.voice,
-        source: Arc::clone(&doors.contexts),
+        source,
+        continues,
         user: identity.user.expose().into(),
         budget: doors.handshake,
     })

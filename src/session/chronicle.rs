@@ -12,6 +12,7 @@ use self::{costs::Costs, lines::Lines, spread::Samples};
 use super::machine::{Direction, Note, Summary, millis};
 use crate::{
     audio::turns::Tally,
+    context::recap::{KEPT_TOKENS, kept},
     pool::{endpoint::Price, roster::Offer},
     protocol::ending::Ending,
     store::{
@@ -163,13 +164,14 @@ impl Chronicle {
         self.details.lag = self.lag.spread();
         self.details.cost_millionths = self.costs.millionths();
         let lasted = signed(now.saturating_duration_since(self.began));
+        let transcript = self.lines.take();
         Ended {
             at_ms: began_ms.saturating_add(lasted),
             ending,
             talked_ms: i64::try_from(self.details.phases.talking_ms).unwrap_or(i64::MAX),
-            recap: String::new().into(),
+            recap: kept(transcript.iter().map(|line| line.text.expose().as_str()), KEPT_TOKENS),
             details: std::mem::take(&mut self.details),
-            transcript: self.lines.take(),
+            transcript,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         private::Private,
         prompt::{self, Built},
         source::ContextSource,
-        user::Context,
+        user::{Context, Entry},
     },
     protocol::moshi::{TargetError, Voice},
 };
@@ -28,6 +28,8 @@ pub struct Preparation {
     pub voice: Voice,
     /// What knows the caller.
     pub source: Arc<dyn ContextSource>,
+    /// What the call was about that this one continues, if it continues one.
+    pub continues: Option<Entry>,
     /// The caller, as the source names it.
     pub user: Private<String>,
     /// How long a model server may take to read a prompt.

@@ -1,5 +1,9 @@
 //! The live sessions: who is in a call, and how to reach it from another thread.
 
+mod reach;
+
+use self::reach::Reachable;
+
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -45,7 +49,8 @@ const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What can be said to a live session from outside.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
 pub enum Control {
     /// Tandem shuts down: the call may go on until then.
     Drain(Instant),
@@ -53,20 +58,14 @@ pub enum Control {
     End(Ending),
 }
 
-impl Message for Control {
-    type Result = ();
-}
-
 /// Another socket of the caller is, or will be, at the other end of this line. The answer is whether it is taken.
+#[derive(Message)]
+#[rtype(result = "bool")]
 pub struct Attach {
     /// Speaks to the socket.
     pub line: Line,
     /// What it was let in with.
     pub token: TokenHash,
-}
-
-impl Message for Attach {
-    type Result = bool;
 }
 
 /// What a caller may come back to, and for how long.
@@ -125,7 +124,7 @@ pub struct Switchboard {
     pool: Addr<PoolActor>,
     taken: AtomicUsize,
     quotas: Mutex<Quotas>,
-    reach: DashMap<Uuid, Recipient<Control>>,
+    reach: DashMap<Uuid, Reachable>,
     resumable: ResumeBox<Resumable>,
     drain_by: OnceLock<Instant>,
     left: Notify,
@@ -248,9 +247,9 @@ impl Switchboard {
 
     /// Ends every call now.
     pub fn end_all(&self, ending: Ending) {
-        for session in &self.reach {
+        for call in &self.reach {
             // A full mailbox belongs to a session that is busy ending.
-            let _ = session.try_send(Control::End(ending));
+            let _ = call.session.try_send(Control::End(ending));
         }
     }
 
@@ -258,9 +257,9 @@ impl Switchboard {
     /// Gives the number of calls that are left.
     pub async fn drain(&self, deadline: Instant, grace: Duration) -> usize {
         let deadline = *self.drain_by.get_or_init(|| deadline);
-        for session in &self.reach {
+        for call in &self.reach {
             // A full mailbox belongs to a session that is busy ending; the wait below is bounded.
-            let _ = session.try_send(Control::Drain(deadline));
+            let _ = call.session.try_send(Control::Drain(deadline));
         }
         while self.active() > 0 {
             let left = self.left.notified();
@@ -373,7 +372,7 @@ impl Seat {
 
     /// Makes the session reachable; one that comes during a drain is told at once.
     pub fn answer_at(&self, recipient: Recipient<Control>) {
-        self.board.reach.insert(self.id, recipient.clone());
+        self.board.reach.insert(self.id, Reachable { user: self.user, session: recipient.clone() });
         if let Some(deadline) = self.board.drain_by.get() {
             let _ = recipient.try_send(Control::Drain(*deadline));
         }
@@ -397,7 +396,7 @@ impl Drop for Seat {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use actix::Actor;
 
     use super::*;
@@ -407,8 +406,8 @@ mod tests {
         roster::RosterSettings,
     };
 
-    const A: Payer = Payer { user: [1; 32], tenant: [0; 32] };
-    const B: Payer = Payer { user: [2; 32], ..A };
+    pub(super) const A: Payer = Payer { user: [1; 32], tenant: [0; 32] };
+    pub(super) const B: Payer = Payer { user: [2; 32], ..A };
     const C: Payer = Payer { user: [3; 32], ..A };
     const D: Payer = Payer { user: [4; 32], ..A };
 
@@ -421,7 +420,7 @@ mod tests {
         longest: Duration::from_secs(1_800),
     };
 
-    fn board(total: usize, per_user: usize) -> Arc<Switchboard> {
+    pub(super) fn board(total: usize, per_user: usize) -> Arc<Switchboard> {
         board_with(total, QuotaSettings { user_calls: per_user, ..OPEN })
     }
 

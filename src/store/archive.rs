@@ -59,6 +59,11 @@ impl Archive {
         self.store.sessions(user, page)
     }
 
+    /// Everybody's calls, the newest first, without transcripts.
+    pub fn all_sessions(&self, page: Page) -> StoreFuture<Vec<Record>> {
+        self.store.all_sessions(page)
+    }
+
     /// One call with its transcript.
     pub fn session(&self, session: Uuid) -> StoreFuture<Option<Record>> {
         self.store.session(session)

@@ -31,7 +31,7 @@ pub fn newest(mut entries: Vec<Entry>, most: usize) -> Vec<Entry> {
 
 /// A context within the bounds.
 pub fn bounded(context: Context) -> Context {
-    let Context { name, pronouns, mut health, journal, recaps } = context;
+    let Context { name, pronouns, mut health, journal, recaps, continues } = context;
     for field in [
         &mut health.conditions,
         &mut health.medication,
@@ -49,6 +49,7 @@ pub fn bounded(context: Context) -> Context {
         health,
         journal: newest(journal, JOURNAL_ENTRIES),
         recaps: newest(recaps, RECAPS),
+        continues,
     }
 }
 

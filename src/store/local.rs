@@ -131,7 +131,12 @@ impl Store for LocalStore {
 
     fn sessions(&self, user: Private<String>, page: Page) -> StoreFuture<Vec<Record>> {
         let since_ms = self.since_ms();
-        Box::pin(self.reader.run(move |connection| calls::list(connection, user.expose(), page, since_ms)))
+        Box::pin(self.reader.run(move |connection| calls::list(connection, Some(user.expose()), page, since_ms)))
+    }
+
+    fn all_sessions(&self, page: Page) -> StoreFuture<Vec<Record>> {
+        let since_ms = self.since_ms();
+        Box::pin(self.reader.run(move |connection| calls::list(connection, None, page, since_ms)))
     }
 
     fn session(&self, session: Uuid) -> StoreFuture<Option<Record>> {
@@ -139,6 +144,17 @@ impl Store for LocalStore {
         Box::pin(self.reader.run(move |connection| {
             let view = connection.transaction()?;
             calls::one(&view, session, since_ms)
+        }))
+    }
+
+    fn improve_recap(&self, session: Uuid, recap: Private<String>) -> StoreFuture<bool> {
+        Box::pin(self.writer.run(move |transaction| Ok(calls::improve_recap(transaction, session, recap.expose())?)))
+    }
+
+    fn held(&self, user: Private<String>) -> StoreFuture<Option<Context>> {
+        Box::pin(self.reader.run(move |connection| {
+            let view = connection.transaction()?;
+            users::held(&view, user.expose())
         }))
     }
 

@@ -39,8 +39,15 @@ pub trait Store: Send + Sync {
     fn complete(&self, record: Record) -> StoreFuture<Written>;
     /// A user's calls, the newest first, without transcripts.
     fn sessions(&self, user: Private<String>, page: Page) -> StoreFuture<Vec<Record>>;
+    /// Everybody's calls, the newest first, without transcripts.
+    fn all_sessions(&self, page: Page) -> StoreFuture<Vec<Record>>;
     /// One call with its transcript.
     fn session(&self, session: Uuid) -> StoreFuture<Option<Record>>;
+    /// Puts a better recap in the place of the one that a call ended with. Says whether there is such a call, and it ended.
+    fn improve_recap(&self, session: Uuid, recap: Private<String>) -> StoreFuture<bool>;
+    /// Everything that is ours of what is known of a user, without bounds: its calls are not in it, nor what an app keeps in
+    /// collections of its own.
+    fn held(&self, user: Private<String>) -> StoreFuture<Option<Context>>;
     /// Removes everything of ours about a user, for good: later writes about it are refused. Once more does no harm.
     /// Gives the number of calls that were removed.
     fn erase(&self, user: Private<String>) -> StoreFuture<u64>;

@@ -3,8 +3,11 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::details::Details;
-use crate::{context::private::Private, protocol::ending::Ending};
+use super::{bounds, details::Details};
+use crate::{
+    context::{private::Private, user::Entry},
+    protocol::ending::Ending,
+};
 
 /// The longest transcript that is kept, in bytes of text; later lines are left out.
 pub const MAX_TRANSCRIPT_BYTES: usize = 1 << 20;
@@ -163,6 +166,13 @@ impl Page {
 }
 
 impl Record {
+    /// What a call that continues this one is told of it; nothing of one that is not over, or in which nothing was said.
+    pub fn told(&self) -> Option<Entry> {
+        let recap = self.ended.as_ref().map(|ended| ended.recap.expose()).filter(|recap| !recap.is_empty())?;
+        let text = bounds::clipped(recap.clone()).into();
+        Some(Entry { date: bounds::day_of(self.began_ms), text })
+    }
+
     /// Where the record is in a list of its user's calls.
     pub const fn mark(&self) -> Mark {
         Mark { began_ms: self.began_ms, session: self.session }

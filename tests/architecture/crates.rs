@@ -11,7 +11,7 @@ const PLACES: [(&str, &[&str]); 13] = [
         "actix",
         &[
             "session/actor/",
-            "session/switchboard.rs",
+            "session/switchboard",
             "pool/actor/",
             "fleet/actor/",
             "fleet/control.rs",

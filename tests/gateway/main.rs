@@ -1,9 +1,11 @@
 //! Whole calls over real sockets: callers, Tandem, and simulated PersonaPlex servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod archives;
 mod blame;
 mod calls;
 mod care;
+mod continuing;
 mod crash;
 mod credentials;
 mod crowd;
@@ -14,6 +16,7 @@ mod failover;
 mod failures;
 mod formats;
 mod health;
+mod history;
 mod house;
 mod machines;
 #[path = "../store/moody.rs"]

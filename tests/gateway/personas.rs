@@ -89,7 +89,7 @@ impl ContextSource for Store {
 }
 
 /// Opens a call, waits until the model listens, and hangs up; the voice and the prompt that the server got last.
-async fn asked(house: &House, answer: Answer) -> (String, String) {
+pub async fn asked(house: &House, answer: Answer) -> (String, String) {
     let mut socket = answer.socket();
     event(&mut socket, "session.ready").await;
     socket.send(Message::text(r#"{"type":"session.end"}"#)).await.unwrap();

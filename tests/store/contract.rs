@@ -54,6 +54,8 @@ contract!(
     calls_whose_process_is_gone_are_closed_once,
     an_end_that_was_seen_takes_the_place_of_one_that_was_not,
     an_erased_call_stays_erased,
+    everybodys_calls_are_listed_page_by_page,
+    a_better_recap_takes_the_place_of_the_first_one_and_brings_nothing_back,
 );
 
 async fn on<B: Bench>(test: impl AsyncFnOnce(&B)) {
@@ -131,7 +133,7 @@ async fn what_is_known_of_a_user_is_given_within_bounds(bench: &impl Bench) {
         pronouns: "she/her".into(),
         health: health.clone(),
         journal,
-        recaps: Vec::new(),
+        ..Context::default()
     };
     bench.put(User { id: "maria".into(), context }).await;
     let store = bench.open(None);
@@ -202,6 +204,42 @@ async fn calls_are_listed_page_by_page(bench: &impl Bench) {
     assert!(order.windows(2).all(|pair| pair[0] > pair[1]), "{order:?}");
     order.dedup();
     assert_eq!(order.len(), 5);
+}
+
+async fn everybodys_calls_are_listed_page_by_page(bench: &impl Bench) {
+    let store = bench.open(None);
+    for (user, began_ms) in [("a", 3), ("b", 1), ("c", 3), ("a", 2), ("b", 3), ("c", 0)] {
+        store.complete(ended(&begun(user, NOON_MS + began_ms), "")).await.unwrap();
+    }
+    let (mut page, mut found) = (Page::first(4), Vec::new());
+    loop {
+        let records = store.all_sessions(page).await.unwrap();
+        let Some(last) = records.last() else { break };
+        page.after = Some(last.mark());
+        found.extend(records);
+    }
+    let order: Vec<_> = found.iter().map(|record| (record.began_ms, record.session.to_string())).collect();
+    assert_eq!(order.len(), 6);
+    assert!(order.windows(2).all(|pair| pair[0] > pair[1]), "{order:?}");
+    assert!(found.iter().all(|record| record.ended.as_ref().unwrap().transcript.is_empty()));
+}
+
+async fn a_better_recap_takes_the_place_of_the_first_one_and_brings_nothing_back(bench: &impl Bench) {
+    let store = bench.open(None);
+    let (over, open) = (begun("maria", NOON_MS), begun("maria", NOON_MS + 1));
+    store.complete(ended(&over, "extracted")).await.unwrap();
+    store.open(open.clone()).await.unwrap();
+    assert!(store.improve_recap(over.session, "better".into()).await.unwrap());
+    assert_eq!(store.session(over.session).await.unwrap(), Some(ended(&over, "better")));
+    assert_eq!(texts(&store.context(who("maria")).await.unwrap().unwrap().recaps), ["better"]);
+    for session in [open.session, Uuid::new_v4()] {
+        assert!(!store.improve_recap(session, "too early".into()).await.unwrap());
+    }
+    assert_eq!(store.session(open.session).await.unwrap(), Some(open));
+    store.erase(who("maria")).await.unwrap();
+    assert!(!store.improve_recap(over.session, "too late".into()).await.unwrap());
+    assert_eq!(store.session(over.session).await.unwrap(), None);
+    assert_eq!(listed(&*store, "maria").await, []);
 }
 
 async fn an_erased_user_stays_erased(bench: &impl Bench) {

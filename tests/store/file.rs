@@ -79,6 +79,19 @@ async fn a_file_is_its_owners_alone_and_one_of_a_later_version_is_left_alone() {
 }
 
 #[tokio::test]
+async fn what_is_held_of_a_user_is_all_of_it() {
+    let (file, mut maria) = (File::scratch(), user("maria", "the first"));
+    let store = file.local(None);
+    maria.context.journal.extend((0..200).map(|_| Entry { date: None, text: "x".repeat(5_000).into() }));
+    maria.context.health.goals = Private::new((0..60).map(|goal| format!("goal {goal}")).collect());
+    store.import(vec![maria.clone()]).await.unwrap();
+    assert_eq!(store.held("maria".into()).await.unwrap(), Some(maria.context));
+    assert_eq!(store.held("other".into()).await.unwrap(), None);
+    store.erase("maria".into()).await.unwrap();
+    assert_eq!(store.held("maria".into()).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn the_users_of_a_file_come_out_as_they_went_in() {
     let users = Users::read(include_str!("../context/users.json")).unwrap().users;
     let file = File::scratch();

@@ -56,6 +56,18 @@ impl Store for Moody {
         self.inner.sessions(user, page)
     }
 
+    fn all_sessions(&self, page: Page) -> StoreFuture<Vec<Record>> {
+        self.inner.all_sessions(page)
+    }
+
+    fn improve_recap(&self, session: Uuid, recap: Private<String>) -> StoreFuture<bool> {
+        self.inner.improve_recap(session, recap)
+    }
+
+    fn held(&self, user: Private<String>) -> StoreFuture<Option<Context>> {
+        self.inner.held(user)
+    }
+
     fn session(&self, session: Uuid) -> StoreFuture<Option<Record>> {
         self.inner.session(session)
     }

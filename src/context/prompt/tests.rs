@@ -130,6 +130,28 @@ fn a_persona_is_told_only_what_it_may_see() {
 }
 
 #[test]
+fn a_call_that_is_continued_is_told_before_newer_ones_and_once() {
+    let context = Context {
+        recaps: vec![entry("2026-11-20", "Old one."), entry("2026-11-22", "New one."), entry("2026-11-16", "Tea.")],
+        continues: Some(entry("2026-11-20", "Old one.")),
+        ..Context::default()
+    };
+    for (recaps, told) in [
+        (1, "You listen to somebody. This call continues one from three days ago: \"Old one.\""),
+        (
+            3,
+            "You listen to somebody. This call continues one from three days ago: \"Old one.\" Earlier call, \
+             yesterday: \"New one.\" Earlier call, a week ago: \"Tea.\"",
+        ),
+    ] {
+        let persona = persona(&format!("[budget]\ntokens = 200\n[context]\nsee = [\"recaps\"]\nrecaps = {recaps}\n"));
+        assert_eq!(text(&build(&persona, &context, today())), told);
+    }
+    let blind = persona("[budget]\ntokens = 200\n[context]\nsee = [\"mood\"]\n");
+    assert_eq!(text(&build(&blind, &context, today())), "You listen to somebody.");
+}
+
+#[test]
 fn a_fixed_prompt_is_said_as_it_is_and_never_filled() {
     let fixed = persona("[budget]\ntokens = 40\n").with_prompt("Be {{ name }}, as ever".into());
     let context = Context { name: "Bo".into(), ..Context::default() };
@@ -155,8 +177,8 @@ fn own_sentences(prompt: &str) -> Vec<String> {
 /// Whether a sentence outside of quotation marks is one that a persona of these tests says.
 fn is_ours(sentence: &str) -> bool {
     let labels = ["Conditions:", "Medication:", "Allergies:", "Sleep:", "Mood:", "Goals:"];
-    let told =
-        sentence.contains(" wrote:") || sentence.starts_with("Last call, ") || sentence.starts_with("Earlier call, ");
+    let recaps = ["Last call, ", "Earlier call, ", "This call continues one from "];
+    let told = sentence.contains(" wrote:") || recaps.iter().any(|recap| sentence.starts_with(recap));
     sentence == "."
         || sentence.starts_with("You listen to ")
         || labels.iter().any(|label| sentence.starts_with(label))
@@ -196,6 +218,7 @@ fn no_hostile_text_in_any_field_says_a_sentence_of_its_own() {
             },
             journal: vec![entry("2026-11-22", hostile), entry("", hostile)],
             recaps: vec![entry("2026-11-22", hostile)],
+            continues: Some(entry("2026-11-21", hostile)),
         };
         let built = build(&persona, &context, today());
         let foreign: Vec<String> = own_sentences(text(&built)).into_iter().filter(|own| !is_ours(own)).collect();
@@ -240,6 +263,7 @@ fn contexts() -> impl Strategy<Value = Context> {
                 allergies: health.5.into(),
             },
             journal,
+            continues: recaps.first().cloned(),
             recaps,
         }
     })

@@ -79,7 +79,8 @@ impl SessionActor {
 
 /// Loads, and makes the prompt beside the threads that carry calls: a long journal takes milliseconds.
 async fn prepare(preparation: Preparation) -> Result<Prepared, NotPrepared> {
-    let known = preparation.source.load(preparation.user.clone()).await?;
+    let mut known = preparation.source.load(preparation.user.clone()).await?;
+    known.continues = preparation.continues.clone();
     let context = if known == UserContext::default() { ContextUse::None } else { ContextUse::Told };
     let made = spawn_blocking(move || preparation.script(&known)).await;
     let (script, terms) = made.map_err(|_| NotPrepared::Fault)??;

@@ -56,14 +56,27 @@ pub(super) fn complete(connection: &Connection, record: &Record) -> Result<Writt
     Ok(Written::Kept)
 }
 
-/// A user's calls that began at `since_ms` or later.
-pub(super) fn list(connection: &Connection, user: &str, page: Page, since_ms: i64) -> Result<Vec<Record>, StoreError> {
+/// Puts a better recap in the place of the one that a call ended with.
+pub(super) fn improve_recap(connection: &Connection, session: Uuid, recap: &str) -> rusqlite::Result<bool> {
+    let sql = "UPDATE sessions SET recap = ?2 WHERE id = ?1 AND ended_ms IS NOT NULL";
+    Ok(connection.prepare_cached(sql)?.execute(params![session.to_string(), recap])? > 0)
+}
+
+/// A user's calls, or everybody's, that began at `since_ms` or later.
+pub(super) fn list(
+    connection: &Connection,
+    user: Option<&str>,
+    page: Page,
+    since_ms: i64,
+) -> Result<Vec<Record>, StoreError> {
+    // Each of the two has an index of its own.
+    let whose = if user.is_some() { "user = ?1" } else { "?1 IS NULL" };
     let (before_ms, before) = match page.after {
         Some(mark) => (mark.began_ms, mark.session.to_string()),
         None => (i64::MAX, String::new()),
     };
     let sql = format!(
-        "SELECT {COLUMNS} FROM sessions WHERE user = ?1 AND began_ms >= ?2 AND (began_ms, id) < (?3, ?4)
+        "SELECT {COLUMNS} FROM sessions WHERE {whose} AND began_ms >= ?2 AND (began_ms, id) < (?3, ?4)
          ORDER BY began_ms DESC, id DESC LIMIT ?5"
     );
     let mut select = connection.prepare_cached(&sql)?;

@@ -37,7 +37,7 @@ pub(super) const SCHEMA: [&str; 1] = ["
         details TEXT
     ) STRICT;
     CREATE INDEX sessions_newest ON sessions (user, began_ms DESC, id DESC);
-    CREATE INDEX sessions_by_age ON sessions (began_ms);
+    CREATE INDEX sessions_by_age ON sessions (began_ms DESC, id DESC);
     CREATE INDEX sessions_open ON sessions (until_ms) WHERE ended_ms IS NULL;
     CREATE TABLE lines (
         session TEXT NOT NULL REFERENCES sessions (id),

@@ -32,8 +32,7 @@ pub(super) fn context(connection: &Connection, user: &str, since_ms: i64) -> Res
     if is_erased(connection, user)? {
         return Ok(None);
     }
-    let mut profile = connection.prepare_cached("SELECT name, pronouns FROM users WHERE id = ?1")?;
-    let known: Option<(String, String)> = profile.query_row([user], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let known = profile(connection, user)?;
     let mut recaps = entries(connection, user, "recap", RECAPS)?;
     recaps.extend(told(connection, user, since_ms)?);
     let Some((name, pronouns)) = known else {
@@ -44,11 +43,31 @@ pub(super) fn context(connection: &Connection, user: &str, since_ms: i64) -> Res
     let context = Context {
         name: name.into(),
         pronouns: pronouns.into(),
-        health: health(connection, user)?,
+        health: health(connection, user, HEALTH_TEXTS)?,
         journal: entries(connection, user, "journal", JOURNAL_ENTRIES)?,
         recaps,
+        continues: None,
     };
     Ok(Some(bounds::bounded(context)))
+}
+
+/// All that was written down of a user, without bounds and without its calls.
+pub(super) fn held(connection: &Connection, user: &str) -> Result<Option<Context>, StoreError> {
+    const ALL: usize = i64::MAX as usize;
+    let Some((name, pronouns)) = profile(connection, user)? else { return Ok(None) };
+    Ok(Some(Context {
+        name: name.into(),
+        pronouns: pronouns.into(),
+        health: health(connection, user, ALL)?,
+        journal: entries(connection, user, "journal", ALL)?,
+        recaps: entries(connection, user, "recap", ALL)?,
+        continues: None,
+    }))
+}
+
+fn profile(connection: &Connection, user: &str) -> rusqlite::Result<Option<(String, String)>> {
+    let mut profile = connection.prepare_cached("SELECT name, pronouns FROM users WHERE id = ?1")?;
+    profile.query_row([user], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
 /// Writes down what is known of a user, in place of what was; `false` if it was erased.
@@ -102,12 +121,12 @@ fn fields(health: &mut Health) -> [(&'static str, &mut Private<Vec<String>>); 6]
     ]
 }
 
-fn health(connection: &Connection, user: &str) -> rusqlite::Result<Health> {
+fn health(connection: &Connection, user: &str, most: usize) -> rusqlite::Result<Health> {
     let mut health = Health::default();
     let sql = "SELECT text FROM health WHERE user = ?1 AND field = ?2 ORDER BY id LIMIT ?3";
     let mut select = connection.prepare_cached(sql)?;
     for (field, texts) in fields(&mut health) {
-        let rows = select.query_map(params![user, field, HEALTH_TEXTS as i64], |row| row.get(0))?;
+        let rows = select.query_map(params![user, field, most as i64], |row| row.get(0))?;
         *texts = Private::new(rows.collect::<rusqlite::Result<_>>()?);
     }
     Ok(health)

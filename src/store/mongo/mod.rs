@@ -206,7 +206,15 @@ impl MongoStore {
         Ok(remove(database, doc! { "_id": id }).await? > 0)
     }
 
-    async fn list(&self, user: &str, page: Page) -> Result<Vec<Record>, StoreError> {
+    async fn improve(&self, session: Uuid, recap: &str) -> Result<bool, StoreError> {
+        let which = doc! { "_id": session.to_string(), "ended": { "$ne": null } };
+        // Never an upsert: a call that was erased meanwhile does not come back.
+        let sessions = sessions(self.database().await?);
+        let better = sessions.update_one(which, doc! { "$set": { "recap": recap } });
+        Ok(within(WRITE, better).await?.matched_count > 0)
+    }
+
+    async fn list(&self, user: Option<&str>, page: Page) -> Result<Vec<Record>, StoreError> {
         let database = self.database().await?;
         let sessions = sessions(database);
         let reading = sessions
@@ -268,12 +276,27 @@ impl Store for MongoStore {
 
     fn sessions(&self, user: Private<String>, page: Page) -> StoreFuture<Vec<Record>> {
         let this = self.clone();
-        Box::pin(async move { this.list(user.expose(), page).await })
+        Box::pin(async move { this.list(Some(user.expose()), page).await })
+    }
+
+    fn all_sessions(&self, page: Page) -> StoreFuture<Vec<Record>> {
+        let this = self.clone();
+        Box::pin(async move { this.list(None, page).await })
     }
 
     fn session(&self, session: Uuid) -> StoreFuture<Option<Record>> {
         let this = self.clone();
         Box::pin(async move { this.one(session).await })
+    }
+
+    fn improve_recap(&self, session: Uuid, recap: Private<String>) -> StoreFuture<bool> {
+        let this = self.clone();
+        Box::pin(async move { this.improve(session, recap.expose()).await })
+    }
+
+    fn held(&self, _: Private<String>) -> StoreFuture<Option<Context>> {
+        // What is known of users is the app's.
+        Box::pin(async { Ok(None) })
     }
 
     fn erase(&self, user: Private<String>) -> StoreFuture<u64> {

@@ -67,9 +67,12 @@ pub(super) fn transcript(record: &Record, ended: &Ended) -> Document {
     doc! { "user": record.user.expose(), "began": DateTime::from_millis(record.began_ms), "lines": lines }
 }
 
-/// The condition of a page of a user's calls that began at `since_ms` or later.
-pub(super) fn page_of(user: &str, page: Page, since_ms: i64) -> Document {
-    let mut filter = doc! { "user": user, "began": { "$gte": DateTime::from_millis(since_ms) } };
+/// The condition of a page of a user's calls, or of everybody's, that began at `since_ms` or later.
+pub(super) fn page_of(user: Option<&str>, page: Page, since_ms: i64) -> Document {
+    let mut filter = doc! { "began": { "$gte": DateTime::from_millis(since_ms) } };
+    if let Some(user) = user {
+        filter.insert("user", user);
+    }
     if let Some(mark) = page.after {
         let began = DateTime::from_millis(mark.began_ms);
         let after =

@@ -42,6 +42,12 @@ pub(super) async fn prepare(database: &Database, retention: Option<Duration>) ->
         .build();
     let sessions = database.collection::<Document>(SESSIONS);
     within(INDEXING, sessions.create_index(newest)).await?;
+    // The one by age has MongoDB remove things, and may have no second field.
+    let all = IndexModel::builder()
+        .keys(doc! { "began": -1, "_id": -1 })
+        .options(IndexOptions::builder().name("tandem_all".to_owned()).build())
+        .build();
+    within(INDEXING, sessions.create_index(all)).await?;
     let open = IndexModel::builder()
         .keys(doc! { "ended": 1, "origin.home": 1 })
         .options(IndexOptions::builder().name("tandem_open".to_owned()).build())
