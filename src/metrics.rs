@@ -2,6 +2,7 @@
 //!
 //! The recorder belongs to one gateway and is not installed globally, so that several can live in one process.
 
+mod contexts;
 mod fleet;
 mod queue;
 mod relay;
@@ -157,6 +158,7 @@ pub const TABLE: &[Series] = &[
     upstreams::CIRCUIT_STATE,
     upstreams::CIRCUIT_CHANGES,
     upstreams::REHEARSALS,
+    contexts::CONTEXTS,
     resumes::RESUMES,
     resumes::DETACHED,
     AUDIO_LAG,
@@ -240,6 +242,7 @@ impl Metrics {
             self.counter(row, &[result.into(), "ok".into()]).increment(0);
         }
         self.begin_relay();
+        self.begin_contexts();
         self.begin_resumes();
         self.begin_queue();
         self.begin_fleet();

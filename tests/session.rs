@@ -691,6 +691,7 @@ fn line(effect: Effect) -> Option<String> {
                 Some(from_ms) => format!("resumed {missed_audio_ms} from {from_ms}"),
                 None => format!("resumed {missed_audio_ms}"),
             },
+            ServerEvent::WithoutContext { reason } => format!("without context: {}", reason.code()),
             ServerEvent::Queued { position, .. } => format!("queued {position}"),
             ServerEvent::Connecting { .. } => "connecting".into(),
             ServerEvent::Ready { .. } => "ready".into(),

@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::settings::{LogFormat, LogLevel, Mode};
+use super::settings::{LogFormat, LogLevel, Mode, Telling};
 use crate::{pool::pace::Realtime, session::machine::WithoutSlot};
 
 macro_rules! raw {
@@ -65,6 +65,7 @@ raw! {
         handshake_step_ms: u64,
         voice_steps: u32,
         realtime: Realtime,
+        personal_context: Telling,
     }
     RawSession {
         max_duration_seconds: u64,

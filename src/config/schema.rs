@@ -110,6 +110,7 @@ pub static KEYS: &[Key] = &[
     Key::number("upstreams.handshake_step_ms", 1, 10_000),
     Key::number("upstreams.voice_steps", 1, 10_000),
     Key::new("upstreams.realtime", Kind::Choice(&["required", "warn"])),
+    Key::new("upstreams.personal_context", Kind::Choice(&["marked", "all", "none"])),
     Key::number("session.max_duration_seconds", 1, 86_400),
     Key::number("session.idle_timeout_seconds", 1, 86_400),
     Key::number("session.warning_seconds", 0, 3_600),

@@ -2,6 +2,7 @@
 
 mod fleet;
 mod limits;
+mod told;
 
 use std::{path::Path, time::Duration};
 

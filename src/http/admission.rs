@@ -13,6 +13,7 @@ use super::{
 use crate::{
     auth::Identity,
     context::{cast::NoPersona, persona::Persona},
+    pool::endpoint::Needs,
     protocol::moshi::Voice,
     session::{
         leg::dialect::Dialect,
@@ -44,6 +45,20 @@ pub struct Role {
     pub script: Script,
     /// What makes other prompts of the caller's context, if the persona is told of it.
     pub preparation: Option<Preparation>,
+    /// Whether the persona would be told of it, and no model server may be.
+    pub withheld: bool,
+}
+
+impl Role {
+    /// What a model server must have to play it.
+    fn needs(&self) -> Needs {
+        Needs {
+            model: self.persona.model.clone(),
+            voice: Some(self.voice.name().to_owned()),
+            region: None,
+            told: self.preparation.is_some(),
+        }
+    }
 }
 
 /// Lets a caller in or says why not. A ticket is used up by the attempt, whatever comes of it.
@@ -60,8 +75,23 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
     let mut role = role(doors, wishes, &identity.scopes)?;
     role.preparation = preparation(doors, &role, &identity);
     let payer = Payer { user, tenant: identity.tenant.hash() };
-    let seat = doors.switchboard.admit(payer, waits(request, query)).await?;
+    let seat = seat(doors, payer, &mut role, waits(request, query)).await?;
     Ok(Admitted { dialect, seat, role, pseudonym: identity.user.pseudonym() })
+}
+
+/// Takes a seat. Where no model server may be told of the caller, a persona that can do without that goes on alone.
+async fn seat(doors: &Doors, payer: Payer, role: &mut Role, waits: bool) -> Result<Seat, Refusal> {
+    match doors.switchboard.admit(payer, role.needs(), waits).await {
+        Err(NoSeat::NotTold) if role.persona.sight.required => {
+            doors.metrics.context("not_allowed");
+            Err(Problem::ContextNotAllowed.into())
+        }
+        Err(NoSeat::NotTold) => {
+            (role.preparation, role.withheld) = (None, true);
+            Ok(doors.switchboard.admit(payer, role.needs(), waits).await?)
+        }
+        admitted => Ok(admitted?),
+    }
 }
 
 /// Whether the caller waits where no model server is free: yes, unless it says `wait=0`, or `Prefer: wait=0` (RFC 7240).
@@ -105,7 +135,7 @@ pub fn role(doors: &Doors, wishes: Wishes, scopes: &[String]) -> Result<Role, Re
         None => Arc::clone(persona),
     };
     let script = Script::new(voice, persona.bare().clone()).map_err(|_| Problem::BadPrompt)?;
-    Ok(Role { persona, voice, script, preparation: None })
+    Ok(Role { persona, voice, script, preparation: None, withheld: false })
 }
 
 /// How the caller's context gets into the prompt, where there is one and the persona is told of it.
@@ -150,6 +180,7 @@ impl From<NoSeat> for Refusal {
             NoSeat::NoSlot(later) => {
                 Problem::NoCapacity.retry_after(later.clamp(Duration::from_secs(1), Duration::from_secs(3_600)))
             }
+            NoSeat::NotTold => Problem::ContextNotAllowed.into(),
             NoSeat::Quota(exceeded) => exceeded.into(),
             NoSeat::Draining => Problem::Draining.into(),
             NoSeat::PoolLost => Problem::Internal.into(),

@@ -3,8 +3,10 @@
 //! docs/protocol/client.md describes every message for the people who write clients.
 
 mod turn;
+mod withheld;
 
 pub use turn::{LatencyReport, TurnReport};
+pub use withheld::Withheld;
 
 use std::fmt;
 
@@ -77,6 +79,12 @@ pub enum ServerEvent {
         repeats_from_ms: Option<u64>,
         /// How to come back the next time.
         resume: ResumeTerms,
+    },
+    /// The persona would know its caller and does not in this call; it goes on.
+    #[serde(rename = "session.without_context")]
+    WithoutContext {
+        /// Why.
+        reason: Withheld,
     },
     /// No model server is free yet: where the call stands. Comes on every change, and at least every 2 s.
     #[serde(rename = "session.queued")]

@@ -28,5 +28,6 @@ mod rotation;
 mod rush;
 mod slow_callers;
 mod slowness;
+mod told;
 mod trust;
 mod turns;

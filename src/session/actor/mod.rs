@@ -42,6 +42,8 @@ pub struct SessionActor {
     /// Counts requests for slots, and what ends them.
     requests: u64,
     script: Script,
+    /// The same as long as nothing is known of the caller: for servers that may not be told of one.
+    alone: Script,
     preparation: Option<Preparation>,
     connector: UpstreamConnector,
     legs: CallerLegs,
@@ -70,6 +72,7 @@ impl SessionActor {
                 upstreams: UpstreamLegs::default(),
                 waiting: None,
                 requests: 0,
+                alone: setup.script.clone(),
                 script: setup.script,
                 preparation: setup.preparation,
                 connector: setup.connector,

@@ -11,6 +11,11 @@ use super::SessionActor;
 impl SessionActor {
     pub(super) fn note(&mut self, note: Note) {
         match note {
+            Note::Told => self.metrics.context("told"),
+            Note::Withheld(reason) => {
+                self.metrics.context(reason.code());
+                tracing::info!(reason = reason.code(), "the persona knows nothing of its caller");
+            }
             Note::Detached => {
                 self.call.detached.set(true);
                 tracing::info!("caller lost, the call waits for it");

@@ -251,6 +251,7 @@ impl Encoder {
             ServerEvent::Ended(_)
             | ServerEvent::Created { .. }
             | ServerEvent::Resumed { .. }
+            | ServerEvent::WithoutContext { .. }
             | ServerEvent::Queued { .. }
             | ServerEvent::Connecting { .. }
             | ServerEvent::Expiring { .. }

@@ -6,7 +6,10 @@ use super::{ClientOutput, Direction, DropReason, Summary, UpstreamEnd};
 use crate::{
     audio::{packet::OpusPacket, turns::Happening},
     pool::roster::Class,
-    protocol::{ending::Ending, native::RecoveryReason},
+    protocol::{
+        ending::Ending,
+        native::{RecoveryReason, Withheld},
+    },
 };
 
 /// The prompts that a model server is opened with.
@@ -83,6 +86,10 @@ pub enum Judgement {
 /// What happened, for metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Note {
+    /// The model is told of the caller.
+    Told,
+    /// It is not, although the persona would be.
+    Withheld(Withheld),
     /// The model listens: time since the upgrade, and since the socket was asked for.
     Ready {
         /// Since the upgrade.

@@ -2,8 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Effect, HandshakeTerms, Machine, state::Phase};
-use crate::{pool::roster::Class, protocol::ending::Ending};
+use super::{Effect, HandshakeTerms, Machine, Note, state::Phase};
+use crate::{
+    pool::roster::Class,
+    protocol::{
+        ending::Ending,
+        native::{ServerEvent, Withheld},
+    },
+};
 
 /// Whether a call's prompts wait for its caller's context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +17,8 @@ pub enum ContextNeed {
     /// The persona knows nothing of its caller.
     #[default]
     Nothing,
+    /// It would be told, and no model server may be: it goes on alone.
+    Withheld,
     /// It is told what is known; where nothing can be had in time it goes on alone.
     Wanted,
     /// Without it there is no call.
@@ -20,17 +28,21 @@ pub enum ContextNeed {
 impl Machine {
     /// Begins: with the context if the persona wants it, else with the slot.
     pub(super) fn begin(&mut self, now: Instant) {
-        if self.terms.context == ContextNeed::Nothing {
-            return self.begin_leasing();
+        match self.terms.context {
+            ContextNeed::Nothing => self.begin_leasing(),
+            ContextNeed::Withheld => self.go_on_alone(Withheld::NotAllowed, now),
+            ContextNeed::Wanted | ContextNeed::Required => {
+                self.phase = Phase::Preparing { until: now + self.limits.context_timeout };
+                self.effects.push_back(Effect::LoadContext);
+            }
         }
-        self.phase = Phase::Preparing { until: now + self.limits.context_timeout };
-        self.effects.push_back(Effect::LoadContext);
     }
 
     /// The call's prompts are there, and take so long to be read.
     pub(super) fn prepared(&mut self, terms: HandshakeTerms) {
         if self.is_preparing() {
             self.terms.handshake = terms;
+            self.effects.push_back(Effect::Note(Note::Told));
             self.begin_leasing();
         }
     }
@@ -38,8 +50,11 @@ impl Machine {
     /// There is no context, and none will come.
     pub(super) fn unprepared(&mut self, now: Instant) {
         match (self.is_preparing(), self.terms.context) {
-            (true, ContextNeed::Required) => self.end(Ending::ContextUnavailable, now),
-            (true, _) => self.begin_leasing(),
+            (true, ContextNeed::Required) => {
+                self.effects.push_back(Effect::Note(Note::Withheld(Withheld::Unavailable)));
+                self.end(Ending::ContextUnavailable, now);
+            }
+            (true, _) => self.go_on_alone(Withheld::Unavailable, now),
             (false, _) => {}
         }
     }
@@ -62,6 +77,13 @@ impl Machine {
             Phase::Preparing { until } => Some(until),
             _ => None,
         }
+    }
+
+    /// The persona knows nothing of its caller in this call, and the caller is told so.
+    fn go_on_alone(&mut self, reason: Withheld, now: Instant) {
+        self.say(ServerEvent::WithoutContext { reason }, now);
+        self.effects.push_back(Effect::Note(Note::Withheld(reason)));
+        self.begin_leasing();
     }
 
     fn begin_leasing(&mut self) {

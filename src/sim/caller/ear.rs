@@ -180,6 +180,7 @@ impl Ear {
                 self.tell(CallEvent::Resumed { missed_audio_ms });
                 return Ok(Heard::Resumed);
             }
+            ServerEvent::WithoutContext { reason } => self.tell(CallEvent::WithoutContext { reason }),
             ServerEvent::Queued { position, eta_ms, eta_p90_ms, reason, .. } => {
                 self.report.promised_ms = self.report.promised_ms.or(eta_p90_ms);
                 self.tell(CallEvent::Queued { position, eta_ms, eta_p90_ms, reason });
@@ -363,9 +364,10 @@ fn is_event_of_another_version(text: &str) -> bool {
         #[serde(rename = "type")]
         name: String,
     }
-    const KNOWN: [&str; 22] = [
+    const KNOWN: [&str; 23] = [
         "session.created",
         "session.resumed",
+        "session.without_context",
         "session.queued",
         "session.connecting",
         "session.ready",
