@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::seal::plain_bytes;
 use crate::{context::private::Private, protocol::ending::Ending};
 
 /// The longest transcript that is kept, in bytes of text; later lines are left out.
@@ -78,7 +79,7 @@ impl Ended {
     pub fn kept(&self) -> impl Iterator<Item = &Line> {
         let mut room = MAX_TRANSCRIPT_BYTES;
         self.transcript.iter().take(MAX_TRANSCRIPT_LINES).take_while(move |line| {
-            let bytes = line.text.expose().len();
+            let bytes = plain_bytes(line.text.expose());
             let fits = bytes <= room;
             room = room.saturating_sub(bytes);
             fits

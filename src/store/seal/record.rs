@@ -1,0 +1,55 @@
+//! The texts of a record, sealed and opened together.
+
+use super::{Field, Place, Seal, SealError};
+use crate::{
+    context::private::Private,
+    store::record::{Ended, Line, Record},
+};
+
+impl Seal {
+    /// A record as it is to be written: as much of its transcript as is kept, and its recap, sealed.
+    pub fn seal_record(&self, record: Record) -> Result<Record, SealError> {
+        let session = record.session;
+        let sealed = |ended: Ended| {
+            let lines: Vec<Line> = ended.kept().cloned().collect();
+            self.texts(session, Ended { transcript: lines, ..ended }, |place, text| self.seal(place, text.expose()))
+        };
+        Ok(Record { ended: record.ended.map(sealed).transpose()?, ..record })
+    }
+
+    /// A record as it was before it was written.
+    pub fn open_record(&self, record: Record) -> Result<Record, SealError> {
+        let session = record.session;
+        let open = |ended: Ended| self.texts(session, ended, |place, text| self.open(place, text.expose().clone()));
+        Ok(Record { ended: record.ended.map(open).transpose()?, ..record })
+    }
+
+    /// A record of a list: a recap that cannot be read is left out, and why is told.
+    pub fn open_listed(&self, record: Record) -> (Record, Option<SealError>) {
+        match self.open_record(record.clone()) {
+            Ok(open) => (open, None),
+            Err(error) => {
+                let left_out = |ended| Ended { recap: Private::default(), transcript: Vec::new(), ..ended };
+                (Record { ended: record.ended.map(left_out), ..record }, Some(error))
+            }
+        }
+    }
+
+    fn texts(
+        &self,
+        session: uuid::Uuid,
+        ended: Ended,
+        change: impl Fn(Place, &Private<String>) -> Result<String, SealError>,
+    ) -> Result<Ended, SealError> {
+        // An empty recap is no text: stores look for those that are not.
+        let recap = match ended.recap.expose().is_empty() {
+            true => Private::default(),
+            false => change(Place { session, field: Field::Recap }, &ended.recap)?.into(),
+        };
+        let lines = ended.transcript.into_iter().enumerate().map(|(number, line)| {
+            let field = Field::Line(u32::try_from(number).unwrap_or(u32::MAX));
+            Ok(Line { text: change(Place { session, field }, &line.text)?.into(), ..line })
+        });
+        Ok(Ended { recap, transcript: lines.collect::<Result<_, _>>()?, ..ended })
+    }
+}
