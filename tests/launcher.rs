@@ -1,5 +1,6 @@
 //! The launcher of model servers: what they are told of callers stays out of their output, and all else is as without it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stderr, reason = "who runs the tests is told what was left out")]
 
 use std::{
     io::{BufRead as _, BufReader, Read as _},

@@ -105,6 +105,7 @@ raw! {
         journal_date_field: String,
         journal_text_field: String,
         retention_days: u64,
+        encryption_key: String,
     }
     RawSimulator {
         enabled: Enabled,

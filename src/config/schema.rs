@@ -158,6 +158,7 @@ pub static KEYS: &[Key] = &[
     Key::new("store.journal_date_field", Kind::Text),
     Key::new("store.journal_text_field", Kind::Text),
     Key::number("store.retention_days", 0, 36_500),
+    Key::new("store.encryption_key", Kind::Secret).alias("TANDEM_ENCRYPTION_KEY"),
     Key::new("simulator.enabled", Kind::Choice(&["auto", "true", "false"])),
     Key::new("simulator.answer", Kind::Choice(&["echo", "converse"])),
     Key::number("simulator.answer_delay_ms", 0, 10_000),

@@ -22,7 +22,7 @@ use crate::pool::quota::QuotaSettings;
 use crate::pool::retry::RetrySettings;
 use crate::pool::trust::Trust;
 use crate::session::machine::Limits;
-use crate::store::mongo::MongoSettings;
+use crate::store::{mongo::MongoSettings, seal::Seal};
 
 /// How strict Tandem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -326,6 +326,8 @@ pub struct StoreSettings {
     pub file: PathBuf,
     /// How long records are kept; none: for ever.
     pub retention: Option<Duration>,
+    /// What encrypts what was said.
+    pub seal: Seal,
 }
 
 /// The simulated model servers.

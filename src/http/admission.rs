@@ -13,13 +13,12 @@ use super::{
 use crate::{
     auth::Identity,
     context::{cast::NoPersona, persona::Persona},
-    pool::endpoint::Needs,
     protocol::moshi::Voice,
     session::{
         leg::dialect::Dialect,
         preparation::Preparation,
         script::Script,
-        switchboard::{Exceeded, Limit, NoSeat, Payer, Seat},
+        switchboard::{Exceeded, Limit, Needs, NoSeat, Payer, Seat},
     },
 };
 

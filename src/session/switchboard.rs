@@ -23,7 +23,6 @@ use uuid::Uuid;
 use crate::{
     pool::{
         actor::{Acquire, HowMuch, PoolActor, Slots},
-        endpoint::Needs,
         lease::Lease,
         quota::{Booking, QuotaSettings, Quotas},
         roster::{Ask, NoSlot, Offer, Place, SlotSnapshot},
@@ -39,6 +38,7 @@ use crate::{
 
 pub use crate::pool::{
     actor::Demand,
+    endpoint::Needs,
     quota::{Allowance, Exceeded, Limit, Payer},
     roster::UserHash,
 };

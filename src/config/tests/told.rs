@@ -30,6 +30,21 @@ fn servers_are_told_of_callers_if_that_is_said_of_them_or_of_all_and_in_developm
 }
 
 #[test]
+fn keys_that_encrypt_are_judged_and_never_shown() {
+    const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    assert!(!with([]).unwrap().store.seal.is_on());
+    for variable in ["TANDEM_ENCRYPTION_KEY", "TANDEM__STORE__ENCRYPTION_KEY"] {
+        let settings = with([(variable, KEY)]).unwrap();
+        assert!(settings.store.seal.is_on());
+        assert_eq!(line(&settings, "store.encryption_key"), ("(set)", variable));
+        assert!(!format!("{settings:?}").contains(KEY));
+        let told = flaws(with([(variable, "hush")]));
+        assert!(told.len() == 1 && told[0].contains("key 1 is not 32 bytes"), "{told:?}");
+        assert!(told[0].contains("openssl rand -base64 32") && !told[0].contains("hush"), "{told:?}");
+    }
+}
+
+#[test]
 fn what_is_said_in_the_open_is_refused_unless_the_network_is_private() {
     for (urls, telling) in [
         ("ws://10.0.0.7:1#personal_context", "marked"),

@@ -3,6 +3,7 @@
 use crate::{
     audio::turns::{Happening, Speaker},
     pool::{lease::Remark, pace::Measured},
+    protocol::native::Withheld,
     session::machine::{Direction, Note, UpstreamEnd, millis},
 };
 
@@ -12,10 +13,7 @@ impl SessionActor {
     pub(super) fn note(&mut self, note: Note) {
         match note {
             Note::Told => self.metrics.context("told"),
-            Note::Withheld(reason) => {
-                self.metrics.context(reason.code());
-                tracing::info!(reason = reason.code(), "the persona knows nothing of its caller");
-            }
+            Note::Withheld(reason) => self.withheld(reason),
             Note::Detached => {
                 self.call.detached.set(true);
                 tracing::info!("caller lost, the call waits for it");
@@ -72,6 +70,11 @@ impl SessionActor {
             }
             Note::Pace { slow, realtime_factor, changed } => self.note_pace(slow, realtime_factor, changed),
         }
+    }
+
+    fn withheld(&self, reason: Withheld) {
+        self.metrics.context(reason.code());
+        tracing::info!(reason = reason.code(), "the persona knows nothing of its caller");
     }
 
     fn note_pace(&self, slow: bool, realtime_factor: f64, changed: bool) {
