@@ -13,9 +13,10 @@ const EVERY: Duration = Duration::from_secs(60 * 60);
 /// Opens the store of these settings and keeps it: what is too old goes, MongoDB gets its indexes, and in development
 /// the first start brings users for a trial. A MongoDB that is down is no reason not to start.
 pub fn keep(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
+    let seal = settings.store.seal.clone();
     let store: Arc<dyn Store> = match &settings.store.mongodb {
         Some(mongodb) => {
-            let store = MongoStore::new(mongodb.clone());
+            let store = MongoStore::new(mongodb.clone()).sealed(seal);
             let preparing = store.prepare();
             actix_rt::spawn(async move {
                 if let Err(error) = preparing.await {
@@ -25,7 +26,7 @@ pub fn keep(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
             Arc::new(store)
         }
         None => {
-            let store = LocalStore::open(&settings.store.file, settings.store.retention)?;
+            let store = LocalStore::open(&settings.store.file, settings.store.retention)?.sealed(seal);
             if settings.mode == Mode::Development {
                 import_demo(&store);
             }

@@ -16,5 +16,7 @@ mod contract;
 mod file;
 mod leases;
 mod mongo;
+mod moody;
+mod sealed;
 mod spool;
 mod unreachable;

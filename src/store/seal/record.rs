@@ -1,5 +1,7 @@
 //! The texts of a record, sealed and opened together.
 
+use uuid::Uuid;
+
 use super::{Field, Place, Seal, SealError};
 use crate::{
     context::private::Private,
@@ -24,20 +26,34 @@ impl Seal {
         Ok(Record { ended: record.ended.map(open).transpose()?, ..record })
     }
 
+    /// The records of a list. What cannot be read of them is left out, so that the list can be.
+    pub fn open_list(&self, records: Vec<Record>) -> Vec<Record> {
+        let (open, failed): (Vec<_>, Vec<_>) = records.into_iter().map(|record| self.open_listed(record)).unzip();
+        left_out(failed.into_iter().flatten());
+        open
+    }
+
+    /// The recap of a call, for a prompt; none if it cannot be read.
+    pub fn open_recap(&self, session: &str, text: String) -> Option<Private<String>> {
+        let session = session.parse().map_err(|_| SealError::Damaged);
+        let open = session.and_then(|session| self.open(Place { session, field: Field::Recap }, text));
+        open.map_err(|error| left_out([error])).ok().map(Private::new)
+    }
+
     /// A record of a list: a recap that cannot be read is left out, and why is told.
-    pub fn open_listed(&self, record: Record) -> (Record, Option<SealError>) {
+    fn open_listed(&self, record: Record) -> (Record, Option<SealError>) {
         match self.open_record(record.clone()) {
             Ok(open) => (open, None),
             Err(error) => {
-                let left_out = |ended| Ended { recap: Private::default(), transcript: Vec::new(), ..ended };
-                (Record { ended: record.ended.map(left_out), ..record }, Some(error))
+                let bare = |ended| Ended { recap: Private::default(), transcript: Vec::new(), ..ended };
+                (Record { ended: record.ended.map(bare), ..record }, Some(error))
             }
         }
     }
 
     fn texts(
         &self,
-        session: uuid::Uuid,
+        session: Uuid,
         ended: Ended,
         change: impl Fn(Place, &Private<String>) -> Result<String, SealError>,
     ) -> Result<Ended, SealError> {
@@ -51,5 +67,13 @@ impl Seal {
             Ok(Line { text: change(Place { session, field }, &line.text)?.into(), ..line })
         });
         Ok(Ended { recap, transcript: lines.collect::<Result<_, _>>()?, ..ended })
+    }
+}
+
+/// Says once that something cannot be read, and how much.
+fn left_out(errors: impl IntoIterator<Item = SealError>) {
+    let errors: Vec<SealError> = errors.into_iter().collect();
+    if let [error, ..] = errors.as_slice() {
+        tracing::warn!(%error, calls = errors.len(), "what was said in earlier calls is left out");
     }
 }
