@@ -758,15 +758,24 @@ fn nothing_private_reaches_the_log_of_a_whole_run_at_its_most_talkative() {
     }
     let refused = desk.run(&["call", "in.wav", "--url", &url, "--token", "planted.wrong.token"], &[]);
     assert_eq!(refused.status, Some(1));
+    let key = "UGxhbnRlZCBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyE=";
+    let settings = [
+        ("JWT_SECRET", secret),
+        ("TANDEM_ENCRYPTION_KEY", key),
+        ("TANDEM__PERSONA__PROMPT", "You know of Planted Diagnosis."),
+        ("MONGODB_URI", "mongodb://root:planted@127.0.0.1:1/app?serverSelectionTimeoutMS=100"),
+    ];
+    let checked = desk.run(&["check"], &settings);
+    assert!(checked.stdout.contains("What was said is encrypted with the key "), "{checked:?}");
+    let mut log = format!("{}{}{}", refused.stderr, checked.stdout, checked.stderr);
     server.signal("TERM");
-    let mut log = String::new();
     while let Ok(line) = server.lines.recv_timeout(DEADLINE) {
         log.push_str(&line);
         log.push('\n');
     }
     assert!(log.contains("session ended") && log.contains("\"user\":\"u_"), "{log}");
     let signature = token.rsplit('.').next().unwrap();
-    for private in [secret, "planted", "Planted", "Diagnosis", signature, "I hear", "text_prompt", "eyJ"] {
+    for private in [secret, key, "planted", "Planted", "Diagnosis", signature, "I hear", "text_prompt", "eyJ"] {
         assert!(!log.contains(private), "{private:?} is in the log:\n{log}");
     }
 }

@@ -26,6 +26,7 @@ mod resume;
 mod revival;
 mod rotation;
 mod rush;
+mod secrets;
 mod slow_callers;
 mod slowness;
 mod told;
