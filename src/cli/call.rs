@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::mpsc;
 
-use crate::protocol::native::{ExpiryReason, LatencyReport, QueueReason, TurnReport, Withheld};
+use crate::protocol::native::{ExpiryReason, LatencyReport, QueueReason, TurnReport};
 use crate::sim::caller::{
     self, Audio, CallError, CallEvent, CallReport, CallerSettings, Credential, HangUp, Trust, Wire,
 };
@@ -285,12 +285,6 @@ fn line(event: &CallEvent) -> Option<String> {
         CallEvent::Rotated { gap_ms } => format!("the model's memory is fresh again; {gap_ms} ms were missed"),
         CallEvent::Degraded { realtime_factor } => {
             format!("the model is slower than real time ({realtime_factor}): not all that you say reaches it")
-        }
-        CallEvent::WithoutContext { reason: Withheld::Unavailable } => {
-            "the assistant does not know you: what is known could not be read".to_owned()
-        }
-        CallEvent::WithoutContext { reason: Withheld::NotAllowed } => {
-            "the assistant does not know you: no model server may be told (tandem check says more)".to_owned()
         }
         CallEvent::Restored => "the model keeps up again".to_owned(),
         CallEvent::Warning { code, message } => terminal::printable(&format!("{code}: {message}")),

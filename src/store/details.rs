@@ -86,12 +86,12 @@ pub struct Failover {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Audio {
-    /// From the caller to a model.
+    /// From the caller.
     pub up_ms: u64,
-    /// From a model to the caller.
+    /// From models, for the caller.
     pub down_ms: u64,
-    /// Packets of silence that a model was fed in place of what the caller did not send.
-    pub filled_packets: u64,
+    /// Silence that a model was fed in place of what the caller did not send.
+    pub filled_ms: u64,
     /// Packets of the caller that were dropped.
     pub dropped_up: u64,
     /// Packets of the assistant that were dropped.
@@ -151,6 +151,8 @@ pub enum ContextUse {
     None,
     /// The store gave no answer in time, or an error.
     Unavailable,
+    /// No model server may be told of callers.
+    NotAllowed,
 }
 
 impl ContextUse {
@@ -161,6 +163,7 @@ impl ContextUse {
             Self::Told => "told",
             Self::None => "none",
             Self::Unavailable => "unavailable",
+            Self::NotAllowed => "not_allowed",
         }
     }
 }
@@ -180,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_code_is_the_serialised_name() {
-        for usage in [ContextUse::NotWanted, ContextUse::Told, ContextUse::None, ContextUse::Unavailable] {
+        use ContextUse::{None, NotAllowed, NotWanted, Told, Unavailable};
+        for usage in [NotWanted, Told, None, Unavailable, NotAllowed] {
             assert_eq!(serde_json::to_value(usage).unwrap(), usage.code());
         }
     }

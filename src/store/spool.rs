@@ -60,8 +60,8 @@ pub struct Brought {
     pub records: u64,
     /// Records that were set aside now: the store will never take them.
     pub set_aside: u64,
-    /// Why the store refused one that still waits, if it did.
-    pub refusal: Option<String>,
+    /// Why not all were taken, if some were not: the store cannot be reached, or refuses one that still waits.
+    pub trouble: Option<String>,
 }
 
 impl Spool {
@@ -94,7 +94,7 @@ impl Spool {
     }
 
     /// Brings what waits to the store, the oldest first, until the store cannot be reached; the rest stays. To be called at
-    /// the start, after each record, and now and then while the store is down.
+    /// the start, after each record, and now and then while the store is down. An error is one of the file.
     pub async fn bring(&self) -> Result<Brought, StoreError> {
         let (mut brought, mut refused, mut after) = (Brought::default(), Vec::new(), 0);
         while let Some(next) = self.writer.run(move |transaction| Ok(rows::next(transaction, after)?)).await? {
@@ -108,7 +108,7 @@ impl Spool {
                 }
                 // It waits for its key, and for as long as it takes.
                 Err(error) => {
-                    brought.refusal = Some(error.to_string());
+                    brought.trouble = Some(error.to_string());
                     continue;
                 }
             };
@@ -119,12 +119,12 @@ impl Spool {
                     brought.records += 1;
                 }
                 Err((Fault::Outage, error)) => {
-                    self.tidy(&brought).await?;
-                    return Err(error);
+                    brought.trouble = Some(error.to_string());
+                    break;
                 }
                 Err((Fault::Refusal, error)) => {
                     refused.push(number);
-                    brought.refusal = Some(error.to_string());
+                    brought.trouble = Some(error.to_string());
                 }
                 Err((Fault::Record, error)) => self.set_aside(number, &error.to_string(), &mut brought).await?,
             }
@@ -133,7 +133,12 @@ impl Spool {
         if brought.records > 0 && !refused.is_empty() {
             brought.set_aside += self.writer.run(move |transaction| rows::strike(transaction, &refused)).await?;
         }
-        self.tidy(&brought).await?;
+        if brought.records + brought.set_aside > 0
+            && let Err(error) = self.writer.bare(embedded::forget).await
+        {
+            // Whoever erases something waits for this; what was brought is gone from the log a little later.
+            tracing::debug!(%error, "the log of the spool is not empty yet");
+        }
         Ok(brought)
     }
 
@@ -153,14 +158,6 @@ impl Spool {
         self.writer.run(move |transaction| Ok(rows::set_aside(transaction, number)?)).await?;
         brought.set_aside += 1;
         Ok(())
-    }
-
-    /// Empties the log of what was removed.
-    async fn tidy(&self, brought: &Brought) -> Result<(), StoreError> {
-        match brought.records + brought.set_aside {
-            0 => Ok(()),
-            _ => self.writer.bare(embedded::forget).await,
-        }
     }
 
     /// How many records wait. The answer comes after all that was given to [`Spool::keep`] before.

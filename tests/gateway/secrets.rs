@@ -12,6 +12,7 @@ use tandem::{
         source::{ContextError, ContextSource, Loading},
         user::{Context, Entry, Health},
     },
+    gateway::Rehearsal,
     sim::upstream::{self, Simulator},
     telemetry::{self, Format},
 };
@@ -66,8 +67,9 @@ async fn the_play() {
     telemetry::start(Format::Json, "trace");
     let shelf = Shelf::new();
     let brisk = upstream::Settings { voice_steps: 1, step: std::time::Duration::from_millis(2), ..reciting() };
-    let house = House::set(brisk, 3, &[("TANDEM__PERSONA__DIR", shelf.0.to_str().unwrap())]).await;
-    house.gateway.doors.contexts.set(Arc::new(Store)).ok().unwrap();
+    let personas = [("TANDEM__PERSONA__DIR", shelf.0.to_str().unwrap())];
+    let rehearsal = Rehearsal { contexts: Some(Arc::new(Store)), ..Rehearsal::default() };
+    let house = House::with(brisk, 3, &personas, rehearsal).await;
     // A call with context, whose server dies: another one is told of both.
     let mut socket = dial(&house, USER, "persona=nurse").await;
     for _ in 0..20 {
@@ -77,9 +79,8 @@ async fn the_play() {
     house.servers.iter().find(talks).unwrap().kill();
     event(&mut socket, "session.recovered").await;
     hang_up(&mut socket).await;
-    let told =
-        house.log().iter().filter(|call| call.prompt_asked.as_ref().unwrap().expose().contains("Planted")).count();
-    assert!(told >= 2, "it was there to be leaked");
+    let asked = |word: &str| house.log().iter().any(|call| call.prompt_asked.as_ref().unwrap().expose().contains(word));
+    assert!(asked("A Planted sentence") && asked("This is line"), "it was there to be leaked");
     // A prompt of the caller's own, a store that fails, one with a fault, and refusals.
     let mut socket = dial(&house, USER, "text_prompt=You+know+a+Planted+prompt.").await;
     event(&mut socket, "session.ready").await;
@@ -118,7 +119,7 @@ fn nothing_that_is_known_or_said_is_in_logs_metrics_or_refusals() {
         "assistant heard again",
         "the caller's context is not there",
         "a store with a fault",
-        "tandem_contexts_total{result=\"told\"} 1",
+        "tandem_context_loads_total{result=\"told\"} 1",
         "\"level\":\"TRACE\"",
     ] {
         assert!(text.contains(seen), "{seen:?} is not in\n{text}");

@@ -31,9 +31,9 @@ const PRODUCTION: [(&str, &str); 5] = [
     ("TANDEM__UPSTREAMS__VOICE_STEPS", "1"),
     ("TANDEM__SESSION__MAX_SESSIONS_PER_USER", "9"),
 ];
-const TOLD: &str = "tandem_contexts_total{result=\"told\"}";
-const NOT_ALLOWED: &str = "tandem_contexts_total{result=\"not_allowed\"}";
-const RECAP_WITHHELD: &str = "tandem_contexts_total{result=\"recap_withheld\"}";
+const TOLD: &str = "tandem_context_loads_total{result=\"told\"}";
+const NOT_ALLOWED: &str = "tandem_context_loads_total{result=\"not_allowed\"}";
+const RECAP_WITHHELD: &str = "tandem_recaps_withheld_total";
 
 /// A store that knows everybody as Maria.
 struct Maria;
@@ -54,8 +54,8 @@ async fn house(server: upstream::Settings, marks: &[&str]) -> (House, Shelf) {
     }
     let urls: Vec<String> = servers.iter().zip(marks).map(|(server, mark)| format!("{}{mark}", server.url())).collect();
     let personas = [("TANDEM__PERSONA__DIR", shelf.0.to_str().unwrap())];
-    let gateway = gateway_over(&urls.join(","), &[&PRODUCTION[..], &personas].concat(), Rehearsal::default());
-    gateway.doors.contexts.set(Arc::new(Maria)).ok().unwrap();
+    let rehearsal = Rehearsal { contexts: Some(Arc::new(Maria)), ..Rehearsal::default() };
+    let gateway = gateway_over(&urls.join(","), &[&PRODUCTION[..], &personas].concat(), rehearsal);
     (House { gateway, servers }, shelf)
 }
 
@@ -118,7 +118,7 @@ async fn hang_up_soon(mut socket: Socket) {
 async fn where_no_server_may_be_told_a_persona_goes_on_alone_or_is_refused_before_the_upgrade() {
     let (house, _shelf) = house(quiet(), &[UNMARKED]).await;
     let mut socket = dial(&house, "listener").await;
-    assert_eq!(event(&mut socket, "session.without_context").await["reason"], "not_allowed");
+    assert_eq!(event(&mut socket, "session.warning").await["code"], "context_not_allowed");
     event(&mut socket, "session.ready").await;
     hang_up(&house, socket).await;
     let refused = knock(&house, "/v1/voice?persona=nurse", &[bearer(&house, "ann")]).await.refusal();

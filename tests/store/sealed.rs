@@ -118,7 +118,7 @@ async fn a_text_that_is_put_in_another_place_is_not_taken_for_what_was_said_ther
 #[tokio::test]
 async fn what_waits_for_the_store_is_sealed_as_a_whole_and_waits_for_its_key() {
     let (file, records) = (File::scratch(), File::scratch());
-    let store = Moody::in_this(&records, true);
+    let store = Moody::over(records.local(None), true);
     let archive = |keys: &str| {
         let archive = Archive::open_at(&file.0.join("spool.sqlite"), store.clone(), Room::default()).unwrap();
         archive.sealed(Seal::read(&keys.into()).unwrap())
@@ -134,7 +134,7 @@ async fn what_waits_for_the_store_is_sealed_as_a_whole_and_waits_for_its_key() {
     store.down.store(false, Ordering::Relaxed);
     let other = archive(OTHER);
     let brought = other.bring().await.unwrap();
-    assert!(brought.refusal.is_some_and(|why| why.contains("store.encryption_key")));
+    assert!(brought.trouble.is_some_and(|why| why.contains("store.encryption_key")));
     assert_eq!((brought.records, other.waiting().await.unwrap()), (0, 2), "nothing is lost");
     drop(other);
     assert_eq!(archive(&format!("{OTHER},{KEY}")).bring().await.unwrap().records, 2);

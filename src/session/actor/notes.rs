@@ -1,9 +1,10 @@
 //! What a call's notes become: counts, log lines, and what the pool is told of its servers.
 
+use tokio::time::Instant;
+
 use crate::{
     audio::turns::{Happening, Speaker},
     pool::{lease::Remark, pace::Measured},
-    protocol::native::Withheld,
     session::machine::{Direction, Note, UpstreamEnd, millis},
 };
 
@@ -11,9 +12,8 @@ use super::SessionActor;
 
 impl SessionActor {
     pub(super) fn note(&mut self, note: Note) {
+        self.entry.chronicle.note(&note, Instant::now().into_std());
         match note {
-            Note::Told => self.metrics.context("told"),
-            Note::Withheld(reason) => self.withheld(reason),
             Note::Detached => {
                 self.call.detached.set(true);
                 tracing::info!("caller lost, the call waits for it");
@@ -55,7 +55,7 @@ impl SessionActor {
                 tracing::warn!(upstream = self.upstreams.name(), result, "attempt on upstream failed");
             }
             Note::FirstAudio(since_start) => self.call.first_audio(since_start),
-            Note::Filled => self.call.frame_filled(),
+            Note::Filled(_) => self.call.frame_filled(),
             Note::Passed(Direction::Up) => self.call.frame_up(),
             Note::Passed(Direction::Down) => self.call.frame_down(),
             Note::Turn(happening) => self.turn(happening),
@@ -70,11 +70,6 @@ impl SessionActor {
             }
             Note::Pace { slow, realtime_factor, changed } => self.note_pace(slow, realtime_factor, changed),
         }
-    }
-
-    fn withheld(&self, reason: Withheld) {
-        self.metrics.context(reason.code());
-        tracing::info!(reason = reason.code(), "the persona knows nothing of its caller");
     }
 
     fn note_pace(&self, slow: bool, realtime_factor: f64, changed: bool) {

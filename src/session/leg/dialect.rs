@@ -251,13 +251,13 @@ impl Encoder {
             ServerEvent::Ended(_)
             | ServerEvent::Created { .. }
             | ServerEvent::Resumed { .. }
-            | ServerEvent::WithoutContext { .. }
             | ServerEvent::Queued { .. }
             | ServerEvent::Connecting { .. }
             | ServerEvent::Expiring { .. }
             | ServerEvent::Recovering { .. }
             | ServerEvent::Recovered { .. }
             | ServerEvent::Rotating { .. }
+            | ServerEvent::Warning { .. }
             | ServerEvent::Rotated { .. }
             | ServerEvent::Degraded { .. }
             | ServerEvent::Restored {}

@@ -8,7 +8,7 @@ use crate::{
     pool::roster::Class,
     protocol::{
         ending::Ending,
-        native::{RecoveryReason, Withheld},
+        native::{RecoveryReason, TranscriptDelta},
     },
 };
 
@@ -59,6 +59,8 @@ pub enum Effect {
     CloseClient(Ending),
     /// Drop the caller's leg: whatever it says from now on is no input.
     LetClientGo,
+    /// Words of the assistant, as they are to be remembered.
+    Remember(TranscriptDelta),
     /// Something worth counting or logging.
     Note(Note),
     /// The call is over and both legs are let go.
@@ -86,10 +88,6 @@ pub enum Judgement {
 /// What happened, for metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Note {
-    /// The model is told of the caller.
-    Told,
-    /// It is not, although the persona would be.
-    Withheld(Withheld),
     /// The model listens: time since the upgrade, and since the socket was asked for.
     Ready {
         /// Since the upgrade.
@@ -128,8 +126,8 @@ pub enum Note {
     FirstAudio(Duration),
     /// One packet passed.
     Passed(Direction),
-    /// One packet that the caller did not send went to the model, to fill a gap.
-    Filled,
+    /// So much that the caller did not send went to the model, to fill a gap: one packet.
+    Filled(Duration),
     /// The caller's connection broke; the call waits for it.
     Detached,
     /// The caller is on a new socket.

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Effect, HandshakeTerms, Machine, Note, state::Phase};
+use super::{Effect, HandshakeTerms, Machine, state::Phase};
 use crate::{
     pool::roster::Class,
     protocol::{
         ending::Ending,
-        native::{ServerEvent, Withheld},
+        native::{ServerEvent, WarningCode},
     },
 };
 
@@ -30,7 +30,7 @@ impl Machine {
     pub(super) fn begin(&mut self, now: Instant) {
         match self.terms.context {
             ContextNeed::Nothing => self.begin_leasing(),
-            ContextNeed::Withheld => self.go_on_alone(Withheld::NotAllowed, now),
+            ContextNeed::Withheld => self.go_on_alone(WarningCode::ContextNotAllowed, now),
             ContextNeed::Wanted | ContextNeed::Required => {
                 self.phase = Phase::Preparing { until: now + self.limits.context_timeout };
                 self.effects.push_back(Effect::LoadContext);
@@ -42,7 +42,6 @@ impl Machine {
     pub(super) fn prepared(&mut self, terms: HandshakeTerms) {
         if self.is_preparing() {
             self.terms.handshake = terms;
-            self.effects.push_back(Effect::Note(Note::Told));
             self.begin_leasing();
         }
     }
@@ -50,11 +49,8 @@ impl Machine {
     /// There is no context, and none will come.
     pub(super) fn unprepared(&mut self, now: Instant) {
         match (self.is_preparing(), self.terms.context) {
-            (true, ContextNeed::Required) => {
-                self.effects.push_back(Effect::Note(Note::Withheld(Withheld::Unavailable)));
-                self.end(Ending::ContextUnavailable, now);
-            }
-            (true, _) => self.go_on_alone(Withheld::Unavailable, now),
+            (true, ContextNeed::Required) => self.end(Ending::ContextUnavailable, now),
+            (true, _) => self.go_on_alone(WarningCode::ContextUnavailable, now),
             (false, _) => {}
         }
     }
@@ -80,9 +76,8 @@ impl Machine {
     }
 
     /// The persona knows nothing of its caller in this call, and the caller is told so.
-    fn go_on_alone(&mut self, reason: Withheld, now: Instant) {
-        self.say(ServerEvent::WithoutContext { reason }, now);
-        self.effects.push_back(Effect::Note(Note::Withheld(reason)));
+    fn go_on_alone(&mut self, code: WarningCode, now: Instant) {
+        self.say(ServerEvent::Warning { code, message: code.sentence().to_owned() }, now);
         self.begin_leasing();
     }
 

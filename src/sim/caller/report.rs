@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::protocol::ending::Ending;
-use crate::protocol::native::{ExpiryReason, QueueReason, TranscriptDelta, TurnReport, Withheld};
+use crate::protocol::native::{ExpiryReason, QueueReason, TranscriptDelta, TurnReport};
 
 use super::error::CallerError;
 
@@ -186,11 +186,6 @@ pub enum CallEvent {
     Degraded {
         /// Seconds of audio for each second of time.
         realtime_factor: f64,
-    },
-    /// The persona would know its caller, and does not in this call.
-    WithoutContext {
-        /// Why.
-        reason: Withheld,
     },
     /// The model keeps up with real time again.
     Restored,
