@@ -120,7 +120,7 @@ fn nothing_that_is_known_or_said_is_in_logs_metrics_or_refusals() {
         "the caller's context is not there",
         "a store with a fault",
         "tandem_context_loads_total{result=\"told\"} 1",
-        "\"level\":\"TRACE\"",
+        "\"level\":\"DEBUG\"",
     ] {
         assert!(text.contains(seen), "{seen:?} is not in\n{text}");
     }
