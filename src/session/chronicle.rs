@@ -193,3 +193,95 @@ fn turns(tally: &Tally) -> Turns {
 fn signed(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{protocol::native::RecoveryReason, session::machine::DropReason};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+    fn origin() -> Instant {
+        Instant::now()
+    }
+
+    fn lost() -> Note {
+        Note::Recovering(RecoveryReason::Lost)
+    }
+
+    fn back(gap_ms: u32, same: bool) -> Note {
+        Note::Recovered { reason: RecoveryReason::Lost, same, gap: gap_ms * MS }
+    }
+
+    #[test]
+    fn phases_add_up_and_time_away_is_part_of_the_talk() {
+        let origin = origin();
+        let mut chronicle = Chronicle::new("moshi", origin);
+        let moves = [
+            (0, "preparing", false),
+            (10, "leasing", false),
+            (30, "handshaking", false),
+            (40, "pausing", false),
+            (45, "handshaking", false),
+            (60, "streaming", false),
+            (100, "streaming", true),
+            (150, "streaming", false),
+            (200, "closing", false),
+        ];
+        for (ms, phase, detached) in moves {
+            // Half milliseconds are not lost, however often it is asked.
+            for half in [0, 500] {
+                chronicle.enter(phase, detached, origin + ms * MS + Duration::from_micros(half));
+            }
+        }
+        let ended = chronicle.end(Ending::TooSlow, 1_000, origin + 220 * MS);
+        let phases = ended.details.phases;
+        assert_eq!((phases.preparing_ms, phases.waiting_ms, phases.handshaking_ms), (10, 25, 25));
+        assert_eq!((phases.talking_ms, phases.detached_ms, phases.closing_ms), (140, 50, 20));
+        assert_eq!((ended.at_ms, ended.talked_ms, ended.ending), (1_220, 140, Ending::TooSlow));
+        assert_eq!(ended.details.protocol, "moshi");
+    }
+
+    #[test]
+    fn each_loss_is_told_with_what_came_of_it_and_the_list_has_an_end() {
+        let origin = origin();
+        let mut chronicle = Chronicle::new("native", origin);
+        let mut note = |note: Note, ms: u32| chronicle.note(&note, origin + ms * MS);
+        note(lost(), 5);
+        note(back(700, false), 800);
+        // It had been silent all the while: nothing was told of it before.
+        note(back(9, true), 900);
+        for ms in 0..40 {
+            note(lost(), 1_000 + ms);
+        }
+        note(back(1, true), 2_000);
+        note(Note::Dropped(Direction::Up, DropReason::Backlog, 3), 2_000);
+        note(Note::Dropped(Direction::Down, DropReason::Backlog, 4), 2_000);
+        note(Note::Filled(20 * MS), 2_000);
+        let details = chronicle.end(Ending::ClientLeft, 0, origin + 3_000 * MS).details;
+        assert_eq!((details.failovers, details.failover_list.len()), (41, MAX_NAMED));
+        let first = Failover { reason: "lost".into(), at_ms: 5, gap_ms: Some(700), same: false };
+        assert_eq!(details.failover_list[0], first);
+        assert!(details.failover_list[1..].iter().all(|failover| failover.gap_ms.is_none()));
+        assert_eq!((details.audio.dropped_up, details.audio.dropped_down, details.audio.filled_ms), (3, 4, 20));
+    }
+
+    #[test]
+    fn words_belong_to_the_server_that_says_them_and_do_not_print() {
+        let origin = origin();
+        let mut chronicle = Chronicle::new("native", origin);
+        for (attempt, words) in [(1, " My sister"), (2, " Where were we?")] {
+            chronicle.granted(&Offer { model: Some(format!("model {attempt}")), ..Offer::default() });
+            chronicle.opened(attempt, &format!("server {attempt}"), origin);
+            chronicle.on_stage(Some(attempt), &format!("server {attempt}"));
+            chronicle.on_stage(Some(attempt), &format!("server {attempt}"));
+            chronicle.words(words, origin + 100 * MS);
+        }
+        assert!(!format!("{chronicle:?}").contains("sister"));
+        let ended = chronicle.end(Ending::ClientLeft, 0, origin + 200 * MS);
+        let lines: Vec<&str> = ended.transcript.iter().map(|line| line.text.expose().as_str()).collect();
+        assert_eq!(lines, ["My sister", "Where were we?"]);
+        assert_eq!((ended.details.upstreams.len(), ended.details.model.as_str()), (2, "model 2"));
+    }
+}

@@ -91,3 +91,54 @@ impl Drop for Entry {
         self.end(if self.started { Ending::Internal } else { Ending::ClientLost });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Book(Mutex<Vec<Record>>);
+
+    impl Registrar for Book {
+        fn open(&self, record: Record) -> Opening {
+            self.complete(record);
+            Box::pin(std::future::ready(()))
+        }
+
+        fn complete(&self, record: Record) {
+            self.0.lock().unwrap().push(record);
+        }
+    }
+
+    /// What is written down of a call that does this.
+    async fn endings(call: impl FnOnce(&mut Entry)) -> Vec<Option<Ending>> {
+        let book = Arc::new(Book::default());
+        let registrar: Arc<dyn Registrar> = book.clone();
+        let beginning =
+            Beginning { session: Uuid::new_v4(), user: "ann".into(), persona: "listener".into(), protocol: "native" };
+        let limits = Limits::default();
+        let mut entry = Entry::new(&registrar, beginning, &limits);
+        entry.open().await;
+        call(&mut entry);
+        drop(entry);
+        let records = book.0.lock().unwrap();
+        let until =
+            records[0].began_ms + i64::try_from((limits.max_duration + limits.closing + SLACK).as_millis()).unwrap();
+        assert!(records.iter().all(|record| record.session == records[0].session && record.origin.until_ms == until));
+        records.iter().map(|record| record.ended.as_ref().map(|ended| ended.ending)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_call_has_one_end_whatever_becomes_of_it() {
+        assert_eq!(endings(|_| {}).await, [None, Some(Ending::ClientLost)], "nobody waited for the upgrade");
+        assert_eq!(endings(Entry::start).await, [None, Some(Ending::Internal)], "its actor panicked");
+        let twice = endings(|entry| {
+            entry.start();
+            entry.end(Ending::Drained);
+            entry.end(Ending::ClientLeft);
+        });
+        assert_eq!(twice.await, [None, Some(Ending::Drained)]);
+    }
+}

@@ -9,6 +9,7 @@ mod waiting;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use uuid::Uuid;
 
 use self::{
@@ -39,6 +40,8 @@ impl Default for Room {
     }
 }
 
+/// Records that are brought to the store at once.
+const AT_ONCE: u32 = 16;
 /// How often the store takes others before a record that it does not take is set aside.
 pub const TRIES: u32 = 5;
 /// The most records that are set aside; the oldest goes first.
@@ -96,38 +99,27 @@ impl Spool {
     /// Brings what waits to the store, the oldest first, until the store cannot be reached; the rest stays. To be called at
     /// the start, after each record, and now and then while the store is down. An error is one of the file.
     pub async fn bring(&self) -> Result<Brought, StoreError> {
-        let (mut brought, mut refused, mut after) = (Brought::default(), Vec::new(), 0);
-        while let Some(next) = self.writer.run(move |transaction| Ok(rows::next(transaction, after)?)).await? {
-            let number = next.number;
-            after = number;
-            let record = match self.read(next) {
-                Ok(Some(record)) => record,
-                Ok(None) => {
-                    self.set_aside(number, "it cannot be read", &mut brought).await?;
-                    continue;
+        let (mut brought, mut refused, mut after, mut is_down) = (Brought::default(), Vec::new(), 0, false);
+        while !is_down {
+            let rows = self.writer.run(move |transaction| Ok(rows::next(transaction, after)?)).await?;
+            let Some(last) = rows.last() else { break };
+            after = last.number;
+            let mut taken = Vec::new();
+            for (number, outcome) in join_all(rows.into_iter().map(|row| self.give(row))).await {
+                match outcome.map_err(|error| (error.fault(), error)) {
+                    Ok(()) => taken.push(number),
+                    // It waits for its key, for as long as that takes, and is in nobody's way.
+                    Err((_, error @ StoreError::Sealed(_))) => brought.trouble = Some(error.to_string()),
+                    Err((Fault::Record, error)) => self.set_aside(number, &error, &mut brought).await?,
+                    Err((fault, error)) => {
+                        is_down |= fault == Fault::Outage;
+                        refused.extend((fault == Fault::Refusal).then_some(number));
+                        brought.trouble = Some(error.to_string());
+                    }
                 }
-                // It waits for its key, and for as long as it takes.
-                Err(error) => {
-                    brought.trouble = Some(error.to_string());
-                    continue;
-                }
-            };
-            let taken = if record.ended.is_some() { self.store.complete(record) } else { self.store.open(record) };
-            match taken.await.map_err(|error| (error.fault(), error)) {
-                Ok(_) => {
-                    self.writer.run(move |transaction| Ok(rows::remove(transaction, number)?)).await?;
-                    brought.records += 1;
-                }
-                Err((Fault::Outage, error)) => {
-                    brought.trouble = Some(error.to_string());
-                    break;
-                }
-                Err((Fault::Refusal, error)) => {
-                    refused.push(number);
-                    brought.trouble = Some(error.to_string());
-                }
-                Err((Fault::Record, error)) => self.set_aside(number, &error.to_string(), &mut brought).await?,
             }
+            brought.records += taken.len() as u64;
+            self.writer.run(move |transaction| Ok(rows::remove(transaction, &taken)?)).await?;
         }
         // One that is refused while others are taken is at fault itself; if none is taken the store may be.
         if brought.records > 0 && !refused.is_empty() {
@@ -142,19 +134,31 @@ impl Spool {
         Ok(brought)
     }
 
-    /// The record that waits; none if it is none.
-    fn read(&self, next: Next) -> Result<Option<Record>, SealError> {
-        let Ok(session) = next.session.parse() else { return Ok(None) };
-        let place = Place { session, field: Field::Waiting { ended: next.ended } };
-        match self.seal.open(place, next.record) {
-            Ok(text) => Ok(Waiting::read(&text)),
-            Err(SealError::Damaged) => Ok(None),
+    /// Gives one row to the store.
+    async fn give(&self, row: Next) -> (i64, Result<(), StoreError>) {
+        let number = row.number;
+        let given = match self.read(row) {
+            Ok(record) if record.ended.is_some() => self.store.complete(record).await.map(drop),
+            Ok(record) => self.store.open(record).await.map(drop),
             Err(error) => Err(error),
+        };
+        (number, given)
+    }
+
+    /// The record that waits. One that was damaged is none.
+    fn read(&self, row: Next) -> Result<Record, StoreError> {
+        let unreadable = StoreError::Unreadable("a record");
+        let Ok(session) = row.session.parse() else { return Err(unreadable) };
+        let place = Place { session, field: Field::Waiting { ended: row.ended } };
+        match self.seal.open(place, row.record) {
+            Ok(text) => Waiting::read(&text).ok_or(unreadable),
+            Err(SealError::Damaged) => Err(unreadable),
+            Err(error) => Err(error.into()),
         }
     }
 
-    async fn set_aside(&self, number: i64, why: &str, brought: &mut Brought) -> Result<(), StoreError> {
-        tracing::error!(why, "a record of a call cannot be stored, and is set aside");
+    async fn set_aside(&self, number: i64, error: &StoreError, brought: &mut Brought) -> Result<(), StoreError> {
+        tracing::error!(%error, "a record of a call cannot be stored, and is set aside");
         self.writer.run(move |transaction| Ok(rows::set_aside(transaction, number)?)).await?;
         brought.set_aside += 1;
         Ok(())

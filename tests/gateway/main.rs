@@ -4,6 +4,7 @@
 mod blame;
 mod calls;
 mod care;
+mod crash;
 mod credentials;
 mod crowd;
 mod discovery;

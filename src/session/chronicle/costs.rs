@@ -71,3 +71,43 @@ impl Costs {
         (!self.servers.is_empty()).then(|| u64::try_from(all / HOUR_NANOS).unwrap_or(u64::MAX))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
+    fn minutes() -> impl Fn(u64) -> Instant {
+        let origin = Instant::now();
+        move |minutes| origin + Duration::from_secs(60 * minutes)
+    }
+
+    fn offered(costs: &mut Costs, price: Option<&str>) {
+        costs.offered(Some("plex".to_owned()), price.map(|price| price.parse().unwrap()));
+    }
+
+    #[test]
+    fn slots_cost_while_they_are_held_and_one_without_a_price_makes_the_sum_unknown() {
+        let (mut costs, at) = (Costs::default(), minutes());
+        assert_eq!(costs.millionths(), None);
+        offered(&mut costs, Some("0.60"));
+        costs.opened(1, "a", at(0));
+        assert_eq!(costs.model(1), Some("plex"));
+        // Beside it another one gets ready and takes over.
+        offered(&mut costs, Some("1.20"));
+        costs.opened(2, "b", at(10));
+        costs.holds(|_| true, at(12));
+        costs.holds(|attempt| attempt == 2, at(20));
+        // Its own slot is kept: nothing new is said of it.
+        costs.holds(|_| false, at(30));
+        costs.opened(3, "b", at(30));
+        assert_eq!(costs.model(3), Some("plex"));
+        costs.holds(|_| false, at(40));
+        costs.holds(|_| false, at(50));
+        assert_eq!(costs.millionths(), Some(200_000 + 2 * 200_000 + 200_000));
+        offered(&mut costs, None);
+        costs.opened(4, "c", at(50));
+        costs.holds(|_| false, at(51));
+        assert_eq!(costs.millionths(), None);
+    }
+}
