@@ -166,6 +166,7 @@ pub const TABLE: &[Series] = &[
     records::WAITING,
     records::CONTEXTS,
     records::CONTEXT_LOAD,
+    records::RECAPS_WITHHELD,
     DRAINING,
     BUILD_INFO,
 ];

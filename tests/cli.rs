@@ -770,6 +770,7 @@ fn nothing_private_reaches_the_log_of_a_whole_run_at_its_most_talkative() {
     let desk = Desk::new();
     wav::write(&desk.path("in.wav"), &speech()).unwrap();
     let secret = "planted-secret-of-more-than-thirty-two-bytes";
+    let key = "UGxhbnRlZCBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyE=";
     let (_simulator, upstream) = simulator(&desk, &["--echo-delay-ms", "80"]);
     let (server, url) = serve(
         &desk,
@@ -780,6 +781,7 @@ fn nothing_private_reaches_the_log_of_a_whole_run_at_its_most_talkative() {
             ("TANDEM__DOORS__CALLER_PROMPTS", "always"),
             ("TANDEM__LOGGING__LEVEL", "trace"),
             ("RUST_LOG", "trace"),
+            ("TANDEM_ENCRYPTION_KEY", key),
         ],
     );
     let token = desk.run(&["token", "--user", "planted-user"], &[("JWT_SECRET", secret)]).stdout.trim().to_owned();
@@ -791,16 +793,31 @@ fn nothing_private_reaches_the_log_of_a_whole_run_at_its_most_talkative() {
     }
     let refused = desk.run(&["call", "in.wav", "--url", &url, "--token", "planted.wrong.token"], &[]);
     assert_eq!(refused.status, Some(1));
+    let settings = [
+        ("JWT_SECRET", secret),
+        ("TANDEM_ENCRYPTION_KEY", key),
+        ("TANDEM__PERSONA__PROMPT", "You know of Planted Diagnosis."),
+        ("MONGODB_URI", "mongodb://root:planted@127.0.0.1:1/app?serverSelectionTimeoutMS=100"),
+    ];
+    let checked = desk.run(&["check"], &settings);
+    assert!(checked.stdout.contains("What was said is encrypted with the key "), "{checked:?}");
+    let mut log = format!("{}{}{}", refused.stderr, checked.stdout, checked.stderr);
     server.signal("TERM");
-    let mut log = String::new();
     while let Ok(line) = server.lines.recv_timeout(DEADLINE) {
         log.push_str(&line);
         log.push('\n');
     }
     assert!(log.contains("session ended") && log.contains("\"user\":\"u_"), "{log}");
     let signature = token.rsplit('.').next().unwrap();
-    for private in [secret, "planted", "Planted", "Diagnosis", signature, "I hear", "text_prompt", "eyJ"] {
+    for private in [secret, key, "planted", "Planted", "Diagnosis", signature, "I hear", "text_prompt", "eyJ"] {
         assert!(!log.contains(private), "{private:?} is in the log:\n{log}");
+    }
+    let kept: Vec<u8> =
+        fs::read_dir(desk.path(".tandem")).unwrap().flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
+    let holds = |words: &str| kept.windows(words.len()).any(|window| window == words.as_bytes());
+    assert!(holds("tandem-sealed:1:"), "the calls were written down");
+    for private in ["I hear", "Diagnosis", key] {
+        assert!(!holds(private), "{private:?} is in a file of the state");
     }
 }
 

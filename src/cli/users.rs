@@ -144,7 +144,7 @@ async fn take_in(settings: &Settings, users: Vec<User>) -> Result<ExitCode, Stri
 /// The configured store.
 pub(super) fn open(settings: &Settings) -> Result<Arc<dyn Store>, String> {
     Ok(match &settings.store.mongodb {
-        Some(mongodb) => Arc::new(MongoStore::new(mongodb.clone())),
+        Some(mongodb) => Arc::new(MongoStore::new(mongodb.clone()).sealed(settings.store.seal.clone())),
         None => Arc::new(local(settings)?),
     })
 }
@@ -159,7 +159,8 @@ fn archive(settings: &Settings, store: Arc<dyn Store>) -> Result<Archive, String
 fn local(settings: &Settings) -> Result<LocalStore, String> {
     let directory = &settings.state.dir;
     private_file::make_directory(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-    LocalStore::open(&settings.store.file, settings.store.retention).map_err(|error| error.to_string())
+    let store = LocalStore::open(&settings.store.file, settings.store.retention).map_err(|error| error.to_string())?;
+    Ok(store.sealed(settings.store.seal.clone()))
 }
 
 /// Reads a file of at most [`MAX_FILE_BYTES`].

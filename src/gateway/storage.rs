@@ -33,7 +33,8 @@ pub(super) struct Storage {
 pub(super) fn open(settings: &Settings, rehearsal: &Rehearsal) -> Result<Storage, StoreError> {
     let directory = &settings.state.dir;
     let (home, process) = (ledger::home(directory)?, Uuid::new_v4());
-    let mongodb = settings.store.mongodb.clone().map(MongoStore::new);
+    let seal = &settings.store.seal;
+    let mongodb = settings.store.mongodb.clone().map(|settings| MongoStore::new(settings).sealed(seal.clone()));
     let ledger: Option<Arc<dyn LeaseLedger>> = match (&settings.state.ledger, &mongodb) {
         (LedgerPlace::File(file), _) => Some(Arc::new(SqliteLedger::open(file, directory)?)),
         (LedgerPlace::MongoDb, Some(mongodb)) => Some(Arc::new(mongodb.ledger(process, home.clone(), mongo::EXPIRY))),
@@ -44,7 +45,8 @@ pub(super) fn open(settings: &Settings, rehearsal: &Rehearsal) -> Result<Storage
         (None, Some(mongodb)) => prepared(mongodb),
         (None, None) => local(settings)?,
     };
-    let archive = Arc::new(Archive::open_at(&directory.join(spool::FILE_NAME), store, rehearsal.spool)?);
+    let archive = Archive::open_at(&directory.join(spool::FILE_NAME), store, rehearsal.spool)?.sealed(seal.clone());
+    let archive = Arc::new(archive);
     Ok(Storage { archive, ledger, home, process })
 }
 
@@ -59,7 +61,7 @@ fn prepared(store: MongoStore) -> Arc<dyn Store> {
 }
 
 fn local(settings: &Settings) -> Result<Arc<dyn Store>, StoreError> {
-    let store = LocalStore::open(&settings.store.file, settings.store.retention)?;
+    let store = LocalStore::open(&settings.store.file, settings.store.retention)?.sealed(settings.store.seal.clone());
     if settings.mode == Mode::Development {
         let importing = store.import_demo();
         actix_rt::spawn(async move {

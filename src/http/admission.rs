@@ -19,7 +19,7 @@ use crate::{
         leg::dialect::Dialect,
         preparation::Preparation,
         script::Script,
-        switchboard::{Exceeded, Limit, NoSeat, Payer, Seat},
+        switchboard::{Exceeded, Limit, Needs, NoSeat, Payer, Seat},
     },
 };
 
@@ -47,6 +47,20 @@ pub struct Role {
     pub script: Script,
     /// What makes other prompts of the caller's context, if the persona is told of it.
     pub preparation: Option<Preparation>,
+    /// Whether the persona would be told of it, and no model server may be.
+    pub withheld: bool,
+}
+
+impl Role {
+    /// What a model server must have to play it.
+    fn needs(&self) -> Needs {
+        Needs {
+            model: self.persona.model.clone(),
+            voice: Some(self.voice.name().to_owned()),
+            region: None,
+            told: self.preparation.is_some(),
+        }
+    }
 }
 
 /// Lets a caller in or says why not. A ticket is used up by the attempt, whatever comes of it.
@@ -64,9 +78,24 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
     let mut role = role(doors, wishes, &continued, &identity.scopes)?;
     role.preparation = preparation(doors, &role, continued, &identity);
     let payer = Payer { user, tenant: identity.tenant.hash() };
-    let seat = doors.switchboard.admit(payer, waits(request, query)).await?;
+    let seat = seat(doors, payer, &mut role, waits(request, query)).await?;
     let (user, pseudonym) = (identity.user.expose().into(), identity.user.pseudonym());
     Ok(Admitted { dialect, seat, role, user, pseudonym })
+}
+
+/// Takes a seat. Where no model server may be told of the caller, a persona that can do without that goes on alone.
+async fn seat(doors: &Doors, payer: Payer, role: &mut Role, waits: bool) -> Result<Seat, Refusal> {
+    match doors.switchboard.admit(payer, role.needs(), waits).await {
+        Err(NoSeat::NotTold) if role.persona.sight.required => {
+            doors.metrics.context_not_allowed();
+            Err(Problem::ContextNotAllowed.into())
+        }
+        Err(NoSeat::NotTold) => {
+            (role.preparation, role.withheld) = (None, true);
+            Ok(doors.switchboard.admit(payer, role.needs(), waits).await?)
+        }
+        admitted => Ok(admitted?),
+    }
 }
 
 /// Whether the caller waits where no model server is free: yes, unless it says `wait=0`, or `Prefer: wait=0` (RFC 7240).
@@ -110,7 +139,7 @@ pub fn role(doors: &Doors, wishes: Wishes, continued: &Continued, scopes: &[Stri
         None => Arc::clone(persona),
     };
     let script = Script::new(voice, persona.bare().clone()).map_err(|_| Problem::BadPrompt)?;
-    Ok(Role { persona, voice, script, preparation: None })
+    Ok(Role { persona, voice, script, preparation: None, withheld: false })
 }
 
 /// How the caller's context gets into the prompt, where there is one and the persona is told of it.
@@ -159,6 +188,7 @@ impl From<NoSeat> for Refusal {
             NoSeat::NoSlot(later) => {
                 Problem::NoCapacity.retry_after(later.clamp(Duration::from_secs(1), Duration::from_secs(3_600)))
             }
+            NoSeat::NotTold => Problem::ContextNotAllowed.into(),
             NoSeat::Quota(exceeded) => exceeded.into(),
             NoSeat::Draining => Problem::Draining.into(),
             NoSeat::PoolLost => Problem::Internal.into(),

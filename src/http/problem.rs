@@ -184,6 +184,8 @@ problems! {
     MachineCapacity => row("machine_capacity", 503, "The provider has no room for the machine: no GPU is free; ask again later.").retry_after(60),
     /// The provider refuses our credential.
     MachineAuth => row("machine_auth", 503, "The provider refuses its credential; set another in [providers].").retry_after(60),
+    /// The persona needs to know the caller, and no model server may be told of one.
+    ContextNotAllowed => row("context_not_allowed", 503, "This persona needs to know you, and no model server may be told of you; choose another persona.").retry_after(60),
     /// This process takes no more calls.
     Draining => as_ending(Ending::Drained, 503).retry_after(5),
     /// A fault of our own.

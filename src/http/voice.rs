@@ -148,7 +148,7 @@ fn upgrade(request: &HttpRequest, payload: web::Payload, jack: Jack, codec: Code
 
 fn start(doors: &Doors, Call { admitted, limits, entry, line }: Call) {
     let Admitted { dialect, seat, role, pseudonym, .. } = admitted;
-    let Role { persona, script, preparation, .. } = role;
+    let Role { persona, script, preparation, withheld, .. } = role;
     let session_id = seat.id().to_string();
     let span = tracing::info_span!("session", session = session_id, user = pseudonym);
     let resumable = match dialect {
@@ -165,6 +165,7 @@ fn start(doors: &Doors, Call { admitted, limits, entry, line }: Call) {
             context: match &preparation {
                 Some(_) if persona.sight.required => ContextNeed::Required,
                 Some(_) => ContextNeed::Wanted,
+                None if withheld => ContextNeed::Withheld,
                 None => ContextNeed::Nothing,
             },
             jitter: rand::random(),

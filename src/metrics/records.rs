@@ -20,13 +20,21 @@ pub(super) const CONTEXTS: Series = series(
     "tandem_context_loads_total",
     Kind::Counter,
     &["result"],
-    "Callers of personas that are told of them: something is known, nothing, or the store gave no answer in time.",
+    "Callers of personas that are told of them: something is known, nothing, the store gave no answer in time, or no model \
+     server may be told.",
 );
 pub(super) const CONTEXT_LOAD: Series = series(
     "tandem_context_load_seconds",
     Kind::Histogram(LOAD),
     &[],
     "From asking for a caller's context until the prompt was made, or given up.",
+);
+
+pub(super) const RECAPS_WITHHELD: Series = series(
+    "tandem_recaps_withheld_total",
+    Kind::Counter,
+    &[],
+    "Model servers that went on with a call and may not be told of callers, so that they know nothing of its past.",
 );
 
 /// What became of a record.
@@ -37,9 +45,10 @@ impl Metrics {
         for result in RESULTS {
             self.counter(&RECORDS, &[result.into()]).increment(0);
         }
-        for result in ["told", "none", "unavailable"] {
+        for result in ["told", "none", "unavailable", "not_allowed"] {
             self.counter(&CONTEXTS, &[result.into()]).increment(0);
         }
+        self.counter(&RECAPS_WITHHELD, &[]).increment(0);
         self.gauge(&WAITING, &[]).set(0.0);
     }
 
@@ -52,6 +61,16 @@ impl Metrics {
     #[expect(clippy::cast_precision_loss, reason = "a few thousand at most")]
     pub fn records_waiting(&self, count: u64) {
         self.gauge(&WAITING, &[]).set(count as f64);
+    }
+
+    /// A caller's context stays where it is: no model server may be told.
+    pub fn context_not_allowed(&self) {
+        self.counter(&CONTEXTS, &["not_allowed".into()]).increment(1);
+    }
+
+    /// A server is not told what was said before.
+    pub fn recap_withheld(&self) {
+        self.counter(&RECAPS_WITHHELD, &[]).increment(1);
     }
 
     /// A caller's context is there, or is not.

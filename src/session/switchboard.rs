@@ -1,8 +1,10 @@
 //! The live sessions: who is in a call, and how to reach it from another thread.
 
+mod no_seat;
 mod reach;
 
 use self::reach::Reachable;
+pub use no_seat::NoSeat;
 
 use std::{
     sync::{
@@ -38,6 +40,7 @@ use crate::{
 
 pub use crate::pool::{
     actor::Demand,
+    endpoint::Needs,
     quota::{Allowance, Exceeded, Limit, Payer},
     roster::UserHash,
 };
@@ -94,29 +97,6 @@ pub struct SeatLimits {
     pub quota: QuotaSettings,
 }
 
-/// Why there is no seat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoSeat {
-    /// The process holds as many calls as it may.
-    #[error("the gateway is full")]
-    Full,
-    /// The user or its tenant is in as many calls as it may be, or has used up its time.
-    #[error("a limit of the user or its tenant is reached")]
-    Quota(Exceeded),
-    /// Tandem shuts down.
-    #[error("the gateway is shutting down")]
-    Draining,
-    /// Every model server is busy or out of use, and the caller does not wait; when another try makes sense.
-    #[error("no slot is free")]
-    NoSlot(Duration),
-    /// A slot cannot be written down, so that none is given out.
-    #[error("the record of leases cannot be used")]
-    NoLedger,
-    /// The pool does not answer.
-    #[error("the pool does not answer")]
-    PoolLost,
-}
-
 /// The live sessions of this process.
 #[derive(Debug)]
 pub struct Switchboard {
@@ -145,9 +125,11 @@ impl Switchboard {
         })
     }
 
-    /// Admits one call of `payer`: a seat, and a slot or a place in the queue. The seat's drop gives all back.
-    pub async fn admit(self: &Arc<Self>, payer: Payer, waits: bool) -> Result<Seat, NoSeat> {
+    /// Admits one call of `payer`: a seat, and a slot or a place in the queue, of a server that has what the call needs
+    /// for as long as it lasts. The seat's drop gives all back.
+    pub async fn admit(self: &Arc<Self>, payer: Payer, needs: Needs, waits: bool) -> Result<Seat, NoSeat> {
         let mut seat = self.take_seat(payer)?;
+        seat.needs = needs;
         let ask = Ask { waits, ..Ask::new(payer.user) };
         let admission = async {
             let mut wait = seat.ask(ask).await.ok_or(NoSeat::PoolLost)?;
@@ -155,6 +137,7 @@ impl Switchboard {
                 News::Place(place) => Ok(Admission::Waiting(wait, place)),
                 News::Outcome(Some(Outcome::Granted(lease, offer))) => Ok(Admission::Granted(lease, offer)),
                 News::Outcome(Some(Outcome::Refused(NoSlot::NoLedger, _))) => Err(NoSeat::NoLedger),
+                News::Outcome(Some(Outcome::Refused(NoSlot::NotTold, _))) => Err(NoSeat::NotTold),
                 News::Outcome(None) => Err(NoSeat::PoolLost),
                 News::Outcome(Some(Outcome::Refused(_, later))) => Err(NoSeat::NoSlot(later)),
             }
@@ -212,6 +195,7 @@ impl Switchboard {
             board: Arc::clone(self),
             id: Uuid::new_v4(),
             user: payer.user,
+            needs: Needs::default(),
             booking: Some(booking),
             listened_since: None,
             talked: Duration::ZERO,
@@ -286,6 +270,8 @@ pub struct Seat {
     board: Arc<Switchboard>,
     id: Uuid,
     user: UserHash,
+    /// What each of the call's servers must have.
+    needs: Needs,
     /// What the call has booked of its payer's quota, until it is given back.
     booking: Option<Booking>,
     /// Since when the model listens, which is what a quota counts.
@@ -303,8 +289,9 @@ impl Seat {
         self.admission.take()
     }
 
-    /// Asks the pool for a slot; `None` if it does not answer.
+    /// Asks the pool for a slot of a server that has what the call needs; `None` if the pool does not answer.
     pub fn ask(&self, ask: Ask) -> impl Future<Output = Option<Wait>> + use<> {
+        let ask = Ask { needs: self.needs.clone(), ..ask };
         let asking = timeout(POOL_TIMEOUT, self.board.pool.send(Acquire(ask)));
         async move { asking.await.ok()?.ok() }
     }
@@ -437,11 +424,11 @@ pub(super) mod tests {
     #[actix::test]
     async fn a_call_that_finds_no_slot_keeps_no_seat() {
         let board = board(10, 10);
-        let mut first = board.admit(A, true).await.unwrap();
-        assert!(matches!(board.admit(B, false).await.err(), Some(NoSeat::NoSlot(_))));
+        let mut first = board.admit(A, Needs::default(), true).await.unwrap();
+        assert!(matches!(board.admit(B, Needs::default(), false).await.err(), Some(NoSeat::NoSlot(_))));
         assert_eq!(board.active(), 1);
         assert!(first.take_admission().is_some() && first.take_admission().is_none());
-        assert!(board.admit(B, false).await.is_ok(), "the unused slot came back");
+        assert!(board.admit(B, Needs::default(), false).await.is_ok(), "the unused slot came back");
     }
 
     #[actix::test]

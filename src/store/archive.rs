@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{
     Store, StoreError, StoreFuture,
     record::{Page, Record, Written},
+    seal::Seal,
     spool::{Brought, Room, Spool},
 };
 use crate::context::private::Private;
@@ -27,6 +28,12 @@ impl Archive {
     /// The records of this store; what it does not take waits in the file, which is made if there is none.
     pub fn open_at(path: &Path, store: Arc<dyn Store>, room: Room) -> Result<Self, StoreError> {
         Ok(Self { spool: Spool::open(path, Arc::clone(&store), room)?, store })
+    }
+
+    /// The same, with what is on its way sealed by these keys.
+    #[must_use]
+    pub fn sealed(self, seal: Seal) -> Self {
+        Self { spool: self.spool.sealed(seal), ..self }
     }
 
     /// The store alone.

@@ -151,6 +151,8 @@ pub enum ContextUse {
     None,
     /// The store gave no answer in time, or an error.
     Unavailable,
+    /// No model server may be told of callers.
+    NotAllowed,
 }
 
 impl ContextUse {
@@ -161,6 +163,7 @@ impl ContextUse {
             Self::Told => "told",
             Self::None => "none",
             Self::Unavailable => "unavailable",
+            Self::NotAllowed => "not_allowed",
         }
     }
 }
@@ -180,7 +183,8 @@ mod tests {
 
     #[test]
     fn the_code_is_the_serialised_name() {
-        for usage in [ContextUse::NotWanted, ContextUse::Told, ContextUse::None, ContextUse::Unavailable] {
+        use ContextUse::{None, NotAllowed, NotWanted, Told, Unavailable};
+        for usage in [NotWanted, Told, None, Unavailable, NotAllowed] {
             assert_eq!(serde_json::to_value(usage).unwrap(), usage.code());
         }
     }

@@ -74,6 +74,9 @@ pub enum StoreError {
         /// The latest version of its protocol.
         wire_version: String,
     },
+    /// A text is encrypted and cannot be read, or cannot be encrypted.
+    #[error(transparent)]
+    Sealed(#[from] super::seal::SealError),
     /// MongoDB said no.
     #[error("MongoDB refuses: {0}")]
     Mongo(String),

@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod local;
 pub mod mongo;
 pub mod record;
+pub mod seal;
 pub mod source;
 pub mod spool;
 mod writer;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{bounds, details::Details};
+use super::{bounds, details::Details, seal::plain_bytes};
 use crate::{
     context::{private::Private, user::Entry},
     protocol::ending::Ending,
@@ -115,7 +115,7 @@ impl Ended {
     pub fn kept(&self) -> impl Iterator<Item = &Line> {
         let mut room = if self.is_lost() { 0 } else { MAX_TRANSCRIPT_BYTES };
         self.transcript.iter().take(MAX_TRANSCRIPT_LINES).take_while(move |line| {
-            let bytes = line.text.expose().len();
+            let bytes = plain_bytes(line.text.expose());
             let fits = bytes <= room;
             room = room.saturating_sub(bytes);
             fits

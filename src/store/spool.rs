@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use uuid::Uuid;
 
 use self::{
-    rows::{Row, SCHEMA},
+    rows::{Next, Row, SCHEMA},
     waiting::Waiting,
 };
 use super::{
@@ -21,6 +21,7 @@ use super::{
     error::Fault,
     now_ms,
     record::{Record, Written},
+    seal::{Field, Place, Seal, SealError},
     writer::Writer,
 };
 
@@ -55,6 +56,7 @@ pub struct Spool {
     writer: Writer,
     store: Arc<dyn Store>,
     room: Room,
+    seal: Seal,
 }
 
 /// What became of records that were brought to the store.
@@ -73,19 +75,27 @@ pub struct Brought {
 impl Spool {
     /// Opens the file, and makes it if there is none.
     pub fn open(path: &Path, store: Arc<dyn Store>, room: Room) -> Result<Self, StoreError> {
-        Ok(Self { writer: Writer::start(embedded::connect(path, &SCHEMA)?)?, store, room })
+        Ok(Self { writer: Writer::start(embedded::connect(path, &SCHEMA)?)?, store, room, seal: Seal::default() })
+    }
+
+    /// The same, with what waits sealed by these keys.
+    #[must_use]
+    pub fn sealed(self, seal: Seal) -> Self {
+        Self { seal, ..self }
     }
 
     /// Keeps a record until the store has taken it: of a call that began, or of one that ended. It is on its way at once,
     /// whether or not the answer is waited for.
     pub fn keep(&self, record: Record) -> StoreFuture<Written> {
-        let room = self.room;
+        let (room, seal) = (self.room, self.seal.clone());
         Box::pin(self.writer.run(move |transaction| {
+            let (session, ended) = (record.session, record.ended.is_some());
+            let field = Field::Waiting { ended };
             let row = Row {
-                session: record.session.to_string(),
+                session: session.to_string(),
                 user: digest(record.user.expose()),
-                ended: record.ended.is_some(),
-                record: Waiting::of(&record).text()?,
+                ended,
+                record: seal.seal(Place { session, field }, &Waiting::of(&record).text()?)?,
             };
             rows::keep(transaction, &row, room)
         }))
@@ -97,12 +107,14 @@ impl Spool {
         let (mut brought, mut refused, mut after) = (Brought::default(), Vec::new(), 0);
         while !brought.is_down {
             let rows = self.writer.run(move |transaction| Ok(rows::next(transaction, after)?)).await?;
-            let Some((last, _)) = rows.last() else { break };
-            after = *last;
+            let Some(last) = rows.last() else { break };
+            after = last.number;
             let mut taken = Vec::new();
             for (number, outcome) in join_all(rows.into_iter().map(|row| self.give(row))).await {
                 match outcome.map_err(|error| (error.fault(), error)) {
                     Ok(()) => taken.push(number),
+                    // It waits for its key, for as long as that takes, and is in nobody's way.
+                    Err((_, error @ StoreError::Sealed(_))) => brought.trouble = Some(error.to_string()),
                     Err((Fault::Record, error)) => self.set_aside(number, &error, &mut brought).await?,
                     Err((fault, error)) => {
                         brought.is_down |= fault == Fault::Outage;
@@ -128,13 +140,26 @@ impl Spool {
     }
 
     /// Gives one row to the store.
-    async fn give(&self, (number, text): (i64, String)) -> (i64, Result<(), StoreError>) {
-        let given = match Waiting::read(&text) {
-            Some(record) if record.ended.is_some() => self.store.complete(record).await.map(drop),
-            Some(record) => self.store.open(record).await.map(drop),
-            None => Err(StoreError::Unreadable("a record")),
+    async fn give(&self, row: Next) -> (i64, Result<(), StoreError>) {
+        let number = row.number;
+        let given = match self.read(row) {
+            Ok(record) if record.ended.is_some() => self.store.complete(record).await.map(drop),
+            Ok(record) => self.store.open(record).await.map(drop),
+            Err(error) => Err(error),
         };
         (number, given)
+    }
+
+    /// The record that waits. One that was damaged is none.
+    fn read(&self, row: Next) -> Result<Record, StoreError> {
+        let unreadable = StoreError::Unreadable("a record");
+        let Ok(session) = row.session.parse() else { return Err(unreadable) };
+        let place = Place { session, field: Field::Waiting { ended: row.ended } };
+        match self.seal.open(place, row.record) {
+            Ok(text) => Waiting::read(&text).ok_or(unreadable),
+            Err(SealError::Damaged) => Err(unreadable),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn set_aside(&self, number: i64, error: &StoreError, brought: &mut Brought) -> Result<(), StoreError> {

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// A directory with a persona for those with the scope `sport`, one that needs the context, and short calls.
-struct Shelf(PathBuf);
+pub struct Shelf(pub PathBuf);
 
 const COACH: &str = "name = \"coach\"\ndescription = \"Coaches.\"\nvoice = \"VARM4\"\nscope = \"sport\"\n\
                      template = \"You are a coach.\"\n[budget]\ntokens = 40\n[limits]\nmax_duration_seconds = 90\n";
@@ -41,7 +41,7 @@ const NURSE: &str = "name = \"nurse\"\ndescription = \"Asks.\"\nvoice = \"NATF3\
                      [context]\nsee = [\"name\", \"journal\"]\nrequired = true\n";
 
 impl Shelf {
-    fn new() -> Shelf {
+    pub fn new() -> Shelf {
         let path = std::env::temp_dir().join(format!("tandem-personas-{}", uuid::Uuid::new_v4()));
         fs::create_dir(&path).unwrap();
         fs::write(path.join("coach.toml"), COACH).unwrap();

@@ -47,6 +47,13 @@ fn a_persona_that_only_wants_the_context_goes_on_alone_when_there_is_none_or_it_
 }
 
 #[test]
+fn a_persona_whose_context_no_server_may_be_told_goes_on_alone_at_once_and_says_so() {
+    let mut call = begun(ContextNeed::Withheld);
+    call.expect("created").expect("warning context_not_allowed").expect("Acquire").refuse("LoadContext");
+    call.input(Input::Prepared(terms(9))).refuse("Acquire");
+}
+
+#[test]
 fn a_persona_that_needs_the_context_makes_no_call_without_it() {
     let mut none = begun(ContextNeed::Required);
     none.input(Input::Unprepared).expect("ended context_unavailable").expect("Withdraw").refuse("Acquire");

@@ -21,6 +21,7 @@ use tandem::{
         Store,
         local::LocalStore,
         mongo::{MongoSettings, MongoStore, Names},
+        seal::Seal,
     },
 };
 use uuid::Uuid;
@@ -31,6 +32,10 @@ pub trait Bench: Sized {
     async fn new() -> Option<Self>;
     /// Opens it once more.
     fn open(&self, retention: Option<Duration>) -> Arc<dyn Store>;
+    /// The same with what was said sealed by these keys.
+    fn sealed(&self, keys: &str) -> Arc<dyn Store>;
+    /// Whether these words are anywhere in what is kept.
+    async fn says(&self, words: &str) -> bool;
     /// Has a user known to it, in the way in which users become known to it.
     async fn put(&self, user: User);
     async fn end(self);
@@ -79,6 +84,14 @@ impl Bench for File {
         Arc::new(self.local(retention))
     }
 
+    fn sealed(&self, keys: &str) -> Arc<dyn Store> {
+        Arc::new(self.local(None).sealed(Seal::read(&keys.into()).unwrap()))
+    }
+
+    async fn says(&self, words: &str) -> bool {
+        self.holds(words)
+    }
+
     async fn put(&self, user: User) {
         self.local(None).import(vec![user]).await.unwrap();
     }
@@ -121,6 +134,21 @@ impl Bench for Mongo {
 
     fn open(&self, retention: Option<Duration>) -> Arc<dyn Store> {
         Arc::new(MongoStore::new(MongoSettings { retention, ..self.settings() }))
+    }
+
+    fn sealed(&self, keys: &str) -> Arc<dyn Store> {
+        Arc::new(MongoStore::new(self.settings()).sealed(Seal::read(&keys.into()).unwrap()))
+    }
+
+    async fn says(&self, words: &str) -> bool {
+        let mut text = String::new();
+        for name in self.database.list_collection_names().await.unwrap() {
+            let mut documents = self.database.collection::<Document>(&name).find(doc! {}).await.unwrap();
+            while documents.advance().await.unwrap() {
+                text += &documents.deserialize_current().unwrap().to_string();
+            }
+        }
+        text.contains(words)
     }
 
     async fn put(&self, User { id, context }: User) {

@@ -17,5 +17,6 @@ mod file;
 mod leases;
 mod mongo;
 mod moody;
+mod sealed;
 mod spool;
 mod unreachable;

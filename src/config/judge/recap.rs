@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::super::authority::{Authority, is_loopback};
+use super::super::authority::Authority;
 use super::super::flaw::Flaw;
 use super::super::raw::RawRecap;
 use super::{Judge, set};
 use crate::context::recap::scribe::Scribe;
+use crate::pool::endpoint::is_loopback;
 
 const NEEDS_MODEL: &str = "recap.url needs the name of a model there; set TANDEM__RECAP__MODEL";
 const EXPECTED: &str = "https:// with a host and a path such as /v1/chat/completions, without user and ? (or http:// on this \

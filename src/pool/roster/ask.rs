@@ -168,6 +168,8 @@ pub enum NoSlot {
     QueueFull,
     /// No upstream could ever take this call.
     NoFit,
+    /// None of those that could may be told of its caller.
+    NotTold,
     /// So much has been tried again lately that this call may not.
     RetriesSpent,
     /// The machines that could take this call cannot be woken.
@@ -178,8 +180,8 @@ pub enum NoSlot {
 
 impl NoSlot {
     /// Every reason, for tables and metrics.
-    pub const ALL: [Self; 6] =
-        [Self::Busy, Self::QueueFull, Self::NoFit, Self::RetriesSpent, Self::WakeFailed, Self::NoLedger];
+    pub const ALL: [Self; 7] =
+        [Self::Busy, Self::QueueFull, Self::NoFit, Self::NotTold, Self::RetriesSpent, Self::WakeFailed, Self::NoLedger];
 
     /// The log field and metric label.
     pub const fn code(self) -> &'static str {
@@ -187,6 +189,7 @@ impl NoSlot {
             Self::Busy => "busy",
             Self::QueueFull => "queue_full",
             Self::NoFit => "no_fit",
+            Self::NotTold => "not_told",
             Self::RetriesSpent => "retries_spent",
             Self::WakeFailed => "wake_failed",
             Self::NoLedger => "no_ledger",

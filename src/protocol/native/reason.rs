@@ -34,6 +34,8 @@ pub enum ExpiryReason {
 pub enum WarningCode {
     /// What is known of the caller could not be read: the assistant knows nothing of it in this call.
     ContextUnavailable,
+    /// No model server may be told of callers: the assistant knows nothing of this one.
+    ContextNotAllowed,
 }
 
 impl WarningCode {
@@ -41,6 +43,7 @@ impl WarningCode {
     pub const fn code(self) -> &'static str {
         match self {
             Self::ContextUnavailable => "context_unavailable",
+            Self::ContextNotAllowed => "context_not_allowed",
         }
     }
 
@@ -49,6 +52,9 @@ impl WarningCode {
         match self {
             Self::ContextUnavailable => {
                 "Your data could not be read just now; the assistant does not know it in this call."
+            }
+            Self::ContextNotAllowed => {
+                "No model server may be told of you; the assistant does not know you in this call."
             }
         }
     }

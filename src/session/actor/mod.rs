@@ -19,7 +19,7 @@ use tracing::Span;
 use super::{
     leg::{client::Line, upstream::connect::UpstreamConnector},
     legs::{CallerLegs, Rank, is_life},
-    machine::{ClientInput, Effect, Input, Machine, Summary, millis},
+    machine::{ClientInput, ContextNeed, Effect, Input, Machine, Summary, millis},
     preparation::Preparation,
     registrar::Entry,
     script::Script,
@@ -30,6 +30,7 @@ use crate::{
     metrics::{CallMetrics, Metrics, Talk},
     pool::{lease::Lease, wait::Patience},
     protocol::ending::Ending,
+    store::details::ContextUse,
 };
 
 /// One call.
@@ -43,6 +44,8 @@ pub struct SessionActor {
     /// Counts requests for slots, and what ends them.
     requests: u64,
     script: Script,
+    /// The same as long as nothing is known of the caller: for servers that may not be told of one.
+    alone: Script,
     preparation: Option<Preparation>,
     connector: UpstreamConnector,
     legs: CallerLegs,
@@ -65,6 +68,10 @@ impl SessionActor {
             listen_to(heard, CallerLegs::FIRST, ctx);
             let session = ctx.address().recipient();
             setup.entry.start();
+            if setup.terms.context == ContextNeed::Withheld {
+                setup.entry.chronicle.context(ContextUse::NotAllowed);
+                setup.metrics.context_not_allowed();
+            }
             setup.terms.resume = setup.resumable.map(|offer| setup.seat.offer_resume(offer, session, None));
             Self {
                 machine: Machine::new(setup.terms, setup.limits, now.into_std()),
@@ -73,6 +80,7 @@ impl SessionActor {
                 upstreams: UpstreamLegs::default(),
                 waiting: None,
                 requests: 0,
+                alone: setup.script.clone(),
                 script: setup.script,
                 preparation: setup.preparation,
                 connector: setup.connector,

@@ -368,7 +368,7 @@ fn is_event_of_another_version(text: &str) -> bool {
         #[serde(rename = "type")]
         name: String,
     }
-    const KNOWN: [&str; 22] = [
+    const KNOWN: [&str; 23] = [
         "session.created",
         "session.resumed",
         "session.queued",
@@ -382,6 +382,7 @@ fn is_event_of_another_version(text: &str) -> bool {
         "session.rotated",
         "session.degraded",
         "session.restored",
+        "session.warning",
         "session.ended",
         "turn.started",
         "turn.ended",

@@ -12,6 +12,7 @@ use crate::{
         StoreError,
         bounds::{self, HEALTH_TEXTS, JOURNAL_ENTRIES, RECAPS},
         digest, now_ms,
+        seal::Seal,
     },
 };
 
@@ -28,13 +29,18 @@ pub(super) fn is_untouched(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// What is known of a user; `since_ms` is when the oldest call began whose recap may be told.
-pub(super) fn context(connection: &Connection, user: &str, since_ms: i64) -> Result<Option<Context>, StoreError> {
+pub(super) fn context(
+    connection: &Connection,
+    user: &str,
+    since_ms: i64,
+    seal: &Seal,
+) -> Result<Option<Context>, StoreError> {
     if is_erased(connection, user)? {
         return Ok(None);
     }
     let known = profile(connection, user)?;
     let mut recaps = entries(connection, user, "recap", RECAPS)?;
-    recaps.extend(told(connection, user, since_ms)?);
+    recaps.extend(told(connection, user, since_ms, seal)?);
     let Some((name, pronouns)) = known else {
         // A user of tokens only, who has called before.
         let recaps = bounds::newest(recaps, RECAPS);
@@ -147,16 +153,15 @@ fn entries(connection: &Connection, user: &str, kind: &str, most: usize) -> Resu
 }
 
 /// The recaps of earlier calls.
-fn told(connection: &Connection, user: &str, since_ms: i64) -> Result<Vec<Entry>, StoreError> {
-    let sql = "SELECT began_ms, recap FROM sessions WHERE user = ?1 AND began_ms >= ?2 AND recap <> ''
+fn told(connection: &Connection, user: &str, since_ms: i64, seal: &Seal) -> Result<Vec<Entry>, StoreError> {
+    let sql = "SELECT began_ms, id, recap FROM sessions WHERE user = ?1 AND began_ms >= ?2 AND recap <> ''
                ORDER BY began_ms DESC, id DESC LIMIT ?3";
     let mut select = connection.prepare_cached(sql)?;
     let rows = select.query_map(params![user, since_ms, RECAPS as i64], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
     })?;
-    rows.map(|row| {
-        let (began_ms, text) = row?;
-        Ok(Entry { date: bounds::day_of(began_ms), text: text.into() })
-    })
-    .collect()
+    let entry = |(began_ms, session, text): (i64, String, String)| {
+        Some(Entry { date: bounds::day_of(began_ms), text: seal.open_recap(&session, text)? })
+    };
+    rows.filter_map(|row| row.map(entry).transpose()).map(|entry| Ok(entry?)).collect()
 }

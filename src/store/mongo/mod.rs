@@ -35,6 +35,7 @@ use super::{
     bounds::{self, JOURNAL_ENTRIES, RECAPS, TEXT_BYTES},
     now_ms,
     record::{Page, Record, Written},
+    seal::Seal,
 };
 use crate::context::{
     private::Private,
@@ -63,6 +64,7 @@ pub struct MongoStore {
     link: Arc<Link>,
     names: Arc<Names>,
     retention: Option<Duration>,
+    seal: Seal,
     prepared: Arc<OnceCell<()>>,
 }
 
@@ -73,8 +75,15 @@ impl MongoStore {
             link: Arc::new(Link::new(settings.uri, settings.database)),
             names: Arc::new(settings.names),
             retention: settings.retention,
+            seal: Seal::default(),
             prepared: Arc::default(),
         }
+    }
+
+    /// The same, with what is said in calls sealed by these keys.
+    #[must_use]
+    pub fn sealed(self, seal: Seal) -> Self {
+        Self { seal, ..self }
     }
 
     /// Makes our collections and indexes, if they are not there. Records are not written before this was done; whoever
@@ -154,10 +163,15 @@ impl MongoStore {
             .find(told)
             .sort(doc! { "began": -1, "_id": -1 })
             .limit(RECAPS as i64)
-            .projection(doc! { "_id": 0, "date": "$began", "text": "$recap" })
+            .projection(doc! { "_id": 1, "date": "$began", "text": "$recap" })
             .max_time(READ);
         let recaps = async { reading.await?.try_collect::<Vec<Document>>().await };
-        Ok(within(READ, recaps).await?.iter().filter_map(document::entry).collect())
+        let open = |found: &Document| {
+            let entry = document::entry(found)?;
+            let text = self.seal.open_recap(found.get_str("_id").ok()?, entry.text.expose().clone())?;
+            Some(Entry { text, ..entry })
+        };
+        Ok(within(READ, recaps).await?.iter().filter_map(open).collect())
     }
 
     async fn write(&self, record: &Record) -> Result<Written, StoreError> {
@@ -223,7 +237,8 @@ impl MongoStore {
             .limit(page.size())
             .max_time(READ);
         let found = async { reading.await?.try_collect::<Vec<Document>>().await };
-        within(READ, found).await?.iter().map(records::record).collect()
+        let found: Result<_, _> = within(READ, found).await?.iter().map(records::record).collect();
+        Ok(self.seal.open_list(found?))
     }
 
     async fn one(&self, session: Uuid) -> Result<Option<Record>, StoreError> {
@@ -237,7 +252,7 @@ impl MongoStore {
             let transcript = within(READ, transcripts.find_one(doc! { "_id": id })).await?;
             ended.transcript = transcript.as_ref().map(records::lines).transpose()?.unwrap_or_default();
         }
-        Ok(Some(record))
+        Ok(Some(self.seal.open_record(record)?))
     }
 
     async fn forget(&self, user: &str) -> Result<u64, StoreError> {
@@ -271,7 +286,7 @@ impl Store for MongoStore {
 
     fn complete(&self, record: Record) -> StoreFuture<Written> {
         let this = self.clone();
-        Box::pin(async move { this.write(&record).await })
+        Box::pin(async move { this.write(&this.seal.seal_record(record)?).await })
     }
 
     fn sessions(&self, user: Private<String>, page: Page) -> StoreFuture<Vec<Record>> {
@@ -291,7 +306,7 @@ impl Store for MongoStore {
 
     fn improve_recap(&self, session: Uuid, recap: Private<String>) -> StoreFuture<bool> {
         let this = self.clone();
-        Box::pin(async move { this.improve(session, recap.expose()).await })
+        Box::pin(async move { this.improve(session, this.seal.seal_recap(session, &recap)?.expose()).await })
     }
 
     fn held(&self, _: Private<String>) -> StoreFuture<Option<Context>> {

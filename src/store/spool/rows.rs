@@ -64,11 +64,22 @@ pub(super) fn keep(connection: &Connection, row: &Row, room: Room) -> Result<Wri
     Ok(Written::Kept)
 }
 
+/// A record that waits.
+pub(super) struct Next {
+    pub(super) number: i64,
+    pub(super) session: String,
+    pub(super) ended: bool,
+    pub(super) record: String,
+}
+
 /// The first records after the one of this number.
-pub(super) fn next(connection: &Connection, after: i64) -> rusqlite::Result<Vec<(i64, String)>> {
-    let sql = "SELECT number, record FROM waiting WHERE number > ?1 ORDER BY number LIMIT ?2";
+pub(super) fn next(connection: &Connection, after: i64) -> rusqlite::Result<Vec<Next>> {
+    let sql = "SELECT number, session, ended, record FROM waiting WHERE number > ?1 ORDER BY number LIMIT ?2";
     let mut select = connection.prepare_cached(sql)?;
-    select.query_map(params![after, AT_ONCE], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok(Next { number: row.get(0)?, session: row.get(1)?, ended: row.get(2)?, record: row.get(3)? })
+    };
+    select.query_map(params![after, AT_ONCE], read)?.collect()
 }
 
 pub(super) fn remove(connection: &Connection, numbers: &[i64]) -> rusqlite::Result<()> {
