@@ -11,6 +11,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+#[cfg(feature = "sentencepiece")]
+#[path = "context/tokens.rs"]
+mod tokens;
+
 use tandem::sim::voice::MadeVoice;
 use tandem::sim::wav;
 
@@ -363,6 +367,15 @@ fn a_prompt_is_printed_alone_and_its_cost_beside_it() {
 }
 
 #[test]
+fn a_prompt_is_made_of_what_the_store_knows() {
+    let desk = Desk::new();
+    let added = desk.run(&["user", "add", "ann", "--name", "Ann", "--mood", "calm"], &[]);
+    assert_eq!(added.status, Some(0), "{added:?}");
+    let ran = desk.run(&["prompt", "--user", "ann", "--persona", "listener"], &[]);
+    assert!(ran.stdout.ends_with("Information: Mood: calm.\n") && ran.stdout.contains("with Ann about"), "{ran:?}");
+}
+
+#[test]
 fn a_prompt_that_cannot_be_made_says_why_and_repeats_nothing_private() {
     let desk = Desk::new();
     fs::write(desk.path("users.json"), r#"{"users": [{"id": "ann", "name": {"first": "hush"}}]}"#).unwrap();
@@ -372,6 +385,7 @@ fn a_prompt_that_cannot_be_made_says_why_and_repeats_nothing_private() {
         (&["--user", "ann", "--context", "users.json"], "users[0].name in the file of users is not a text"),
         (&["--user", "nobody", "--context", USERS], "no user of this id is among the 12 of the file"),
         (&["--context", USERS], "say whose prompt: --user ID"),
+        (&["--user", "hush"], "the store knows no user of this id; `tandem user add`"),
     ] {
         let ran = desk.run(&[&["prompt"], words].concat(), &[]);
         assert_eq!(ran.status, Some(1), "{ran:?}");

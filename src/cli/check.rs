@@ -11,7 +11,6 @@ use crate::config::{self, Settings};
 use crate::context::cast::Cast;
 use crate::context::persona::Persona;
 use crate::fleet::provider::{BuildError, Exchange};
-use crate::protocol::moshi::tokens_estimate;
 use crate::session::leg::upstream::connect::{ConnectTimeouts, UpstreamConnector};
 
 use super::simulate::DEFAULT_PORT;
@@ -103,7 +102,7 @@ fn show_cast(cast: &Cast, default: &str) {
         let sees = if persona.sees_context() { " Knows its caller." } else { "" };
         let scope = persona.scope.as_ref().map(|scope| format!(" Needs the scope {scope}.")).unwrap_or_default();
         let chosen = if name == default { "   <- default" } else { "" };
-        let tokens = tokens_estimate(persona.bare().expose_secret());
+        let tokens = budget.counter.of(persona.bare().expose_secret());
         // A prompt that is the same for everybody has no budget but the request line's.
         let most = if budget.tokens == u32::MAX { String::new() } else { format!(" to {}", budget.tokens) };
         let words = terminal::printable(&format!("{description}{sees}{scope}"));

@@ -1,25 +1,31 @@
 //! `tandem prompt`: what a model server is told of a user, and what that costs.
+//!
+//! Users are looked up where calls look them up, in the configured store, or in a file.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use jiff::civil::Date;
 use secrecy::ExposeSecret;
+use tokio::time::timeout;
 
-use crate::config;
+use crate::config::{self, Settings};
 use crate::context::cast::Cast;
 use crate::context::prompt::{Built, Told, build};
 use crate::context::user::{Context, MAX_FILE_BYTES, Users};
 use crate::protocol::moshi::{MAX_TARGET_BYTES, prompt_steps};
 use crate::session::preparation::today;
 
-use super::{ConfigArguments, terminal};
+use super::{ConfigArguments, terminal, users};
 
 /// What a step of the model takes at best and at worst, with the 11 ms that the server waits in each (personaplex.md 6).
 const STEP_MS: [u32; 2] = [40, 90];
-/// Frames of the model in a second.
+/// How long a person waits for a store.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a frame of the model lasts: there are 12.5 in a second.
 const FRAME_MS: u32 = 80;
 
 /// Whose prompt, and who the assistant is.
@@ -27,13 +33,13 @@ const FRAME_MS: u32 = 80;
 pub(super) struct PromptArguments {
     #[command(flatten)]
     config: ConfigArguments,
-    /// The user's id, as in the file of users; without it nothing is known of the caller.
-    #[arg(long, requires = "context")]
+    /// The user's id, as tokens name it; without it nothing is known of the caller.
+    #[arg(long)]
     user: Option<String>,
     /// The persona's name; without it the default one.
     #[arg(long)]
     persona: Option<String>,
-    /// A file of users as JSON: {"users": [{"id", "name", "pronouns", "healthInfo", "journal", "recaps"}]}.
+    /// A file of users in place of the store, as JSON: {"users": [{"id", "name", "pronouns", "healthInfo", "journal", "recaps"}]}.
     #[arg(long, value_name = "FILE")]
     context: Option<PathBuf>,
     /// The day of the call, such as 2026-11-23; without it today.
@@ -49,26 +55,44 @@ pub(super) fn prompt(arguments: &PromptArguments) -> Result<(), String> {
     let known = || cast.all().map(|persona| persona.name.clone()).collect::<Vec<_>>().join(", ");
     let persona = cast.all().find(|persona| persona.name == named);
     let persona = persona.ok_or_else(|| format!("there is no such persona; there are {}", known()))?;
-    let context = context(arguments)?;
+    let context = context(arguments, &settings)?;
     let built = build(persona, &context, arguments.date.unwrap_or_else(today));
     terminal::say(built.prompt.expose_secret());
-    terminal::status(cost(&built, settings.upstreams.voice_steps));
+    let counted = persona.budget.counter.are_counted();
+    terminal::status(cost(&built, settings.upstreams.voice_steps, counted));
     for told in &built.told {
         terminal::status(line(told));
     }
     Ok(())
 }
 
-fn context(arguments: &PromptArguments) -> Result<Context, String> {
-    let Some(path) = &arguments.context else { return Ok(Context::default()) };
+fn context(arguments: &PromptArguments, settings: &Settings) -> Result<Context, String> {
+    let Some(id) = &arguments.user else {
+        let asked_for = arguments.context.as_ref().map(|_| "say whose prompt: --user ID".to_owned());
+        return asked_for.map_or_else(|| Ok(Context::default()), Err);
+    };
+    let Some(path) = &arguments.context else { return stored(id, settings) };
     let users = read(path)?;
     for field in &users.ignored {
         terminal::status(format!("Ignored: {}", terminal::printable(field)));
     }
-    let Some(id) = &arguments.user else { return Err("say whose prompt: --user ID".to_owned()) };
     let user =
         users.find(id).ok_or_else(|| format!("no user of this id is among the {} of the file", users.users.len()))?;
     Ok(user.context.clone())
+}
+
+/// What the store knows of a user, as a call would get it.
+fn stored(id: &str, settings: &Settings) -> Result<Context, String> {
+    let found = actix_rt::System::new().block_on(async {
+        let looked = timeout(PATIENCE, users::open(settings)?.context(id.into())).await;
+        let late = |_| format!("the store did not answer within {} s", PATIENCE.as_secs());
+        looked.map_err(late)?.map_err(|error| error.to_string())
+    })?;
+    found.ok_or_else(|| {
+        "the store knows no user of this id; `tandem user add` and `tandem import` take users in, and in development \
+         `tandem serve` brings some for a trial, `developer` among them"
+            .to_owned()
+    })
 }
 
 fn read(path: &Path) -> Result<Users, String> {
@@ -82,14 +106,16 @@ fn read(path: &Path) -> Result<Users, String> {
 }
 
 /// What the prompt takes of the request line, of the caller's time and of the model's window.
-fn cost(built: &Built, voice_steps: u32) -> String {
+fn cost(built: &Built, voice_steps: u32, counted: bool) -> String {
     let steps = prompt_steps(voice_steps, built.tokens);
     let [least, most] = STEP_MS.map(|step_ms| f64::from(steps * step_ms) / 1_000.0);
     let window = f64::from(steps * FRAME_MS) / 1_000.0;
     format!(
-        "\nAt most {} tokens, {} of {MAX_TARGET_BYTES} bytes; with the voice {steps} steps: {least:.1} to {most:.1} s until the model \
+        "\n{} {} tokens, {} of {MAX_TARGET_BYTES} bytes; with the voice {steps} steps: {least:.1} to {most:.1} s until the model \
          listens, {window:.1} s of the time that it remembers.",
-        built.tokens, built.bytes
+        if counted { "Exactly" } else { "At most" },
+        built.tokens,
+        built.bytes
     )
 }
 
@@ -111,7 +137,7 @@ mod tests {
     #[test]
     fn the_cost_is_told_in_bytes_tokens_and_seconds() {
         let built = Built { prompt: "Hi.".into(), tokens: 137, bytes: 500, told: Vec::new() };
-        let told = cost(&built, 51);
+        let told = cost(&built, 51, false);
         assert!(told.contains("137 tokens, 500 of 8190 bytes; with the voice 200 steps: 8.0 to 18.0 s"), "{told}");
         assert!(told.ends_with("16.0 s of the time that it remembers."), "{told}");
     }

@@ -116,11 +116,7 @@ pub(super) async fn user(arguments: UserArguments) -> Result<ExitCode, String> {
         }
         UserCommand::Erase(erase) => {
             let settings = erase.config.load(&config::process_environment())?;
-            let store: Arc<dyn Store> = match &settings.store.mongodb {
-                Some(mongodb) => Arc::new(MongoStore::new(mongodb.clone())),
-                None => Arc::new(local(&settings)?),
-            };
-            let calls = store.erase(Private::new(erase.id)).await.map_err(|error| error.to_string())?;
+            let calls = open(&settings)?.erase(Private::new(erase.id)).await.map_err(|error| error.to_string())?;
             terminal::say(format!("Erased, with {calls} calls. Nothing will be written of this user again."));
             if settings.store.mongodb.is_some() {
                 terminal::say("The app's own users and journals are the app's to erase.");
@@ -140,6 +136,14 @@ async fn take_in(settings: &Settings, users: Vec<User>) -> Result<ExitCode, Stri
         0 => Ok(ExitCode::SUCCESS),
         erased => Err(format!("{erased} users were erased before, and are not taken in again")),
     }
+}
+
+/// The configured store.
+pub(super) fn open(settings: &Settings) -> Result<Arc<dyn Store>, String> {
+    Ok(match &settings.store.mongodb {
+        Some(mongodb) => Arc::new(MongoStore::new(mongodb.clone())),
+        None => Arc::new(local(settings)?),
+    })
 }
 
 fn local(settings: &Settings) -> Result<LocalStore, String> {

@@ -238,7 +238,13 @@ impl Judge {
             self.value("persona.default", "empty", "the name of a persona, such as assistant");
         }
         let prompt = set(prompt.to_owned()).map(Into::into);
-        CastSettings { default: raw.default, directory: set(raw.dir).map(Into::into), voice, prompt }
+        CastSettings {
+            default: raw.default,
+            directory: set(raw.dir).map(Into::into),
+            voice,
+            prompt,
+            tokenizer: set(raw.tokenizer).map(Into::into),
+        }
     }
 
     fn upstreams(&mut self, raw: RawUpstreams) -> UpstreamSettings {

@@ -53,7 +53,7 @@ raw! {
         operator_key: String,
     }
     RawDoors { allowed_origins: Vec<String>, caller_prompts: Where, query_tokens: Where }
-    RawPersona { default: String, dir: String, voice: String, prompt: String }
+    RawPersona { default: String, dir: String, voice: String, prompt: String, tokenizer: String }
     RawUpstreams {
         urls: Vec<String>,
         insecure_tls: bool,

@@ -100,6 +100,7 @@ pub static KEYS: &[Key] = &[
     Key::new("persona.dir", Kind::Text),
     Key::new("persona.voice", Kind::Text),
     Key::new("persona.prompt", Kind::Secret),
+    Key::new("persona.tokenizer", Kind::Text),
     Key::new("upstreams.urls", Kind::List).alias("PERSONAPLEX_SERVER_URL"),
     Key::new("upstreams.insecure_tls", Kind::Switch),
     Key::new("upstreams.ca_file", Kind::Text),

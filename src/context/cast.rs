@@ -11,7 +11,10 @@ use std::{
 
 use secrecy::SecretString;
 
-use super::persona::{Advice, MAX_FILE_BYTES, Persona, PersonaFlaw};
+use super::{
+    persona::{Advice, MAX_FILE_BYTES, Persona, PersonaFlaw},
+    tokens::{TokenizerError, Tokens},
+};
 use crate::protocol::moshi::Voice;
 
 /// The personas that are built in, with their files.
@@ -35,6 +38,8 @@ pub struct CastSettings {
     pub voice: Option<Voice>,
     /// A prompt in place of the default persona's template; not empty.
     pub prompt: Option<SecretString>,
+    /// A file of the model's tokenizer, to count tokens with; without it they are guessed.
+    pub tokenizer: Option<PathBuf>,
 }
 
 /// Why there are no personas.
@@ -54,6 +59,9 @@ pub enum CastError {
     /// Personas that break rules.
     #[error("personas cannot be used:{}", List(.0))]
     Flaws(Vec<PersonaFlaw>),
+    /// No tokenizer.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     /// No such default.
     #[error("persona.default names no persona; there are {0}")]
     NoDefault(String),
@@ -94,9 +102,10 @@ impl Cast {
         if let Some(directory) = &settings.directory {
             files.extend(read_directory(directory)?);
         }
+        let counter = settings.tokenizer.as_deref().map(Tokens::load).transpose()?.unwrap_or_default();
         let (mut personas, mut advice, mut flaws) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (stem, text) in files {
-            match Persona::read(&stem, &text) {
+            match Persona::read(&stem, &text, &counter) {
                 Ok((persona, found)) => {
                     advice.extend(found);
                     personas.insert(stem, persona);

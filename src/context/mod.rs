@@ -13,6 +13,7 @@ pub mod recap;
 pub mod sentence;
 pub mod source;
 mod template;
+pub mod tokens;
 pub mod topic;
 pub mod user;
 pub mod when;

@@ -12,26 +12,29 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     template::{Facts, Template},
+    tokens::Tokens,
     topic::Topic,
 };
-use crate::protocol::moshi::{Voice, encoded_bytes, tokens_estimate};
+use crate::protocol::moshi::{Voice, encoded_bytes};
 
 pub use file::{MAX_FILE_BYTES, MAX_NAME_BYTES};
 pub use flaw::{Advice, PersonaFlaw};
 
 /// How much a prompt may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Bytes, once encoded for a request line.
     pub bytes: usize,
-    /// Tokens, those of the frame included, as [`tokens_estimate`] guesses them.
+    /// Tokens, those of the frame included.
     pub tokens: u32,
+    /// What counts or guesses them.
+    pub counter: Tokens,
 }
 
 impl Budget {
     /// Whether a prompt is within it.
     pub fn holds(&self, prompt: &str) -> bool {
-        encoded_bytes(prompt) <= self.bytes && tokens_estimate(prompt) <= self.tokens
+        encoded_bytes(prompt) <= self.bytes && self.counter.of(prompt) <= self.tokens
     }
 }
 
@@ -99,14 +102,14 @@ impl fmt::Debug for Persona {
 
 impl Persona {
     /// Reads a persona's file and holds it against every rule. `stem` is the file's name without its ending.
-    pub fn read(stem: &str, text: &str) -> Result<(Persona, Vec<Advice>), Vec<PersonaFlaw>> {
-        file::read(stem, text)
+    pub fn read(stem: &str, text: &str, counter: &Tokens) -> Result<(Persona, Vec<Advice>), Vec<PersonaFlaw>> {
+        file::read(stem, text, counter)
     }
 
     /// This persona, with a prompt that is the same for everybody in place of its template.
     #[must_use]
     pub fn with_prompt(self, prompt: SecretString) -> Persona {
-        let budget = Budget { bytes: usize::MAX, tokens: u32::MAX };
+        let budget = Budget { bytes: usize::MAX, tokens: u32::MAX, counter: self.budget.counter };
         Persona { role: Role::Fixed, bare: prompt, sight: Sight::default(), budget, ..self }
     }
 

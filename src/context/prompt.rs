@@ -13,7 +13,7 @@ use super::{
     topic::Topic,
     user::Context,
 };
-use crate::protocol::moshi::{encoded_bytes, tokens_estimate};
+use crate::protocol::moshi::encoded_bytes;
 
 /// A prompt, what it costs, and what of the context is in it. Its `Debug` shows no prompt.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ pub fn build(persona: &Persona, context: &Context, today: Date) -> Built {
         seen: persona.sight.topics.contains(&topic),
     });
     Built {
-        tokens: tokens_estimate(&prompt),
+        tokens: persona.budget.counter.of(&prompt),
         bytes: encoded_bytes(&prompt),
         told: told.collect(),
         prompt: prompt.into(),

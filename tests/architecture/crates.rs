@@ -6,7 +6,7 @@ use super::violation::Violation;
 const RULE: &str = "crates";
 
 /// A crate, and the files or folders below `src/` (prefixes) that may name it.
-const PLACES: [(&str, &[&str]); 12] = [
+const PLACES: [(&str, &[&str]); 13] = [
     (
         "actix",
         &[
@@ -29,6 +29,7 @@ const PLACES: [(&str, &[&str]); 12] = [
     ("hyper", &["fleet/provider/docker/", "fleet/provider/kubernetes/", "fleet/provider/exchange/courier"]),
     ("hyper_util", &["fleet/provider/exchange/courier"]),
     ("mongodb", &["store/mongo"]),
+    ("kitoken", &["context/tokens"]),
     ("rusqlite", &["store/"]),
     ("tokio_tungstenite", &["sim.rs", "sim/"]),
 ];

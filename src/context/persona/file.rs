@@ -9,6 +9,7 @@ use super::{Advice, Budget, CallLimits, Persona, PersonaFlaw, Role, Sight, lint}
 use crate::{
     context::{
         template::{Facts, Template},
+        tokens::Tokens,
         topic::Topic,
     },
     protocol::moshi::{Voice, prompt_budget_bytes},
@@ -108,7 +109,7 @@ impl Judge<'_> {
     }
 }
 
-pub(super) fn read(stem: &str, text: &str) -> Result<(Persona, Vec<Advice>), Vec<PersonaFlaw>> {
+pub(super) fn read(stem: &str, text: &str, counter: &Tokens) -> Result<(Persona, Vec<Advice>), Vec<PersonaFlaw>> {
     let raw: Raw = toml::from_str(text).map_err(|error| {
         let place = error.span().map(|span| span.start);
         vec![PersonaFlaw::at(stem, text, place, error.message().replace('\n', "; "))]
@@ -125,7 +126,7 @@ pub(super) fn read(stem: &str, text: &str) -> Result<(Persona, Vec<Advice>), Vec
         judge.flaw(&raw.voice, format!("there is no such voice; {error}"));
         Voice::Natf0
     });
-    let budget = judge.budget(&raw.budget, voice);
+    let budget = judge.budget(&raw.budget, voice, counter);
     let sight = raw.context.as_ref().map(|context| judge.sight(context)).unwrap_or_default();
     let limits = CallLimits {
         max_duration: judge.seconds(raw.limits.max_duration_seconds.as_ref()),
@@ -171,7 +172,7 @@ impl Judge<'_> {
         self.check(good, languages, "languages are codes of two or three letters, such as en; at least one");
     }
 
-    fn budget(&mut self, raw: &Spanned<RawBudget>, voice: Voice) -> Budget {
+    fn budget(&mut self, raw: &Spanned<RawBudget>, voice: Voice, counter: &Tokens) -> Budget {
         let most = prompt_budget_bytes(voice);
         let RawBudget { tokens, bytes } = raw.get_ref();
         let bytes = bytes.unwrap_or(most);
@@ -184,7 +185,7 @@ impl Judge<'_> {
                 format!("budget.bytes is {bytes}; expected {MIN_BYTES} to {most}, what a request line has room for"),
             );
         }
-        Budget { bytes: bytes.min(most), tokens: *tokens }
+        Budget { bytes: bytes.min(most), tokens: *tokens, counter: counter.clone() }
     }
 
     fn sight(&mut self, raw: &Spanned<RawContext>) -> Sight {

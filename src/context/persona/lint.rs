@@ -6,7 +6,7 @@ use crate::{
         template::{Facts, Template},
         topic::Topic,
     },
-    protocol::moshi::{encoded_bytes, tokens_estimate},
+    protocol::moshi::encoded_bytes,
 };
 
 /// More tokens than this are an eighth of the model's window, and 15 to 34 s of start-up.
@@ -37,7 +37,7 @@ pub(super) fn holds(
     } else if !budget.holds(&bare) {
         wrong.push(format!(
             "over budget: the prompt has {} tokens and {} bytes before anything is told of the caller; the budget is {} and {}",
-            tokens_estimate(&bare),
+            budget.counter.of(&bare),
             encoded_bytes(&bare),
             budget.tokens,
             budget.bytes

@@ -5,16 +5,16 @@ const GOOD: &str = "name = \"coach\"\ndescription = \"Coaches.\"\nvoice = \"VARM
                     [limits]\nmax_duration_seconds = 600\n\n[context]\nsee = [\"name\", \"mood\"]\n";
 
 fn flaws(text: &str) -> Vec<String> {
-    let read = Persona::read("coach", text);
+    let read = Persona::read("coach", text, &Tokens::default());
     read.expect_err(text).iter().map(ToString::to_string).collect()
 }
 
 #[test]
 fn a_persona_is_read_whole() {
-    let (persona, advice) = Persona::read("coach", GOOD).unwrap();
+    let (persona, advice) = Persona::read("coach", GOOD, &Tokens::default()).unwrap();
     assert_eq!((persona.voice, persona.model.as_deref(), persona.scope.as_deref()), (Voice::Varm4, None, None));
     assert_eq!(persona.languages, ["en"]);
-    assert_eq!(persona.budget, Budget { bytes: 8_146, tokens: 60 });
+    assert_eq!(persona.budget, Budget { bytes: 8_146, tokens: 60, counter: Tokens::default() });
     assert_eq!(persona.limits.max_duration, Some(Duration::from_secs(600)));
     assert_eq!(persona.sight.topics, [Topic::Name, Topic::Mood]);
     assert_eq!((persona.sight.journal_entries, persona.sight.journal_days, persona.sight.recaps), (5, 30, 1));
@@ -64,7 +64,7 @@ fn what_could_be_better_is_advice() {
         ("{{ context }}\n", "", "what the template does not tell: {{ about }}"),
         ("\"name\", ", "", "the template tells {{ name }}, which context.see does not let it see"),
     ] {
-        let (_, advice) = Persona::read("coach", &GOOD.replacen(from, to, 1)).unwrap();
+        let (_, advice) = Persona::read("coach", &GOOD.replacen(from, to, 1), &Tokens::default()).unwrap();
         assert!(advice.len() == 1 && advice[0].to_string().contains(told), "{to}: {advice:?}");
     }
 }

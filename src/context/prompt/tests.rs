@@ -4,6 +4,7 @@ use super::*;
 use crate::context::{
     cast::{Cast, CastSettings},
     private::Private,
+    tokens::Tokens,
     user::{Entry, Health, Users},
 };
 
@@ -25,7 +26,7 @@ fn persona(extra: &str) -> Persona {
         "name = \"p\"\ndescription = \"\"\nvoice = \"NATF0\"\n\
          template = \"You listen to {{{{ name or 'somebody' }}}}. {{{{ context }}}}\"\n{extra}"
     );
-    Persona::read("p", &text).unwrap().0
+    Persona::read("p", &text, &Tokens::default()).unwrap().0
 }
 
 const SEES_ALL: &str = "[context]\nsee = [\"name\", \"pronouns\", \"conditions\", \"medication\", \"allergies\", \"sleep\", \
@@ -94,7 +95,7 @@ fn what_is_worth_least_is_cut_first_and_at_the_ends_of_sentences() {
         "You listen to Bo. Allergies: nuts. Goals: walk. Yesterday Bo wrote: \"First one. Second one. Third one.\" \
          Three days ago Bo wrote: \"Old news.\"",
     ] {
-        let tokens = tokens_estimate(expected);
+        let tokens = Tokens::default().of(expected);
         let built = build(&persona(&format!("[budget]\ntokens = {tokens}\n{SEES_ALL}")), &context, today());
         assert_eq!((text(&built), built.tokens), (expected, tokens));
     }
@@ -252,7 +253,7 @@ proptest! {
         let built = build(&persona, &context, today());
         let prompt = text(&built);
         prop_assert!(built.tokens <= tokens && built.bytes <= bytes, "{} {}", built.tokens, built.bytes);
-        prop_assert_eq!((built.tokens, built.bytes), (tokens_estimate(prompt), encoded_bytes(prompt)));
+        prop_assert_eq!((built.tokens, built.bytes), (Tokens::default().of(prompt), encoded_bytes(prompt)));
         prop_assert!(prompt.starts_with("You listen to ") && prompt.trim() == prompt);
         prop_assert!(!prompt.contains(['<', '>', '\n', '\r', '{', '}']), "{}", prompt);
         prop_assert!(!prompt.chars().any(char::is_control), "{:?}", prompt);
