@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::TryStreamExt as _;
 use jiff::{
     civil::{Date, Time},
     tz::TimeZone,
@@ -33,6 +34,8 @@ pub trait Bench: Sized {
     fn open(&self, retention: Option<Duration>) -> Arc<dyn Store>;
     /// Has a user known to it, in the way in which users become known to it.
     async fn put(&self, user: User);
+    /// Whether these words are anywhere in what is ours, whether or not a store would show them.
+    async fn keeps(&self, words: &str) -> bool;
     async fn end(self);
 }
 
@@ -81,6 +84,10 @@ impl Bench for File {
 
     async fn put(&self, user: User) {
         self.local(None).import(vec![user]).await.unwrap();
+    }
+
+    async fn keeps(&self, words: &str) -> bool {
+        self.holds(words)
     }
 
     async fn end(self) {}
@@ -146,6 +153,18 @@ impl Bench for Mongo {
             let entry = doc! { "userId": &id, "createdAt": at, "content": text.expose() };
             self.insert("journalentries", entry).await;
         }
+    }
+
+    async fn keeps(&self, words: &str) -> bool {
+        let names = self.database.list_collection_names().await.unwrap();
+        for name in names.iter().filter(|name| name.starts_with("voice_")) {
+            let found = self.database.collection::<Document>(name).find(doc! {}).await.unwrap();
+            let documents: Vec<Document> = found.try_collect().await.unwrap();
+            if documents.iter().any(|document| document.to_string().contains(words)) {
+                return true;
+            }
+        }
+        false
     }
 
     async fn end(self) {

@@ -54,6 +54,7 @@ contract!(
     calls_whose_process_is_gone_are_closed_once,
     an_end_that_was_seen_takes_the_place_of_one_that_was_not,
     an_erased_call_stays_erased,
+    a_call_is_whose_it_was_first,
 );
 
 async fn on<B: Bench>(test: impl AsyncFnOnce(&B)) {
@@ -92,13 +93,14 @@ fn details() -> Details {
 
 fn ended(record: &Record, recap: &str) -> Record {
     let line = |speaker, at_ms, text: &str| Line { speaker, at_ms, text: text.into() };
+    let slept = format!("I slept {recap}ly.");
     let ended = Ended {
         at_ms: record.began_ms + 60_000,
         ending: Ending::ClientLeft,
         talked_ms: 55_000,
         recap: recap.into(),
         details: details(),
-        transcript: vec![line(Speaker::Assistant, 900, "Hello."), line(Speaker::Caller, 2_000, "I slept badly.")],
+        transcript: vec![line(Speaker::Assistant, 900, "Hello."), line(Speaker::Caller, 2_000, &slept)],
     };
     Record { ended: Some(ended), ..record.clone() }
 }
@@ -212,6 +214,7 @@ async fn an_erased_user_stays_erased(bench: &impl Bench) {
     store.complete(ended(&before, "secret")).await.unwrap();
     store.open(running.clone()).await.unwrap();
     store.complete(others.clone()).await.unwrap();
+    assert!(bench.keeps("I slept secretly.").await, "it is looked for in the right places");
     assert_eq!(store.erase(who("maria")).await.unwrap(), 2);
     let again = bench.open(None);
     for store in [&store, &again] {
@@ -224,6 +227,10 @@ async fn an_erased_user_stays_erased(bench: &impl Bench) {
         assert_eq!(store.session(others.session).await.unwrap(), Some(others.clone()));
     }
     assert_eq!(store.erase(who("maria")).await.unwrap(), 0);
+    for words in ["I slept secretly.", "I slept lately."] {
+        assert!(!bench.keeps(words).await, "{words}");
+    }
+    assert!(bench.keeps("I slept keptly.").await);
 }
 
 async fn whoever_writes_while_a_user_is_erased_leaves_nothing(bench: &impl Bench) {
@@ -241,6 +248,7 @@ async fn whoever_writes_while_a_user_is_erased_leaves_nothing(bench: &impl Bench
     for record in records {
         assert_eq!(eraser.session(record.session).await.unwrap(), None);
     }
+    assert!(!bench.keeps("I slept lately.").await);
 }
 
 async fn what_is_too_old_is_not_shown_and_goes(bench: &impl Bench) {
@@ -254,8 +262,10 @@ async fn what_is_too_old_is_not_shown_and_goes(bench: &impl Bench) {
     assert_eq!(listed(&*store, "maria").await, [without_transcript(ended(&new, "new"))]);
     assert_eq!(store.session(old.session).await.unwrap(), None);
     assert_eq!(texts(&store.context(who("maria")).await.unwrap().unwrap().recaps), ["new"]);
+    assert!(bench.keeps("I slept oldly.").await, "it is looked for in the right places");
     assert_eq!(store.expire().await.unwrap(), 1);
     assert_eq!(store.expire().await.unwrap(), 0);
+    assert!(!bench.keeps("I slept oldly.").await && bench.keeps("I slept newly.").await);
     assert_eq!(listed(&*forever, "maria").await.len(), 1);
 }
 
@@ -326,4 +336,29 @@ async fn an_erased_call_stays_erased(bench: &impl Bench) {
     assert_eq!(store.session(first.session).await.unwrap(), None);
     assert_eq!(listed(&*store, "maria").await, [without_transcript(other)]);
     assert_eq!(texts(&store.context(who("maria")).await.unwrap().unwrap().recaps), ["kept"]);
+    for words in ["I slept secretly.", "I slept lately."] {
+        assert!(!bench.keeps(words).await, "{words}");
+    }
+}
+
+async fn a_call_is_whose_it_was_first(bench: &impl Bench) {
+    let store = bench.open(None);
+    let hers = begun("maria", NOON_MS);
+    let others = Record { user: who("other"), ..hers.clone() };
+    store.open(hers.clone()).await.unwrap();
+    store.complete(ended(&others, "strange")).await.unwrap();
+    assert_eq!(store.session(hers.session).await.unwrap(), Some(hers.clone()));
+    assert!(!bench.keeps("I slept strangely.").await);
+    store.complete(ended(&hers, "secret")).await.unwrap();
+    assert_eq!(store.session(hers.session).await.unwrap(), Some(ended(&hers, "secret")));
+    assert_eq!(listed(&*store, "other").await, []);
+    assert_eq!(store.erase(who("other")).await.unwrap(), 0);
+    assert_eq!(store.complete(ended(&others, "late")).await.unwrap(), Written::Erased);
+    assert_eq!(
+        store.session(hers.session).await.unwrap(),
+        Some(ended(&hers, "secret")),
+        "the other one's end is not hers"
+    );
+    assert_eq!(store.erase(who("maria")).await.unwrap(), 1);
+    assert!(!bench.keeps("I slept").await);
 }

@@ -17,5 +17,6 @@ mod file;
 mod leases;
 mod mongo;
 mod moody;
+mod scripted;
 mod spool;
 mod unreachable;

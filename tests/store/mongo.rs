@@ -17,6 +17,13 @@ async fn documents(bench: &Mongo, collection: &str) -> Vec<Document> {
     bench.database.collection(collection).find(doc! {}).await.unwrap().try_collect().await.unwrap()
 }
 
+/// The keys of a collection's indexes.
+async fn indexes(bench: &Mongo, collection: &str) -> Vec<Document> {
+    let collection = bench.database.collection::<Document>(collection);
+    let indexes: Vec<_> = collection.list_indexes().await.unwrap().try_collect().await.unwrap();
+    indexes.into_iter().map(|index| index.keys).collect()
+}
+
 /// After how many seconds the index by age removes a call; `None` without it.
 async fn removed_after(bench: &Mongo) -> Option<Option<Duration>> {
     let sessions = bench.database.collection::<Document>("voice_sessions");
@@ -92,6 +99,12 @@ async fn our_collections_are_made_once_and_the_index_by_age_follows_the_settings
     assert_eq!(removed_after(&bench).await, Some(Some(30 * DAY)));
     open(Some(7 * DAY)).prepare().await.unwrap();
     assert_eq!(removed_after(&bench).await, Some(Some(7 * DAY)));
+    open(Some(36_500 * DAY)).prepare().await.unwrap();
+    assert_eq!(removed_after(&bench).await, Some(None), "an index cannot wait for so long");
+    for collection in ["voice_sessions", "voice_transcripts"] {
+        let by_user = indexes(&bench, collection).await.iter().any(|keys| keys.keys().next().unwrap() == "user");
+        assert!(by_user, "whoever is erased is looked for in all of {collection}");
+    }
     let schema = bench.database.collection::<Document>("voice_schema");
     schema.update_one(doc! {}, doc! { "$set": { "version": 99_i64 } }).await.unwrap();
     let refused = open(None).prepare().await;

@@ -8,7 +8,7 @@ use mongodb::{
 
 use super::{
     document::field,
-    link::{READ, version, within},
+    link::{READ, own, version, within},
     names::Names,
     schema,
 };
@@ -26,7 +26,7 @@ pub(super) async fn look(database: &Database, names: &Names) -> Result<Findings,
     collection(database, &names.users, &users, &mut findings).await?;
     let journal = [&names.journal_user, &names.journal_date, &names.journal_text];
     collection(database, &names.journal, &journal, &mut findings).await?;
-    let calls = within(READ, database.collection::<Document>(schema::SESSIONS).estimated_document_count()).await?;
+    let calls = within(READ, own(database, schema::SESSIONS).estimated_document_count()).await?;
     findings.facts.push(format!("{calls} calls in {}", schema::SESSIONS));
     if !has_index(database, names).await? {
         findings.warnings.push(format!(
