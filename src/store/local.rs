@@ -13,6 +13,7 @@ use self::schema::SCHEMA;
 use super::{
     Findings, Store, StoreError, StoreFuture,
     embedded::{self, Embedded},
+    eraser::Eraser,
     now_ms,
     record::{Page, Record, Written},
     writer::Writer,
@@ -30,6 +31,7 @@ const DEMO: &str = include_str!("../../config/demo-users.json");
 pub struct LocalStore {
     reader: Embedded,
     writer: Writer,
+    eraser: Eraser,
     retention: Option<Duration>,
 }
 
@@ -49,7 +51,7 @@ impl LocalStore {
         let writer = Writer::start(embedded::connect(path, &SCHEMA)?)?;
         // Steps of the schema are done by now.
         let reader = Embedded::on(embedded::connect(path, &SCHEMA)?);
-        Ok(Self { reader, writer, retention })
+        Ok(Self { reader, eraser: Eraser::new(writer.clone()), writer, retention })
     }
 
     /// Takes users in, each in place of what was known of it: all of them, or in case of an error none.
@@ -143,21 +145,11 @@ impl Store for LocalStore {
     }
 
     fn erase(&self, user: Private<String>) -> StoreFuture<u64> {
-        let writer = self.writer.clone();
-        Box::pin(async move {
-            let calls = writer.run(move |transaction| Ok(users::erase(transaction, user.expose())?)).await?;
-            writer.bare(embedded::forget).await?;
-            Ok(calls)
-        })
+        Box::pin(self.eraser.remove(move |transaction| Ok(users::erase(transaction, user.expose())?)))
     }
 
     fn erase_session(&self, session: Uuid) -> StoreFuture<bool> {
-        let writer = self.writer.clone();
-        Box::pin(async move {
-            let was_there = writer.run(move |transaction| Ok(calls::erase(transaction, session, now_ms())?)).await?;
-            writer.bare(embedded::forget).await?;
-            Ok(was_there)
-        })
+        Box::pin(self.eraser.remove(move |transaction| Ok(calls::erase(transaction, session, now_ms())?)))
     }
 
     fn close_lost(&self, home: String, process: Uuid) -> StoreFuture<u64> {
@@ -165,14 +157,8 @@ impl Store for LocalStore {
     }
 
     fn expire(&self) -> StoreFuture<u64> {
-        let (writer, since_ms) = (self.writer.clone(), self.since_ms());
-        Box::pin(async move {
-            let calls = writer.run(move |transaction| Ok(calls::expire(transaction, since_ms)?)).await?;
-            if calls > 0 {
-                writer.bare(embedded::forget).await?;
-            }
-            Ok(calls)
-        })
+        let since_ms = self.since_ms();
+        Box::pin(self.eraser.remove(move |transaction| Ok(calls::expire(transaction, since_ms)?)))
     }
 
     fn look(&self) -> StoreFuture<Findings> {

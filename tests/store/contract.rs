@@ -55,6 +55,7 @@ contract!(
     an_end_that_was_seen_takes_the_place_of_one_that_was_not,
     an_erased_call_stays_erased,
     a_call_is_whose_it_was_first,
+    calls_that_a_later_version_wrote_down_are_listed,
 );
 
 async fn on<B: Bench>(test: impl AsyncFnOnce(&B)) {
@@ -361,4 +362,21 @@ async fn a_call_is_whose_it_was_first(bench: &impl Bench) {
     );
     assert_eq!(store.erase(who("maria")).await.unwrap(), 1);
     assert!(!bench.keeps("I slept").await);
+}
+
+async fn calls_that_a_later_version_wrote_down_are_listed(bench: &impl Bench) {
+    let store = bench.open(None);
+    let over = ended(&begun("maria", NOON_MS), "kept");
+    store.complete(over.clone()).await.unwrap();
+    bench.write_later().await;
+    let running = begun("maria", NOON_MS + 1);
+    store.open(running.clone()).await.unwrap();
+    let mut later = over.clone();
+    let told = later.ended.as_mut().unwrap();
+    told.ending = Ending::Unknown;
+    told.details = Details { attempts: 7, context: ContextUse::Unknown, ..Details::default() };
+    assert_eq!(listed(&*store, "maria").await, [running, without_transcript(later.clone())]);
+    assert_eq!(store.session(over.session).await.unwrap(), Some(later.clone()));
+    assert_eq!(store.complete(over).await.unwrap(), Written::Kept, "and stay as they are");
+    assert_eq!(store.session(later.session).await.unwrap(), Some(later));
 }

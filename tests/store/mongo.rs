@@ -3,11 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::TryStreamExt as _;
-use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
+use mongodb::{
+    IndexModel,
+    bson::{DateTime, Document, doc, oid::ObjectId},
+};
 use tandem::store::{
     Store, StoreError,
     mongo::{MongoSettings, MongoStore, Names},
 };
+use uuid::Uuid;
 
 use crate::bench::{Bench as _, Mongo};
 
@@ -126,9 +130,39 @@ async fn a_look_says_what_is_missing_and_writes_nothing() {
     assert!(!told.contains("has name.") && !format!("{found:?}").contains("Maria"), "{found:?}");
     bench.insert("journalentries", doc! { "userId": "x", "content": "y" }).await;
     let told = store.look().await.unwrap().warnings.join("\n");
-    assert!(told.contains("has createdAt.") && told.contains("no index that begins with userId"), "{told}");
+    assert!(told.contains("has createdAt."), "{told}");
+    assert!(told.contains("no index that begins with userId and createdAt: calls wait for all of it"), "{told}");
+    assert!(!told.contains("users has no index") && !told.contains("has _id."), "{told}");
+    let journal = bench.database.collection::<Document>("journalentries");
+    let by = |keys| IndexModel::builder().keys(keys).build();
+    journal.create_index(by(doc! { "userId": 1 })).await.unwrap();
+    let told = store.look().await.unwrap().warnings.join("\n");
+    assert!(told.contains("wait for all of a caller's documents to be read and sorted."), "{told}");
+    journal.create_index(by(doc! { "userId": 1, "createdAt": -1, "mood": 1 })).await.unwrap();
+    let names = Names { user_id: "auth.sub".into(), ..Names::default() };
+    let told = MongoStore::new(MongoSettings { names, ..bench.settings() }).look().await.unwrap().warnings.join("\n");
+    assert!(!told.contains("journalentries has no index"), "{told}");
+    assert!(told.contains("of users has auth.sub."), "{told}");
+    assert!(told.contains("createIndex({ \"auth.sub\": 1 })"), "{told}");
     let mut names = bench.database.list_collection_names().await.unwrap();
     names.sort();
     assert_eq!(names, ["journalentries", "users"]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_lost_call_that_cannot_be_read_is_in_no_other_ones_way() {
+    let Some(bench) = Mongo::new().await else { return };
+    let until = DateTime::from_millis(1_000);
+    let began = DateTime::from_millis(500);
+    bench.insert("voice_sessions", doc! { "_id": 5, "origin": { "until": until } }).await;
+    bench.insert("voice_sessions", doc! { "_id": "x", "began": began, "origin": { "until": until } }).await;
+    assert_eq!(bench.open(None).close_lost("here".into(), Uuid::new_v4()).await.unwrap(), 2);
+    let ends: Vec<_> = documents(&bench, "voice_sessions")
+        .await
+        .iter()
+        .map(|it| it.get_datetime("ended").unwrap().to_owned())
+        .collect();
+    assert_eq!(ends, [until, until]);
     bench.end().await;
 }

@@ -196,7 +196,7 @@ impl MongoStore {
         let mut closed = 0;
         for document in found {
             let open = doc! { "_id": document.get("_id"), "ended": null };
-            let end = doc! { "$set": records::ended(&records::lost(&document, now_ms)?)? };
+            let end = doc! { "$set": records::ended(&records::lost(&document, now_ms))? };
             closed += within(WRITE, sessions.update_one(open, end)).await?.modified_count;
         }
         Ok(closed)
