@@ -11,8 +11,10 @@ use crate::config::{self, Settings};
 use crate::context::private::Private;
 use crate::context::user::{Context, Health, MAX_FILE_BYTES, User, Users};
 use crate::store::Store;
+use crate::store::archive::Archive;
 use crate::store::local::LocalStore;
 use crate::store::mongo::MongoStore;
+use crate::store::spool::{self, Room};
 
 use super::{ConfigArguments, private_file, terminal};
 
@@ -157,11 +159,11 @@ async fn erase(arguments: EraseArguments) -> Result<ExitCode, String> {
     if arguments.id.is_empty() {
         return Err(NO_ID.to_owned());
     }
-    let (store, place) = there(&settings)?;
+    let (place, store) = (place(&settings)?, open(&settings)?);
     let user = Private::new(arguments.id);
     // What cannot be read is known.
     let known = store.context(user.clone()).await.map_or(true, |context| context.is_some());
-    match store.erase(user).await.map_err(|error| error.to_string())? {
+    match erase_everywhere(&settings, store, user).await? {
         0 if !known => {
             terminal::say(format!("Nothing was known of this user in {place}. Nothing will be written of it."));
         }
@@ -176,13 +178,13 @@ async fn erase(arguments: EraseArguments) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The configured store, and where it is. A file is not made: there would be nothing in it to erase.
-fn there(settings: &Settings) -> Result<(Arc<dyn Store>, String), String> {
+/// Where the configured store is. A file is not made: there would be nothing in it to erase.
+fn place(settings: &Settings) -> Result<String, String> {
     let file = &settings.store.file;
     match &settings.store.mongodb {
-        Some(_) => Ok((open(settings)?, "MongoDB (store.mongodb_uri)".to_owned())),
+        Some(_) => Ok("MongoDB (store.mongodb_uri)".to_owned()),
         None => match file.try_exists() {
-            Ok(true) => Ok((open(settings)?, terminal::printable(&file.display().to_string()))),
+            Ok(true) => Ok(terminal::printable(&file.display().to_string())),
             Ok(false) => Err(format!(
                 "nothing is erased: there is no {}; give the settings of the gateway, store.mongodb_uri (MONGODB_URI) if \
                  it keeps its records in MongoDB, else state.dir (TANDEM__STATE__DIR)",
@@ -191,6 +193,21 @@ fn there(settings: &Settings) -> Result<(Arc<dyn Store>, String), String> {
             Err(error) => Err(format!("nothing is erased: {} cannot be looked at: {error}", file.display())),
         },
     }
+}
+
+/// Erases a user in the store, and in what waits for it in this state directory; a gateway may be running. One on another
+/// machine finds the tombstone in the store.
+async fn erase_everywhere(settings: &Settings, store: Arc<dyn Store>, user: Private<String>) -> Result<u64, String> {
+    let spool = settings.state.dir.join(spool::FILE_NAME);
+    let erased = match spool.try_exists() {
+        Ok(false) => store.erase(user).await,
+        // What is there and cannot be opened is not passed over.
+        _ => match Archive::open_at(&spool, store, Room::default()) {
+            Ok(archive) => archive.erase(user).await,
+            Err(error) => Err(error),
+        },
+    };
+    erased.map_err(|error| error.to_string())
 }
 
 fn tell_ignored(read: &Users, place: &str) {

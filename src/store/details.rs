@@ -86,12 +86,12 @@ pub struct Failover {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Audio {
-    /// From the caller to a model.
+    /// From the caller.
     pub up_ms: u64,
-    /// From a model to the caller.
+    /// From models, for the caller.
     pub down_ms: u64,
-    /// Packets of silence that a model was fed in place of what the caller did not send.
-    pub filled_packets: u64,
+    /// Silence that a model was fed in place of what the caller did not send.
+    pub filled_ms: u64,
     /// Packets of the caller that were dropped.
     pub dropped_up: u64,
     /// Packets of the assistant that were dropped.

@@ -9,6 +9,7 @@ mod waiting;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use uuid::Uuid;
 
 use self::{
@@ -22,6 +23,9 @@ use super::{
     record::{Record, Written},
     writer::Writer,
 };
+
+/// The file's name in the state directory.
+pub const FILE_NAME: &str = "spool.sqlite";
 
 /// How much may wait; what is more is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ impl Default for Room {
     }
 }
 
+/// Records that are brought to the store at once.
+const AT_ONCE: u32 = 16;
 /// How often the store takes others before a record that it does not take is set aside.
 pub const TRIES: u32 = 5;
 /// The most records that are set aside; the oldest goes first.
@@ -58,8 +64,10 @@ pub struct Brought {
     pub records: u64,
     /// Records that were set aside now: the store will never take them.
     pub set_aside: u64,
-    /// Why the store refused one that still waits, if it did.
-    pub refusal: Option<String>,
+    /// Why not all were taken, if some were not: the store cannot be reached, or refuses one that still waits.
+    pub trouble: Option<String>,
+    /// Whether it is the first: nothing can be brought for a while.
+    pub is_down: bool,
 }
 
 impl Spool {
@@ -84,54 +92,56 @@ impl Spool {
     }
 
     /// Brings what waits to the store, the oldest first, until the store cannot be reached; the rest stays. To be called at
-    /// the start, after each record, and now and then while the store is down.
+    /// the start, after each record, and now and then while the store is down. An error is one of the file.
     pub async fn bring(&self) -> Result<Brought, StoreError> {
         let (mut brought, mut refused, mut after) = (Brought::default(), Vec::new(), 0);
-        while let Some((number, text)) = self.writer.run(move |transaction| Ok(rows::next(transaction, after)?)).await?
-        {
-            after = number;
-            let Some(record) = Waiting::read(&text) else {
-                self.set_aside(number, "it cannot be read", &mut brought).await?;
-                continue;
-            };
-            let taken = if record.ended.is_some() { self.store.complete(record) } else { self.store.open(record) };
-            match taken.await.map_err(|error| (error.fault(), error)) {
-                Ok(_) => {
-                    self.writer.run(move |transaction| Ok(rows::remove(transaction, number)?)).await?;
-                    brought.records += 1;
+        while !brought.is_down {
+            let rows = self.writer.run(move |transaction| Ok(rows::next(transaction, after)?)).await?;
+            let Some((last, _)) = rows.last() else { break };
+            after = *last;
+            let mut taken = Vec::new();
+            for (number, outcome) in join_all(rows.into_iter().map(|row| self.give(row))).await {
+                match outcome.map_err(|error| (error.fault(), error)) {
+                    Ok(()) => taken.push(number),
+                    Err((Fault::Record, error)) => self.set_aside(number, &error, &mut brought).await?,
+                    Err((fault, error)) => {
+                        brought.is_down |= fault == Fault::Outage;
+                        refused.extend((fault == Fault::Refusal).then_some(number));
+                        brought.trouble = Some(error.to_string());
+                    }
                 }
-                Err((Fault::Outage, error)) => {
-                    self.tidy(&brought).await?;
-                    return Err(error);
-                }
-                Err((Fault::Refusal, error)) => {
-                    refused.push(number);
-                    brought.refusal = Some(error.to_string());
-                }
-                Err((Fault::Record, error)) => self.set_aside(number, &error.to_string(), &mut brought).await?,
             }
+            brought.records += taken.len() as u64;
+            self.writer.run(move |transaction| Ok(rows::remove(transaction, &taken)?)).await?;
         }
         // One that is refused while others are taken is at fault itself; if none is taken the store may be.
         if brought.records > 0 && !refused.is_empty() {
             brought.set_aside += self.writer.run(move |transaction| rows::strike(transaction, &refused)).await?;
         }
-        self.tidy(&brought).await?;
+        if brought.records + brought.set_aside > 0
+            && let Err(error) = self.writer.bare(embedded::forget).await
+        {
+            // Whoever erases something waits for this; what was brought is gone from the log a little later.
+            tracing::debug!(%error, "the log of the spool is not empty yet");
+        }
         Ok(brought)
     }
 
-    async fn set_aside(&self, number: i64, why: &str, brought: &mut Brought) -> Result<(), StoreError> {
-        tracing::error!(why, "a record of a call cannot be stored, and is set aside");
+    /// Gives one row to the store.
+    async fn give(&self, (number, text): (i64, String)) -> (i64, Result<(), StoreError>) {
+        let given = match Waiting::read(&text) {
+            Some(record) if record.ended.is_some() => self.store.complete(record).await.map(drop),
+            Some(record) => self.store.open(record).await.map(drop),
+            None => Err(StoreError::Unreadable("a record")),
+        };
+        (number, given)
+    }
+
+    async fn set_aside(&self, number: i64, error: &StoreError, brought: &mut Brought) -> Result<(), StoreError> {
+        tracing::error!(%error, "a record of a call cannot be stored, and is set aside");
         self.writer.run(move |transaction| Ok(rows::set_aside(transaction, number)?)).await?;
         brought.set_aside += 1;
         Ok(())
-    }
-
-    /// Empties the log of what was removed.
-    async fn tidy(&self, brought: &Brought) -> Result<(), StoreError> {
-        match brought.records + brought.set_aside {
-            0 => Ok(()),
-            _ => self.writer.bare(embedded::forget).await,
-        }
     }
 
     /// How many records wait. The answer comes after all that was given to [`Spool::keep`] before.

@@ -15,8 +15,6 @@ use tandem::{
 };
 use uuid::Uuid;
 
-use crate::bench::File;
-
 /// A store that can be down for records, and refuses those of one user.
 pub struct Moody {
     inner: LocalStore,
@@ -26,8 +24,8 @@ pub struct Moody {
 impl Moody {
     pub const REFUSED: &'static str = "refused";
 
-    pub fn in_this(file: &File, down: bool) -> Arc<Moody> {
-        Arc::new(Moody { inner: file.local(None), down: down.into() })
+    pub fn over(inner: LocalStore, down: bool) -> Arc<Moody> {
+        Arc::new(Moody { inner, down: down.into() })
     }
 
     fn write(&self, user: &str, writing: impl FnOnce() -> StoreFuture<Written>) -> StoreFuture<Written> {

@@ -53,13 +53,14 @@ fn took(records: u64) -> Brought {
 #[tokio::test]
 async fn what_a_store_does_not_take_waits_until_it_does() {
     let (file, records) = (File::scratch(), File::scratch());
-    let store = Moody::in_this(&records, true);
+    let store = Moody::over(records.local(None), true);
     let spool = spool(&file, &store, Room::default());
     let (call, second) = (begun("maria", 1), begun("maria", 2));
     for record in [&call, &call, &ended(&call), &Record { persona: "late".into(), ..ended(&call) }, &second] {
         assert_eq!(spool.keep(record.clone()).await.unwrap(), Written::Kept);
     }
-    assert!(matches!(spool.bring().await, Err(StoreError::Unreachable(_))));
+    let brought = spool.bring().await.unwrap();
+    assert!(brought.is_down && brought.records == 0 && brought.trouble.unwrap().contains("MongoDB cannot be reached"));
     assert_eq!((spool.waiting().await.unwrap(), store.session(call.session).await.unwrap()), (2, None));
     assert!(file.holds("the lump"), "it is looked for in the right files");
     store.down.store(false, Ordering::Relaxed);
@@ -73,7 +74,7 @@ async fn what_a_store_does_not_take_waits_until_it_does() {
 #[tokio::test]
 async fn what_waits_of_an_erased_user_is_dropped() {
     let (file, records) = (File::scratch(), File::scratch());
-    let store = Moody::in_this(&records, false);
+    let store = Moody::over(records.local(None), false);
     let spool = spool(&file, &store, Room::default());
     let call = begun("maria", 1);
     spool.keep(ended(&call)).await.unwrap();
@@ -85,7 +86,7 @@ async fn what_waits_of_an_erased_user_is_dropped() {
 #[tokio::test]
 async fn an_erasure_reaches_what_is_on_its_way_before_it_is_acknowledged() {
     let (file, records) = (File::scratch(), File::scratch());
-    let store = Moody::in_this(&records, true);
+    let store = Moody::over(records.local(None), true);
     let archive = Archive::open_at(&file.0.join("spool.sqlite"), store.clone(), Room::default()).unwrap();
     let (hers, running, others) = (begun("maria", 1), begun("maria", 2), begun("other", 3));
     for record in [ended(&hers), running.clone(), ended(&others)] {
@@ -104,7 +105,7 @@ async fn an_erasure_reaches_what_is_on_its_way_before_it_is_acknowledged() {
 #[tokio::test]
 async fn what_cannot_be_read_does_not_hold_up_the_rest() {
     let (file, records) = (File::scratch(), File::scratch());
-    let store = Moody::in_this(&records, false);
+    let store = Moody::over(records.local(None), false);
     let spool = spool(&file, &store, Room::default());
     let (first, second) = (begun("maria", 1), begun("maria", 2));
     spool.keep(first).await.unwrap();
@@ -122,12 +123,13 @@ async fn what_cannot_be_read_does_not_hold_up_the_rest() {
 #[tokio::test]
 async fn a_record_that_is_refused_while_others_are_taken_is_set_aside() {
     let (file, records) = (File::scratch(), File::scratch());
-    let store = Moody::in_this(&records, false);
+    let store = Moody::over(records.local(None), false);
     let spool = spool(&file, &store, Room::default());
     spool.keep(begun(Moody::REFUSED, 1)).await.unwrap();
     for _ in 0..=TRIES {
         let brought = spool.bring().await.unwrap();
-        assert_eq!((brought.records, brought.set_aside, brought.refusal.is_some()), (0, 0, true));
+        assert_eq!((brought.records, brought.set_aside, brought.is_down), (0, 0, false));
+        assert!(brought.trouble.unwrap().contains("DocumentValidationFailure"));
     }
     assert_eq!(spool.waiting().await.unwrap(), 1, "a store that takes nothing may be at fault itself");
     for number in 1..=TRIES {
@@ -145,7 +147,7 @@ async fn a_record_that_is_refused_while_others_are_taken_is_set_aside() {
 #[tokio::test]
 async fn there_is_room_for_so_many_records_and_so_many_bytes() {
     let (file, records) = (File::scratch(), File::scratch());
-    let store = Moody::in_this(&records, true);
+    let store = Moody::over(records.local(None), true);
     let two = spool(&file, &store, Room { records: 2, bytes: 1 << 20 });
     two.keep(begun("maria", 1)).await.unwrap();
     two.keep(begun("maria", 2)).await.unwrap();
@@ -169,7 +171,7 @@ async fn what_a_killed_process_kept_is_brought_by_the_next_one() {
     child.kill().unwrap();
     child.wait().unwrap();
     let session: Uuid = told.expect("it keeps a record").parse().unwrap();
-    let store = Moody::in_this(&records, false);
+    let store = Moody::over(records.local(None), false);
     assert_eq!(spool(&file, &store, Room::default()).bring().await.unwrap().records, 1);
     assert_eq!(store.session(session).await.unwrap().unwrap().user.expose(), "maria");
 }
@@ -179,7 +181,7 @@ async fn what_a_killed_process_kept_is_brought_by_the_next_one() {
 async fn a_process_that_is_killed() {
     let Some(place) = std::env::var_os(PLACE) else { return };
     let (file, records) = (std::mem::ManuallyDrop::new(File(place.into())), File::scratch());
-    let spool = spool(&file, &Moody::in_this(&records, true), Room::default());
+    let spool = spool(&file, &Moody::over(records.local(None), true), Room::default());
     let call = ended(&begun("maria", 1));
     spool.keep(call.clone()).await.unwrap();
     println!("KEPT {}", call.session);

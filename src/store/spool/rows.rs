@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{Room, SET_ASIDE, TRIES};
+use super::{AT_ONCE, Room, SET_ASIDE, TRIES};
 use crate::store::{StoreError, now_ms, record::Written};
 
 /// The schema, step by step; a file knows how many steps it has seen. Steps are only ever added.
@@ -64,16 +64,16 @@ pub(super) fn keep(connection: &Connection, row: &Row, room: Room) -> Result<Wri
     Ok(Written::Kept)
 }
 
-/// The first record after the one of this number.
-pub(super) fn next(connection: &Connection, after: i64) -> rusqlite::Result<Option<(i64, String)>> {
-    connection
-        .prepare_cached("SELECT number, record FROM waiting WHERE number > ?1 ORDER BY number LIMIT 1")?
-        .query_row([after], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()
+/// The first records after the one of this number.
+pub(super) fn next(connection: &Connection, after: i64) -> rusqlite::Result<Vec<(i64, String)>> {
+    let sql = "SELECT number, record FROM waiting WHERE number > ?1 ORDER BY number LIMIT ?2";
+    let mut select = connection.prepare_cached(sql)?;
+    select.query_map(params![after, AT_ONCE], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
-pub(super) fn remove(connection: &Connection, number: i64) -> rusqlite::Result<usize> {
-    connection.prepare_cached("DELETE FROM waiting WHERE number = ?1")?.execute([number])
+pub(super) fn remove(connection: &Connection, numbers: &[i64]) -> rusqlite::Result<()> {
+    let mut delete = connection.prepare_cached("DELETE FROM waiting WHERE number = ?1")?;
+    numbers.iter().try_for_each(|number| delete.execute([number]).map(drop))
 }
 
 /// Counts one more refusal against each of these, and sets those aside that have had enough; gives their number.
@@ -95,7 +95,7 @@ pub(super) fn set_aside(connection: &Connection, number: i64) -> rusqlite::Resul
     let sql = "INSERT INTO aside (number, session, user, at_ms, record)
                SELECT number, session, user, ?2, record FROM waiting WHERE number = ?1";
     connection.execute(sql, params![number, now_ms()])?;
-    remove(connection, number)?;
+    remove(connection, &[number])?;
     let sql = "DELETE FROM aside WHERE number NOT IN (SELECT number FROM aside ORDER BY number DESC LIMIT ?1)";
     connection.execute(sql, [SET_ASIDE])?;
     Ok(())
