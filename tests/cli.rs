@@ -15,6 +15,9 @@ use std::time::Duration;
 #[path = "context/tokens.rs"]
 mod tokens;
 
+#[path = "cli/users.rs"]
+mod users;
+
 use tandem::sim::voice::MadeVoice;
 use tandem::sim::wav;
 
@@ -893,7 +896,10 @@ fn users_are_taken_in_added_and_erased_and_the_check_counts_them() {
     assert!(waits(), "looked for in the right file");
     let erased = desk.run(&["user", "erase", "ann"], &[]);
     assert!(!waits(), "what was on its way is gone too");
-    assert!(erased.status == Some(0) && erased.stdout.starts_with("Erased, with 0 calls."), "{erased:?}");
+    assert!(
+        erased.status == Some(0) && erased.stdout.starts_with("Erased from .tandem/users.sqlite, with 0 calls."),
+        "{erased:?}"
+    );
     let again = desk.run(&["import", "users.json"], &[]);
     assert_eq!((again.status, again.stdout.as_str()), (Some(1), "1 users are known now.\n"));
     let checked = desk.run(&["check"], &[]);

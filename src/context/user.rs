@@ -108,7 +108,7 @@ impl Users {
         users.note(fields, "", &["users"]);
         let mut ids = HashSet::new();
         for (at, value) in top.list(fields, "users")?.iter().enumerate() {
-            let user = users.user(value, at)?;
+            let user = users.user(value, &format!("users[{at}]"))?;
             if !ids.insert(user.id.clone()) {
                 return Err(UsersError::Twice { at });
             }
@@ -117,14 +117,23 @@ impl Users {
         Ok(users)
     }
 
+    /// Reads one user, as it would be in the list of a file.
+    pub fn read_one(json: &str) -> Result<Users, UsersError> {
+        let value: Value = serde_json::from_str(json)
+            .map_err(|error| UsersError::NotJson { line: error.line(), column: error.column() })?;
+        let mut users = Users::default();
+        let user = users.user(&value, "user")?;
+        users.users.push(user);
+        Ok(users)
+    }
+
     /// The user of this id.
     pub fn find(&self, id: &str) -> Option<&User> {
         self.users.iter().find(|user| user.id == id)
     }
 
-    fn user(&mut self, value: &Value, at: usize) -> Result<User, UsersError> {
-        let path = format!("users[{at}]");
-        let place = Place(&path);
+    fn user(&mut self, value: &Value, path: &str) -> Result<User, UsersError> {
+        let place = Place(path);
         let fields = place.object(value)?;
         self.note(fields, "users.", &["id", "name", "pronouns", "healthInfo", "journal", "recaps"]);
         let id = match fields.get("id") {
@@ -266,6 +275,16 @@ mod tests {
         assert_eq!(users.find("7").unwrap().context, Context::default());
         assert_eq!(users.ignored, ["users.email".to_owned(), "users.healthInfo.weight".into()].into());
         assert!(!format!("{users:?}").contains("Maria") && !format!("{users:?}").contains("asthma"));
+    }
+
+    #[test]
+    fn one_user_is_read_as_in_a_file_and_never_two() {
+        let users = Users::read_one(r#"{"id": "u1", "healthInfo": {"mood": "low"}, "x": 1}"#).unwrap();
+        assert_eq!(users.find("u1").unwrap().context.health.mood.expose(), &["low"]);
+        assert_eq!((users.users.len(), users.ignored), (1, ["users.x".to_owned()].into()));
+        for wrong in ["", "[]", r#"{"users": []}"#, r#"{"id": ""}"#, r#"{"id": "a"}, {"id": "b"}"#] {
+            assert!(Users::read_one(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -153,6 +153,9 @@ pub enum ContextUse {
     Unavailable,
     /// No model server may be told of callers.
     NotAllowed,
+    /// Something that a later version wrote down.
+    #[serde(other)]
+    Unknown,
 }
 
 impl ContextUse {
@@ -164,6 +167,7 @@ impl ContextUse {
             Self::None => "none",
             Self::Unavailable => "unavailable",
             Self::NotAllowed => "not_allowed",
+            Self::Unknown => "unknown",
         }
     }
 }
@@ -179,6 +183,12 @@ mod tests {
         let read: Details = serde_json::from_str(later).unwrap();
         assert_eq!((read.protocol.as_str(), read.phases.talking_ms), ("moshi", 5));
         assert_eq!(read.lag, Some(Spread { p50_ms: 3, ..Spread::default() }));
+    }
+
+    #[test]
+    fn what_a_later_version_calls_otherwise_is_unknown_and_hides_nothing_else() {
+        let read: Details = serde_json::from_str(r#"{"context":"half_told","attempts":2}"#).unwrap();
+        assert_eq!((read.context, read.attempts), (ContextUse::Unknown, 2));
     }
 
     #[test]

@@ -46,7 +46,9 @@ pub enum StoreError {
     #[error("the store holds something that cannot be read: {0}")]
     Unreadable(&'static str),
     /// The traces of what was erased could not be removed from its log yet.
-    #[error("another process reads the store, so that erased texts are still in its log; erase again")]
+    #[error(
+        "another process reads the store, so that erased texts are still in its log; it is tried again every hour, and by erasing again"
+    )]
     Traces,
     /// The text is no address of a MongoDB.
     #[error(

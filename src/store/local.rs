@@ -13,6 +13,7 @@ use self::schema::SCHEMA;
 use super::{
     Findings, Store, StoreError, StoreFuture,
     embedded::{self, Embedded},
+    eraser::Eraser,
     now_ms,
     record::{Page, Record, Written},
     seal::Seal,
@@ -31,6 +32,7 @@ const DEMO: &str = include_str!("../../config/demo-users.json");
 pub struct LocalStore {
     reader: Embedded,
     writer: Writer,
+    eraser: Eraser,
     retention: Option<Duration>,
     seal: Seal,
 }
@@ -51,7 +53,8 @@ impl LocalStore {
         let writer = Writer::start(embedded::connect(path, &SCHEMA)?)?;
         // Steps of the schema are done by now.
         let reader = Embedded::on(embedded::connect(path, &SCHEMA)?);
-        Ok(Self { reader, writer, retention, seal: Seal::default() })
+        let eraser = Eraser::new(writer.clone());
+        Ok(Self { reader, eraser, writer, retention, seal: Seal::default() })
     }
 
     /// The same, with what is said in calls sealed by these keys.
@@ -147,9 +150,11 @@ impl Store for LocalStore {
 
     fn all_sessions(&self, page: Page) -> StoreFuture<Vec<Record>> {
         let (since_ms, seal) = (self.since_ms(), self.seal.clone());
-        Box::pin(self.reader.run(move |connection| {
-            calls::list(connection, None, page, since_ms).map(|found| seal.open_list(found))
-        }))
+        Box::pin(
+            self.reader.run(move |connection| {
+                calls::list(connection, None, page, since_ms).map(|found| seal.open_list(found))
+            }),
+        )
     }
 
     fn session(&self, session: Uuid) -> StoreFuture<Option<Record>> {
@@ -177,21 +182,11 @@ impl Store for LocalStore {
     }
 
     fn erase(&self, user: Private<String>) -> StoreFuture<u64> {
-        let writer = self.writer.clone();
-        Box::pin(async move {
-            let calls = writer.run(move |transaction| Ok(users::erase(transaction, user.expose())?)).await?;
-            writer.bare(embedded::forget).await?;
-            Ok(calls)
-        })
+        Box::pin(self.eraser.remove(move |transaction| Ok(users::erase(transaction, user.expose())?)))
     }
 
     fn erase_session(&self, session: Uuid) -> StoreFuture<bool> {
-        let writer = self.writer.clone();
-        Box::pin(async move {
-            let was_there = writer.run(move |transaction| Ok(calls::erase(transaction, session, now_ms())?)).await?;
-            writer.bare(embedded::forget).await?;
-            Ok(was_there)
-        })
+        Box::pin(self.eraser.remove(move |transaction| Ok(calls::erase(transaction, session, now_ms())?)))
     }
 
     fn close_lost(&self, home: String, process: Uuid) -> StoreFuture<u64> {
@@ -199,14 +194,8 @@ impl Store for LocalStore {
     }
 
     fn expire(&self) -> StoreFuture<u64> {
-        let (writer, since_ms) = (self.writer.clone(), self.since_ms());
-        Box::pin(async move {
-            let calls = writer.run(move |transaction| Ok(calls::expire(transaction, since_ms)?)).await?;
-            if calls > 0 {
-                writer.bare(embedded::forget).await?;
-            }
-            Ok(calls)
-        })
+        let since_ms = self.since_ms();
+        Box::pin(self.eraser.remove(move |transaction| Ok(calls::expire(transaction, since_ms)?)))
     }
 
     fn look(&self) -> StoreFuture<Findings> {

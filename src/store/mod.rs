@@ -7,6 +7,7 @@ pub mod archive;
 pub mod bounds;
 pub mod details;
 pub mod embedded;
+mod eraser;
 pub mod error;
 pub mod ledger;
 pub mod local;

@@ -56,6 +56,8 @@ contract!(
     an_erased_call_stays_erased,
     everybodys_calls_are_listed_page_by_page,
     a_better_recap_takes_the_place_of_the_first_one_and_brings_nothing_back,
+    a_call_is_whose_it_was_first,
+    calls_that_a_later_version_wrote_down_are_listed,
 );
 
 async fn on<B: Bench>(test: impl AsyncFnOnce(&B)) {
@@ -94,13 +96,14 @@ fn details() -> Details {
 
 fn ended(record: &Record, recap: &str) -> Record {
     let line = |speaker, at_ms, text: &str| Line { speaker, at_ms, text: text.into() };
+    let slept = format!("I slept {recap}ly.");
     let ended = Ended {
         at_ms: record.began_ms + 60_000,
         ending: Ending::ClientLeft,
         talked_ms: 55_000,
         recap: recap.into(),
         details: details(),
-        transcript: vec![line(Speaker::Assistant, 900, "Hello."), line(Speaker::Caller, 2_000, "I slept badly.")],
+        transcript: vec![line(Speaker::Assistant, 900, "Hello."), line(Speaker::Caller, 2_000, &slept)],
     };
     Record { ended: Some(ended), ..record.clone() }
 }
@@ -250,6 +253,7 @@ async fn an_erased_user_stays_erased(bench: &impl Bench) {
     store.complete(ended(&before, "secret")).await.unwrap();
     store.open(running.clone()).await.unwrap();
     store.complete(others.clone()).await.unwrap();
+    assert!(bench.keeps("I slept secretly.").await, "it is looked for in the right places");
     assert_eq!(store.erase(who("maria")).await.unwrap(), 2);
     let again = bench.open(None);
     for store in [&store, &again] {
@@ -262,6 +266,10 @@ async fn an_erased_user_stays_erased(bench: &impl Bench) {
         assert_eq!(store.session(others.session).await.unwrap(), Some(others.clone()));
     }
     assert_eq!(store.erase(who("maria")).await.unwrap(), 0);
+    for words in ["I slept secretly.", "I slept lately."] {
+        assert!(!bench.keeps(words).await, "{words}");
+    }
+    assert!(bench.keeps("I slept keptly.").await);
 }
 
 async fn whoever_writes_while_a_user_is_erased_leaves_nothing(bench: &impl Bench) {
@@ -279,6 +287,7 @@ async fn whoever_writes_while_a_user_is_erased_leaves_nothing(bench: &impl Bench
     for record in records {
         assert_eq!(eraser.session(record.session).await.unwrap(), None);
     }
+    assert!(!bench.keeps("I slept lately.").await);
 }
 
 async fn what_is_too_old_is_not_shown_and_goes(bench: &impl Bench) {
@@ -292,8 +301,10 @@ async fn what_is_too_old_is_not_shown_and_goes(bench: &impl Bench) {
     assert_eq!(listed(&*store, "maria").await, [without_transcript(ended(&new, "new"))]);
     assert_eq!(store.session(old.session).await.unwrap(), None);
     assert_eq!(texts(&store.context(who("maria")).await.unwrap().unwrap().recaps), ["new"]);
+    assert!(bench.keeps("I slept oldly.").await, "it is looked for in the right places");
     assert_eq!(store.expire().await.unwrap(), 1);
     assert_eq!(store.expire().await.unwrap(), 0);
+    assert!(!bench.keeps("I slept oldly.").await && bench.keeps("I slept newly.").await);
     assert_eq!(listed(&*forever, "maria").await.len(), 1);
 }
 
@@ -364,4 +375,46 @@ async fn an_erased_call_stays_erased(bench: &impl Bench) {
     assert_eq!(store.session(first.session).await.unwrap(), None);
     assert_eq!(listed(&*store, "maria").await, [without_transcript(other)]);
     assert_eq!(texts(&store.context(who("maria")).await.unwrap().unwrap().recaps), ["kept"]);
+    for words in ["I slept secretly.", "I slept lately."] {
+        assert!(!bench.keeps(words).await, "{words}");
+    }
+}
+
+async fn a_call_is_whose_it_was_first(bench: &impl Bench) {
+    let store = bench.open(None);
+    let hers = begun("maria", NOON_MS);
+    let others = Record { user: who("other"), ..hers.clone() };
+    store.open(hers.clone()).await.unwrap();
+    store.complete(ended(&others, "strange")).await.unwrap();
+    assert_eq!(store.session(hers.session).await.unwrap(), Some(hers.clone()));
+    assert!(!bench.keeps("I slept strangely.").await);
+    store.complete(ended(&hers, "secret")).await.unwrap();
+    assert_eq!(store.session(hers.session).await.unwrap(), Some(ended(&hers, "secret")));
+    assert_eq!(listed(&*store, "other").await, []);
+    assert_eq!(store.erase(who("other")).await.unwrap(), 0);
+    assert_eq!(store.complete(ended(&others, "late")).await.unwrap(), Written::Erased);
+    assert_eq!(
+        store.session(hers.session).await.unwrap(),
+        Some(ended(&hers, "secret")),
+        "the other one's end is not hers"
+    );
+    assert_eq!(store.erase(who("maria")).await.unwrap(), 1);
+    assert!(!bench.keeps("I slept").await);
+}
+
+async fn calls_that_a_later_version_wrote_down_are_listed(bench: &impl Bench) {
+    let store = bench.open(None);
+    let over = ended(&begun("maria", NOON_MS), "kept");
+    store.complete(over.clone()).await.unwrap();
+    bench.write_later().await;
+    let running = begun("maria", NOON_MS + 1);
+    store.open(running.clone()).await.unwrap();
+    let mut later = over.clone();
+    let told = later.ended.as_mut().unwrap();
+    told.ending = Ending::Unknown;
+    told.details = Details { attempts: 7, context: ContextUse::Unknown, ..Details::default() };
+    assert_eq!(listed(&*store, "maria").await, [running, without_transcript(later.clone())]);
+    assert_eq!(store.session(over.session).await.unwrap(), Some(later.clone()));
+    assert_eq!(store.complete(over).await.unwrap(), Written::Kept, "and stay as they are");
+    assert_eq!(store.session(later.session).await.unwrap(), Some(later));
 }

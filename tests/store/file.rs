@@ -7,7 +7,11 @@ use tandem::{
         private::Private,
         user::{Context, Entry, User, Users},
     },
-    store::{Store, StoreError, local::LocalStore},
+    store::{
+        Store, StoreError,
+        local::LocalStore,
+        record::{Ended, Origin, Record},
+    },
 };
 
 use crate::bench::File;
@@ -45,6 +49,24 @@ async fn nothing_of_an_erased_user_is_left_in_the_files() {
     store.erase("maria-stuart".into()).await.unwrap();
     assert!(!file.holds("the lump") && !file.holds("maria-stuart"));
     assert!(file.holds("Nice day."));
+}
+
+#[tokio::test]
+async fn what_a_reader_keeps_in_the_log_is_removed_from_it_later() {
+    let file = File::scratch();
+    let store = file.local(Some(std::time::Duration::from_secs(60)));
+    let ended = Ended { recap: "I told nobody of the lump.".into(), ..Ended::lost(1) };
+    let (session, origin) = (uuid::Uuid::new_v4(), Origin::default());
+    let (user, persona) = ("maria".into(), "listener".into());
+    store.complete(Record { session, user, persona, began_ms: 0, origin, ended: Some(ended) }).await.unwrap();
+    let reader = rusqlite::Connection::open(file.path()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM sessions").unwrap();
+    // It is gone for everybody who looks, and still in the log.
+    assert!(matches!(store.expire().await, Err(StoreError::Traces)));
+    assert!(file.holds("the lump"), "it is looked for in the right files");
+    reader.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(store.expire().await.unwrap(), 0);
+    assert!(!file.holds("the lump"));
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ mod file;
 mod leases;
 mod mongo;
 mod moody;
+mod scripted;
 mod sealed;
 mod spool;
 mod unreachable;

@@ -94,7 +94,7 @@ async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 /// The answer to a request in the form of the request: OP_REPLY to the old OP_QUERY, else OP_MSG.
-fn reply(request: i32, operation: i32, said: &Document) -> Vec<u8> {
+pub fn reply(request: i32, operation: i32, said: &Document) -> Vec<u8> {
     let (operation, mut body) = match operation {
         2004 => (1, [vec![0; 16], 1_i32.to_le_bytes().to_vec()].concat()),
         _ => (2013, vec![0; 5]),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{Class, Grant, Offer, Power, Roster, SlotState, UpstreamId, member::Member};
+use super::{Class, Grant, Offer, Power, QuarantineReason, Roster, SlotState, UpstreamId, member::Member};
 use crate::pool::{
     breaker::Trust,
     endpoint::{Endpoint, Labels, Upstream},
@@ -136,6 +136,27 @@ impl Roster {
             slots(member).map(move |slot| (id, slot, SlotKey::new(&endpoint, slot))).collect::<Vec<_>>()
         };
         self.members.iter().flat_map(of).collect()
+    }
+
+    /// The current grant of every slot that this process has used and that is not known to be free, as the ledger names the
+    /// slot.
+    pub fn in_use(&self) -> Vec<(Grant, SlotKey)> {
+        let mut in_use = Vec::new();
+        for (id, member) in &self.members {
+            for (number, slot) in (0..).zip(&member.slots) {
+                let used = match slot.state {
+                    SlotState::Leased => true,
+                    SlotState::Quarantined(reason) => reason != QuarantineReason::HolderGone,
+                    SlotState::Free | SlotState::Elsewhere => false,
+                };
+                if used {
+                    let grant = Grant { upstream: *id, slot: number, generation: slot.generation };
+                    let endpoint = slot.left.as_deref().unwrap_or(&member.upstream.endpoint);
+                    in_use.push((grant, SlotKey::new(endpoint, number)));
+                }
+            }
+        }
+        in_use
     }
 
     /// Upstreams that calls use, or wait for.

@@ -2,11 +2,11 @@
 
 use mongodb::{
     Database,
-    bson::{DateTime, Document, doc},
+    bson::{DateTime, doc},
 };
 
 use super::{
-    link::{READ, WRITE, first, within},
+    link::{READ, WRITE, first, own, within},
     schema::ERASED,
 };
 use crate::store::{StoreError, digest, now_ms};
@@ -23,7 +23,7 @@ pub(super) fn call(session: &str) -> String {
 
 /// Remembers that what has this key was erased.
 pub(super) async fn remember(database: &Database, key: &str) -> Result<(), StoreError> {
-    let erased = database.collection::<Document>(ERASED);
+    let erased = own(database, ERASED);
     let at = doc! { "$setOnInsert": { "at": DateTime::from_millis(now_ms()) } };
     first(WRITE, erased.update_one(doc! { "_id": key }, at).upsert(true)).await.map(drop)
 }
@@ -39,6 +39,6 @@ pub(super) async fn of_call(database: &Database, session: &str, name: &str) -> R
 }
 
 async fn any(database: &Database, keys: &[String]) -> Result<bool, StoreError> {
-    let erased = database.collection::<Document>(ERASED);
+    let erased = own(database, ERASED);
     Ok(within(READ, erased.find_one(doc! { "_id": { "$in": keys } })).await?.is_some())
 }

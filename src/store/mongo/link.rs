@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use mongodb::{
-    Client, Database,
-    bson::doc,
+    Client, Collection, Database,
+    bson::{Document, doc},
     error::{Error, ErrorKind, WriteFailure},
-    options::{ClientOptions, ConnectionString, WriteConcern},
+    options::{
+        ClientOptions, CollectionOptions, ConnectionString, ReadConcern, ReadPreference, SelectionCriteria,
+        WriteConcern,
+    },
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{sync::OnceCell, time::timeout};
@@ -19,6 +22,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 pub(super) const READ: Duration = Duration::from_secs(2);
 /// How long a writer waits for most servers to have it on disk.
 pub(super) const WRITE: Duration = Duration::from_secs(5);
+/// How long it may take to remove all records of a user, or all that are too old.
+pub(super) const REMOVE: Duration = Duration::from_secs(60);
 /// Connections to one server; the address may say otherwise.
 const POOL: u32 = 32;
 /// What mongoose calls a database of which nothing is said.
@@ -73,6 +78,17 @@ impl Link {
         })?;
         Ok(client.database(name.as_deref().unwrap_or(NAMELESS)))
     }
+}
+
+/// A collection of ours. Where an address sends readers is for the app's collections alone: a server that is behind, or
+/// ahead of most others, would show what is gone, and hide what is there.
+pub(super) fn own(database: &Database, name: &str) -> Collection<Document> {
+    let options = CollectionOptions::builder()
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .read_concern(ReadConcern::majority())
+        .write_concern(WriteConcern::majority())
+        .build();
+    database.collection_with_options(name, options)
 }
 
 /// The server's version, as it names it.

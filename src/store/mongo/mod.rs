@@ -24,7 +24,7 @@ use secrecy::SecretString;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use self::link::{Link, READ, WRITE, first, within};
+use self::link::{Link, READ, REMOVE, WRITE, first, own, within};
 pub use self::{
     ledger::{EXPIRY, MongoLedger},
     link::check_address,
@@ -179,22 +179,24 @@ impl MongoStore {
         let (id, user) = (record.session.to_string(), record.user.expose());
         if erasure::of_call(database, &id, user).await? {
             // What an attempt may have left that was cut off in the middle.
-            remove(database, doc! { "_id": id }).await?;
+            remove(database, doc! { "_id": id, "user": user }, WRITE).await?;
             return Ok(Written::Erased);
         }
         let begun = doc! { "$setOnInsert": records::begun(record) };
-        first(WRITE, sessions(database).update_one(doc! { "_id": &id }, begun).upsert(true)).await?;
-        if let Some(ended) = &record.ended {
+        let mine = doc! { "_id": &id, "user": user };
+        let came_first = first(WRITE, sessions(database).update_one(mine.clone(), begun).upsert(true)).await?;
+        // A second attempt of ours may have been faster, or a call of another user has this name.
+        let ours = came_first || within(READ, sessions(database).find_one(mine.clone())).await?.is_some();
+        if let Some(ended) = record.ended.as_ref().filter(|_| ours) {
             if !ended.is_lost() {
                 let lines = doc! { "$setOnInsert": records::transcript(record, ended) };
-                let transcripts = database.collection::<Document>(schema::TRANSCRIPTS);
-                first(WRITE, transcripts.update_one(doc! { "_id": &id }, lines).upsert(true)).await?;
+                first(WRITE, transcripts(database).update_one(mine.clone(), lines).upsert(true)).await?;
             }
             let which = records::without_end(&id, user, ended);
             within(WRITE, sessions(database).update_one(which, doc! { "$set": records::ended(ended)? })).await?;
         }
         if erasure::of_call(database, &id, user).await? {
-            remove(database, doc! { "_id": id }).await?;
+            remove(database, mine, WRITE).await?;
             return Ok(Written::Erased);
         }
         Ok(Written::Kept)
@@ -207,10 +209,8 @@ impl MongoStore {
         let found = within(READ, async { reading.await?.try_collect::<Vec<Document>>().await }).await?;
         let mut closed = 0;
         for document in found {
-            // One that cannot be read is in the way of no other one.
-            let Ok(lost) = records::lost(&document, now_ms) else { continue };
             let open = doc! { "_id": document.get("_id"), "ended": null };
-            let end = doc! { "$set": records::ended(&lost)? };
+            let end = doc! { "$set": records::ended(&records::lost(&document, now_ms))? };
             closed += within(WRITE, sessions.update_one(open, end)).await?.modified_count;
         }
         Ok(closed)
@@ -219,7 +219,7 @@ impl MongoStore {
     async fn forget_one(&self, session: Uuid) -> Result<bool, StoreError> {
         let (database, id) = (self.database().await?, session.to_string());
         erasure::remember(database, &erasure::call(&id)).await?;
-        Ok(remove(database, doc! { "_id": id }).await? > 0)
+        Ok(remove(database, doc! { "_id": id }, WRITE).await? > 0)
     }
 
     async fn improve(&self, session: Uuid, recap: &str) -> Result<bool, StoreError> {
@@ -250,8 +250,8 @@ impl MongoStore {
         let Some(found) = within(READ, sessions(database).find_one(filter)).await? else { return Ok(None) };
         let mut record = records::record(&found)?;
         if let Some(ended) = &mut record.ended {
-            let transcripts = database.collection::<Document>(schema::TRANSCRIPTS);
-            let transcript = within(READ, transcripts.find_one(doc! { "_id": id })).await?;
+            let which = doc! { "_id": id, "user": record.user.expose() };
+            let transcript = within(READ, transcripts(database).find_one(which)).await?;
             ended.transcript = transcript.as_ref().map(records::lines).transpose()?.unwrap_or_default();
         }
         Ok(Some(self.seal.open_record(record)?))
@@ -260,19 +260,22 @@ impl MongoStore {
     async fn forget(&self, user: &str) -> Result<u64, StoreError> {
         let database = self.database().await?;
         erasure::remember(database, &erasure::user(user)).await?;
-        remove(database, doc! { "user": user }).await
+        remove(database, doc! { "user": user }, REMOVE).await
     }
 }
 
 fn sessions(database: &Database) -> Collection<Document> {
-    database.collection(schema::SESSIONS)
+    own(database, schema::SESSIONS)
+}
+
+fn transcripts(database: &Database) -> Collection<Document> {
+    own(database, schema::TRANSCRIPTS)
 }
 
 /// Removes calls, transcripts first: a call whose transcript is gone can be removed once more.
-async fn remove(database: &Database, which: Document) -> Result<u64, StoreError> {
-    let transcripts = database.collection::<Document>(schema::TRANSCRIPTS);
-    within(WRITE, transcripts.delete_many(which.clone())).await?;
-    Ok(within(WRITE, sessions(database).delete_many(which)).await?.deleted_count)
+async fn remove(database: &Database, which: Document, limit: Duration) -> Result<u64, StoreError> {
+    within(limit, transcripts(database).delete_many(which.clone())).await?;
+    Ok(within(limit, sessions(database).delete_many(which)).await?.deleted_count)
 }
 
 impl Store for MongoStore {
@@ -335,7 +338,7 @@ impl Store for MongoStore {
         let this = self.clone();
         Box::pin(async move {
             let over = doc! { "began": { "$lt": this.since() } };
-            if this.retention.is_none() { Ok(0) } else { remove(this.database().await?, over).await }
+            if this.retention.is_none() { Ok(0) } else { remove(this.database().await?, over, REMOVE).await }
         })
     }
 

@@ -116,6 +116,12 @@ impl Leg {
         connect: impl Future<Output = Result<Socket, WsClientError>>,
     ) {
         let timeouts = self.connector.timeouts;
+        if !self.lease.stands() {
+            tracing::warn!("a slot was not used: this process was silent, and another may have it by now");
+            drop(self.lease);
+            let _ = self.events.send(UpstreamInput::Ended(UpstreamEnd::ConnectFailed)).await;
+            return;
+        }
         self.lease.opening();
         let opened = tokio::select! {
             opened = connect => opened,
