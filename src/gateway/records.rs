@@ -127,9 +127,12 @@ impl Records {
 
     /// Closes calls that nobody carries any more, and removes what is too old.
     async fn round(&self) -> Result<(), StoreError> {
-        let lost = self.archive.store().close_lost(self.home.clone(), self.process).await?;
-        self.metrics.records("lost", lost);
-        if lost > 0 {
+        loop {
+            let lost = self.archive.store().close_lost(self.home.clone(), self.process).await?;
+            if lost == 0 {
+                break;
+            }
+            self.metrics.records("lost", lost);
             tracing::warn!(calls = lost, "calls were found whose process is gone");
         }
         let removed = self.archive.expire().await?;

@@ -41,7 +41,7 @@ use crate::context::{
     user::{Context, Entry},
 };
 
-/// Calls that nobody carries any more which are closed at once; the rest is closed the next time.
+/// Calls that nobody carries any more which are closed in one round; whoever asks again closes more.
 const LOST: i64 = 1_000;
 
 /// How a MongoDB is reached, and where in it things are.
@@ -193,8 +193,10 @@ impl MongoStore {
         let found = within(READ, async { reading.await?.try_collect::<Vec<Document>>().await }).await?;
         let mut closed = 0;
         for document in found {
+            // One that cannot be read is in the way of no other one.
+            let Ok(lost) = records::lost(&document, now_ms) else { continue };
             let open = doc! { "_id": document.get("_id"), "ended": null };
-            let end = doc! { "$set": records::ended(&records::lost(&document, now_ms)?)? };
+            let end = doc! { "$set": records::ended(&lost)? };
             closed += within(WRITE, sessions.update_one(open, end)).await?.modified_count;
         }
         Ok(closed)
