@@ -5,15 +5,19 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     context::user::{Context, Entry, Health},
-    store::record::{Line, Record},
+    store::{
+        details::Details,
+        record::{Line, Record},
+    },
 };
 
-/// A call. The user is in it for operators, who ask for more than one user's; the transcript where it was read.
-pub fn call(record: &Record, with_user: bool, with_transcript: bool) -> Value {
+/// A call; with its transcript where that was read. Operators are told whose it is, on which servers it was, and what it
+/// cost: none of that is its user's business.
+pub fn call(record: &Record, for_operator: bool, with_transcript: bool) -> Value {
     let mut told = Map::new();
     let mut say = |name: &str, value: Value| told.insert(name.to_owned(), value);
     say("session_id", json!(record.session));
-    if with_user {
+    if for_operator {
         say("user", json!(record.user.expose()));
     }
     say("persona", json!(record.persona));
@@ -23,12 +27,20 @@ pub fn call(record: &Record, with_user: bool, with_transcript: bool) -> Value {
         say("ending", json!(ended.ending.code()));
         say("talked_ms", json!(ended.talked_ms));
         say("recap", json!(ended.recap.expose()));
-        say("details", json!(ended.details));
+        say("details", details(&ended.details, for_operator));
         if with_transcript {
             say("transcript", ended.transcript.iter().map(line).collect());
         }
     }
     Value::Object(told)
+}
+
+fn details(details: &Details, for_operator: bool) -> Value {
+    let mut told = json!(details);
+    if let Some(fields) = told.as_object_mut().filter(|_| !for_operator) {
+        ["upstreams", "cost_millionths"].into_iter().for_each(|field| drop(fields.remove(field)));
+    }
+    told
 }
 
 /// What is known of a user besides its calls, as `tandem import` reads it.
@@ -85,6 +97,18 @@ mod tests {
         let User { id, context } = &read.users[0];
         let again = Users::read(&json!({ "users": [profile(id, context)] }).to_string()).unwrap();
         assert_eq!((again.users, again.ignored.len()), (read.users, 0));
+    }
+
+    #[test]
+    fn servers_and_costs_are_told_to_operators_alone() {
+        let details =
+            Details { upstreams: vec!["b200".into()], cost_millionths: Some(5), attempts: 1, ..Details::default() };
+        let (user, operator) = (super::details(&details, false), super::details(&details, true));
+        assert_eq!(
+            (&user["upstreams"], &user["cost_millionths"], &user["attempts"]),
+            (&Value::Null, &Value::Null, &json!(1))
+        );
+        assert_eq!((&operator["upstreams"][0], &operator["cost_millionths"]), (&json!("b200"), &json!(5)));
     }
 
     #[test]

@@ -40,6 +40,7 @@ const TABLE: &[(&str, &[May])] = &[
             Use("telemetry"),
             Use("fleet::control"),
             Use("store::archive"),
+            Use("store::details"),
             Use("store::record"),
             Use("store::StoreError"),
             Use("store::StoreFuture"),

@@ -68,6 +68,12 @@ async fn is_written_and_read<B: Bench>() {
     }
     assert_eq!(sealed.session(second.session).await.unwrap(), Some(second.clone()));
     assert_eq!((listed(&sealed).await, recaps(&sealed).await), (vec![RECAP.to_owned()], vec![RECAP.to_owned()]));
+    // A better recap is sealed as well.
+    for better in ["You spoke of a hump.", RECAP] {
+        assert!(sealed.improve_recap(second.session, better.into()).await.unwrap());
+        assert!(!bench.says("spoke").await, "{better}");
+        assert_eq!((listed(&sealed).await, recaps(&sealed).await), (vec![better.to_owned()], vec![better.to_owned()]));
+    }
     // Another key takes its place, and the old one still reads.
     let both = bench.sealed(&format!("{OTHER},{KEY}"));
     let third = call(3);
