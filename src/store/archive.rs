@@ -104,7 +104,8 @@ impl Archive {
         let cleaned = self.spool.clean(SETTLED).await;
         let offered = self.spool.offer_again().await;
         let removed = removed? + waited?;
-        (cleaned?, offered?);
+        cleaned?;
+        offered?;
         Ok(removed)
     }
 }
