@@ -249,6 +249,7 @@ mod cuts {
 
 /// The model of the recordings has weights made by chance: its words make no sense, and every kind of piece occurs.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
 fn the_words_of_a_recording_become_a_transcript_with_times() {
     let (began, mut transcript) = (Instant::now(), Transcript::default());
     let mut chronicle = Chronicle::new("native", began);

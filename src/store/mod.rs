@@ -48,7 +48,8 @@ pub trait Store: Send + Sync {
     /// Removes one call with its transcript, for good: what comes of it later is refused. Says whether it was there.
     fn erase_session(&self, session: Uuid) -> StoreFuture<bool>;
     /// Closes the calls that nobody carries any more as [`Ended::lost`](record::Ended::lost): those of this home that
-    /// another process than this one began, and whosever ones cannot last until now. Gives their number.
+    /// another process than this one began, and whosever ones cannot last until now. Gives their number; as long as that is
+    /// not zero there may be more.
     fn close_lost(&self, home: String, process: Uuid) -> StoreFuture<u64>;
     /// Removes the records whose time is over, if they have one; gives their number. Readers never see them, removed or
     /// not.

@@ -44,7 +44,7 @@ use crate::context::{
 /// How long ago a call began at most that is looked at again, in case that its user was erased: longer than calls last and
 /// writes take, and little enough to look at every hour.
 const LATEST_MS: i64 = 2 * 24 * 60 * 60 * 1_000;
-/// Calls that nobody carries any more which are closed at once; the rest is closed the next time.
+/// Calls that nobody carries any more which are closed in one round; whoever asks again closes more.
 const LOST: i64 = 1_000;
 
 /// How a MongoDB is reached, and where in it things are.
