@@ -83,10 +83,14 @@ impl Records {
         let (mut round, mut pause) = (Instant::now(), PAUSES.0);
         loop {
             let mut outcome = self.bring().await;
-            if outcome.is_ok() && Instant::now() >= round {
+            // By the clock alone: a record that is refused keeps nobody's records longer than they may be kept.
+            if Instant::now() >= round {
                 match self.round().await {
                     Ok(()) => round = Instant::now() + ROUND,
-                    Err(error) => outcome = Err(Trouble { error: error.to_string(), is_down: true }),
+                    Err(error) if outcome.is_ok() => {
+                        outcome = Err(Trouble { error: error.to_string(), is_down: true });
+                    }
+                    Err(_) => {}
                 }
             }
             let Err(Trouble { error, is_down }) = outcome else {
@@ -127,19 +131,23 @@ impl Records {
 
     /// Closes calls that nobody carries any more, and removes what is too old.
     async fn round(&self) -> Result<(), StoreError> {
-        loop {
-            let lost = self.archive.store().close_lost(self.home.clone(), self.process).await?;
-            if lost == 0 {
-                break;
-            }
-            self.metrics.records("lost", lost);
-            tracing::warn!(calls = lost, "calls were found whose process is gone");
-        }
+        let closed = self.close_lost().await;
         let removed = self.archive.expire().await?;
         if removed > 0 {
             tracing::info!(calls = removed, "records were removed, their time is over");
         }
-        Ok(())
+        closed
+    }
+
+    async fn close_lost(&self) -> Result<(), StoreError> {
+        loop {
+            let lost = self.archive.store().close_lost(self.home.clone(), self.process).await?;
+            if lost == 0 {
+                return Ok(());
+            }
+            self.metrics.records("lost", lost);
+            tracing::warn!(calls = lost, "calls were found whose process is gone");
+        }
     }
 
     /// Brings what can be brought in 5 s; the rest stays in the file for the next process.

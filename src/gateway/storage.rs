@@ -45,8 +45,8 @@ pub(super) fn open(settings: &Settings, rehearsal: &Rehearsal) -> Result<Storage
         (None, Some(mongodb)) => prepared(mongodb),
         (None, None) => local(settings)?,
     };
-    let archive = Archive::open_at(&directory.join(spool::FILE_NAME), store, rehearsal.spool)?.sealed(seal.clone());
-    let archive = Arc::new(archive);
+    let archive = Archive::open_at(&directory.join(spool::FILE_NAME), store, rehearsal.spool)?;
+    let archive = Arc::new(archive.kept_for(settings.store.retention).sealed(seal.clone()));
     Ok(Storage { archive, ledger, home, process })
 }
 

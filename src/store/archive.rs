@@ -17,17 +17,27 @@ use crate::context::private::Private;
 /// How long records are kept that the store will never take.
 const ASIDE_FOR: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
+/// How long after an erasure something that was on its way can still reach the store: no write takes as long.
+const SETTLED: Duration = Duration::from_secs(60);
+
 /// A store with a file of records on their way to it. Clones share both.
 #[derive(Clone)]
 pub struct Archive {
     store: Arc<dyn Store>,
     spool: Spool,
+    retention: Option<Duration>,
 }
 
 impl Archive {
     /// The records of this store; what it does not take waits in the file, which is made if there is none.
     pub fn open_at(path: &Path, store: Arc<dyn Store>, room: Room) -> Result<Self, StoreError> {
-        Ok(Self { spool: Spool::open(path, Arc::clone(&store), room)?, store })
+        Ok(Self { spool: Spool::open(path, Arc::clone(&store), room)?, store, retention: None })
+    }
+
+    /// The same, in which no record stays on its way for longer than the store would keep it.
+    #[must_use]
+    pub fn kept_for(self, retention: Option<Duration>) -> Self {
+        Self { retention, ..self }
     }
 
     /// The same, with what is on its way sealed by these keys.
@@ -98,9 +108,16 @@ impl Archive {
         })
     }
 
-    /// Removes the records whose time is over; gives their number in the store.
+    /// Removes the records whose time is over, and what reached the store of calls that were erased on their way; offers what
+    /// was set aside again. What fails of it keeps nothing from the rest. Gives the number of records that were removed.
     pub async fn expire(&self) -> Result<u64, StoreError> {
-        self.spool.expire(ASIDE_FOR).await?;
-        self.store.expire().await
+        let removed = self.store.expire().await;
+        let waited = self.spool.expire(ASIDE_FOR, self.retention).await;
+        let cleaned = self.spool.clean(SETTLED).await;
+        let offered = self.spool.offer_again().await;
+        let removed = removed? + waited?;
+        cleaned?;
+        offered?;
+        Ok(removed)
     }
 }

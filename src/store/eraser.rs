@@ -23,6 +23,11 @@ impl Eraser {
         Self { writer, owed: Arc::new(AtomicBool::new(true)) }
     }
 
+    /// Something was removed in another way.
+    pub(super) fn owe(&self) {
+        self.owed.store(true, Ordering::Relaxed);
+    }
+
     /// Has something removed in a transaction, and then its traces; all of it is done even if nobody waits for it any more.
     /// [`StoreError::Traces`] while somebody reads the file: what was removed is gone, and every later call tries again to
     /// empty the log, whether or not it removes anything itself.

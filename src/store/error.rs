@@ -64,6 +64,11 @@ pub enum StoreError {
     /// MongoDB does not let us in.
     #[error("MongoDB refuses the user or the password of store.mongodb_uri (MONGODB_URI)")]
     Credentials,
+    /// MongoDB lets us in, and not do this.
+    #[error(
+        "the user of store.mongodb_uri (MONGODB_URI) may not do this in MongoDB; grant it readWrite on the database"
+    )]
+    Forbidden,
     /// MongoDB did not answer in time.
     #[error("MongoDB did not answer within {0} ms")]
     Timeout(u128),
@@ -102,10 +107,14 @@ impl From<rusqlite::Error> for StoreError {
 pub enum Fault {
     /// Nothing can be written just now, or with these settings: whatever it is, it waits.
     Outage,
+    /// It took too long. Whether this or everything does is seen by what else is taken.
+    Late,
     /// The store said no. Whether to this or to everything is seen by what else it takes.
     Refusal,
     /// This can never be written.
     Record,
+    /// It cannot be read without its key.
+    Key,
 }
 
 impl StoreError {
@@ -118,6 +127,8 @@ impl StoreError {
                 _ => Fault::Refusal,
             },
             Self::Mongo(_) => Fault::Refusal,
+            Self::Timeout(_) => Fault::Late,
+            Self::Sealed(_) => Fault::Key,
             _ => Fault::Outage,
         }
     }

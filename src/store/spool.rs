@@ -2,7 +2,7 @@
 //!
 //! A record is durable once [`Spool::keep`] says so, whether or not the store answers; a process that was killed goes on
 //! where it stopped. The store takes each record once, so that one that is brought twice does no harm. What the store
-//! refuses while it takes others is set aside, so that it is in nobody's way.
+//! refuses while it takes others is set aside, so that it is in nobody's way, and offered again now and then.
 
 mod rows;
 mod waiting;
@@ -18,6 +18,7 @@ use self::{
 };
 use super::{
     Store, StoreError, StoreFuture, digest, embedded,
+    eraser::Eraser,
     error::Fault,
     now_ms,
     record::{Record, Written},
@@ -54,9 +55,18 @@ pub const SET_ASIDE: u32 = 1_000;
 #[derive(Clone)]
 pub struct Spool {
     writer: Writer,
+    eraser: Eraser,
     store: Arc<dyn Store>,
     room: Room,
     seal: Seal,
+}
+
+/// What became of one row.
+struct Given {
+    number: i64,
+    /// Whether it is a call's end.
+    ended: bool,
+    outcome: Result<(), StoreError>,
 }
 
 /// What became of records that were brought to the store.
@@ -75,7 +85,8 @@ pub struct Brought {
 impl Spool {
     /// Opens the file, and makes it if there is none.
     pub fn open(path: &Path, store: Arc<dyn Store>, room: Room) -> Result<Self, StoreError> {
-        Ok(Self { writer: Writer::start(embedded::connect(path, &SCHEMA)?)?, store, room, seal: Seal::default() })
+        let writer = Writer::start(embedded::connect(path, &SCHEMA)?)?;
+        Ok(Self { eraser: Eraser::new(writer.clone()), writer, store, room, seal: Seal::default() })
     }
 
     /// The same, with what waits sealed by these keys.
@@ -95,6 +106,7 @@ impl Spool {
                 session: session.to_string(),
                 user: digest(record.user.expose()),
                 ended,
+                began_ms: record.began_ms,
                 record: seal.seal(Place { session, field }, &Waiting::of(&record).text()?)?,
             };
             rows::keep(transaction, &row, room)
@@ -104,50 +116,104 @@ impl Spool {
     /// Brings what waits to the store, the oldest first, until the store cannot be reached; the rest stays. To be called at
     /// the start, after each record, and now and then while the store is down. An error is one of the file.
     pub async fn bring(&self) -> Result<Brought, StoreError> {
-        let (mut brought, mut refused, mut after) = (Brought::default(), Vec::new(), 0);
+        let (mut brought, mut ends, mut refused, mut after) = (Brought::default(), 0, Vec::new(), 0);
         while !brought.is_down {
-            let rows = self.writer.run(move |transaction| Ok(rows::next(transaction, after)?)).await?;
+            let rows = self.writer.run(move |transaction| Ok(rows::next(transaction, "waiting", after)?)).await?;
             let Some(last) = rows.last() else { break };
             after = last.number;
-            let mut taken = Vec::new();
-            for (number, outcome) in join_all(rows.into_iter().map(|row| self.give(row))).await {
-                match outcome.map_err(|error| (error.fault(), error)) {
-                    Ok(()) => taken.push(number),
+            let (mut taken, mut late) = (Vec::new(), Vec::new());
+            for Given { number, ended, outcome } in join_all(rows.into_iter().map(|row| self.give(row))).await {
+                let Err(error) = outcome else {
+                    ends += u64::from(ended);
+                    taken.push(number);
+                    continue;
+                };
+                match error.fault() {
+                    Fault::Record => self.set_aside(number, &error, &mut brought).await?,
+                    Fault::Outage => brought.is_down = true,
+                    Fault::Refusal => refused.push((number, ended)),
+                    Fault::Late => late.push((number, ended)),
                     // It waits for its key, for as long as that takes, and is in nobody's way.
-                    Err((_, error @ StoreError::Sealed(_))) => brought.trouble = Some(error.to_string()),
-                    Err((Fault::Record, error)) => self.set_aside(number, &error, &mut brought).await?,
-                    Err((fault, error)) => {
-                        brought.is_down |= fault == Fault::Outage;
-                        refused.extend((fault == Fault::Refusal).then_some(number));
-                        brought.trouble = Some(error.to_string());
-                    }
+                    Fault::Key => {}
+                }
+                if error.fault() != Fault::Record {
+                    brought.trouble = Some(error.to_string());
                 }
             }
+            // A store that takes others meanwhile is not down: this one is too long for the way there.
+            brought.is_down |= taken.is_empty() && !late.is_empty();
+            refused.append(&mut late);
             brought.records += taken.len() as u64;
-            self.writer.run(move |transaction| Ok(rows::remove(transaction, &taken)?)).await?;
+            self.writer.run(move |transaction| Ok(rows::remove(transaction, "waiting", &taken)?)).await?;
         }
-        // One that is refused while others are taken is at fault itself; if none is taken the store may be.
-        if brought.records > 0 && !refused.is_empty() {
-            brought.set_aside += self.writer.run(move |transaction| rows::strike(transaction, &refused)).await?;
+        // One that is refused while others of its kind are taken is at fault itself; if none is taken the store may be, or
+        // what we may do in it: ends are written where beginnings are not.
+        refused.retain(|(_, ended)| if *ended { ends > 0 } else { brought.records > 0 });
+        if !refused.is_empty() {
+            let numbers: Vec<i64> = refused.into_iter().map(|(number, _)| number).collect();
+            brought.set_aside += self.writer.run(move |transaction| rows::strike(transaction, &numbers)).await?;
         }
-        if brought.records + brought.set_aside > 0
-            && let Err(error) = self.writer.bare(embedded::forget).await
-        {
-            // Whoever erases something waits for this; what was brought is gone from the log a little later.
-            tracing::debug!(%error, "the log of the spool is not empty yet");
-        }
+        self.tidy(brought.records + brought.set_aside > 0).await;
         Ok(brought)
     }
 
+    /// Offers what was set aside to the store once more, the oldest first: what was in the way may be gone. Gives the number
+    /// of records that it took, or refused because they were erased.
+    pub async fn offer_again(&self) -> Result<u64, StoreError> {
+        let (mut records, mut after) = (0, 0);
+        loop {
+            let rows = self.writer.run(move |transaction| Ok(rows::next(transaction, "aside", after)?)).await?;
+            let Some(last) = rows.last() else { break };
+            after = last.number;
+            let given = join_all(rows.into_iter().map(|row| self.give(row))).await;
+            let down = given.iter().any(|it| it.outcome.as_ref().is_err_and(|error| error.fault() == Fault::Outage));
+            let taken: Vec<i64> = given.iter().filter(|it| it.outcome.is_ok()).map(|it| it.number).collect();
+            records += taken.len() as u64;
+            self.writer.run(move |transaction| Ok(rows::remove(transaction, "aside", &taken)?)).await?;
+            if down {
+                break;
+            }
+        }
+        self.tidy(records > 0).await;
+        Ok(records)
+    }
+
+    /// Removes from the store what has reached it of calls that were erased here at least so long ago, while they were on
+    /// their way. Gives their number.
+    pub async fn clean(&self, age: Duration) -> Result<u64, StoreError> {
+        let (before_ms, mut after, mut calls) = (ago_ms(age), String::new(), 0);
+        while let Some(session) =
+            self.writer.run(move |transaction| Ok(rows::leftover(transaction, &after, before_ms)?)).await?
+        {
+            let id = session.parse().map_err(|_| StoreError::Unreadable("a session's name"))?;
+            self.store.erase_session(id).await?;
+            after = session.clone();
+            self.writer.run(move |transaction| Ok(rows::cleaned(transaction, &session)?)).await?;
+            calls += 1;
+        }
+        Ok(calls)
+    }
+
     /// Gives one row to the store.
-    async fn give(&self, row: Next) -> (i64, Result<(), StoreError>) {
-        let number = row.number;
-        let given = match self.read(row) {
+    async fn give(&self, row: Next) -> Given {
+        let (number, ended) = (row.number, row.ended);
+        let outcome = match self.read(row) {
             Ok(record) if record.ended.is_some() => self.store.complete(record).await.map(drop),
             Ok(record) => self.store.open(record).await.map(drop),
             Err(error) => Err(error),
         };
-        (number, given)
+        Given { number, ended, outcome }
+    }
+
+    /// Empties the log if something was removed, now or before.
+    async fn tidy(&self, removed: bool) {
+        if removed {
+            self.eraser.owe();
+        }
+        if let Err(error) = self.eraser.remove(|_| Ok(())).await {
+            // Whoever erases something waits for this; what was brought is gone from the log a little later.
+            tracing::debug!(%error, "the log of the spool is not empty yet");
+        }
     }
 
     /// The record that waits. One that was damaged is none.
@@ -181,28 +247,25 @@ impl Spool {
 
     /// Removes what waits or is set aside of this user, for good: later records of it are not kept. Gives their number.
     pub fn erase(&self, user: &str) -> StoreFuture<u64> {
-        let (this, user) = (self.clone(), digest(user));
-        Box::pin(async move {
-            let removed = this.writer.run(move |transaction| Ok(rows::erase_user(transaction, user)?)).await?;
-            this.writer.bare(embedded::forget).await?;
-            Ok(removed)
-        })
+        let user = digest(user);
+        Box::pin(self.eraser.remove(move |transaction| Ok(rows::erase_user(transaction, user)?)))
     }
 
     /// The same of one call.
     pub fn erase_session(&self, session: Uuid) -> StoreFuture<u64> {
-        let this = self.clone();
-        Box::pin(async move {
-            let id = session.to_string();
-            let removed = this.writer.run(move |transaction| Ok(rows::erase_call(transaction, &id)?)).await?;
-            this.writer.bare(embedded::forget).await?;
-            Ok(removed)
-        })
+        let id = session.to_string();
+        Box::pin(self.eraser.remove(move |transaction| Ok(rows::erase_call(transaction, &id)?)))
     }
 
-    /// Removes what was set aside longer ago than this; gives its number.
-    pub fn expire(&self, age: Duration) -> StoreFuture<u64> {
-        let since_ms = now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
-        Box::pin(self.writer.run(move |transaction| Ok(rows::expire(transaction, since_ms)?)))
+    /// Removes what was set aside longer ago than `age`, and everything of calls that began longer ago than `retention`;
+    /// gives its number.
+    pub fn expire(&self, age: Duration, retention: Option<Duration>) -> StoreFuture<u64> {
+        let (aside_ms, since_ms) = (ago_ms(age), retention.map_or(i64::MIN, ago_ms));
+        Box::pin(self.eraser.remove(move |transaction| Ok(rows::expire(transaction, aside_ms, since_ms)?)))
     }
+}
+
+/// So long ago, in milliseconds since 1970.
+fn ago_ms(age: Duration) -> i64 {
+    now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
 }

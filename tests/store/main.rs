@@ -15,6 +15,7 @@ mod bench;
 mod contract;
 mod file;
 mod leases;
+mod mishaps;
 mod mongo;
 mod moody;
 mod scripted;

@@ -166,3 +166,27 @@ async fn a_lost_call_that_cannot_be_read_is_in_no_other_ones_way() {
     assert_eq!(ends, [until, until]);
     bench.end().await;
 }
+
+#[tokio::test]
+async fn what_arrives_of_an_erased_user_when_its_sender_is_gone_goes_with_the_next_round() {
+    let Some(bench) = Mongo::new().await else { return };
+    let store = bench.open(None);
+    store.erase("maria".into()).await.unwrap();
+    let began = DateTime::from_millis(jiff::Timestamp::now().as_millisecond());
+    for user in ["maria", "other"] {
+        let session = Uuid::new_v4().to_string();
+        let call = doc! { "_id": &session, "user": user, "persona": "listener", "began": began };
+        bench.insert("voice_sessions", call).await;
+        bench.insert("voice_transcripts", doc! { "_id": session, "user": user, "began": began }).await;
+    }
+    // Cut off between its two writes, the other way round.
+    bench.insert("voice_transcripts", doc! { "_id": "x", "user": "maria", "began": began }).await;
+    assert_eq!(store.expire().await.unwrap(), 1);
+    for collection in ["voice_sessions", "voice_transcripts"] {
+        let left = documents(&bench, collection).await;
+        let users: Vec<_> = left.iter().map(|it| it.get_str("user").unwrap()).collect();
+        assert_eq!(users, ["other"], "{collection}");
+    }
+    assert_eq!(store.expire().await.unwrap(), 0);
+    bench.end().await;
+}

@@ -19,21 +19,28 @@ use uuid::Uuid;
 pub struct Moody {
     inner: LocalStore,
     pub down: AtomicBool,
+    /// Takes beginnings, and no ends.
+    pub ends_refused: AtomicBool,
+    /// Takes the records of those that it refuses, or that are slow, after all.
+    pub mended: AtomicBool,
 }
 
 impl Moody {
     pub const REFUSED: &'static str = "refused";
+    pub const SLOW: &'static str = "slow";
 
     pub fn over(inner: LocalStore, down: bool) -> Arc<Moody> {
-        Arc::new(Moody { inner, down: down.into() })
+        Arc::new(Moody { inner, down: down.into(), ends_refused: false.into(), mended: false.into() })
     }
 
     fn write(&self, user: &str, writing: impl FnOnce() -> StoreFuture<Written>) -> StoreFuture<Written> {
+        let user = if self.mended.load(Ordering::Relaxed) { "" } else { user };
         match (self.down.load(Ordering::Relaxed), user) {
             (true, _) => Box::pin(async { Err(StoreError::Unreachable("it is down".into())) }),
             (false, Self::REFUSED) => {
                 Box::pin(async { Err(StoreError::Mongo("DocumentValidationFailure (121)".into())) })
             }
+            (false, Self::SLOW) => Box::pin(async { Err(StoreError::Timeout(5_000)) }),
             (false, _) => writing(),
         }
     }
@@ -49,6 +56,9 @@ impl Store for Moody {
     }
 
     fn complete(&self, record: Record) -> StoreFuture<Written> {
+        if self.ends_refused.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(StoreError::Mongo("a write (121)".into())) });
+        }
         self.write(&record.user.expose().clone(), || self.inner.complete(record))
     }
 

@@ -4,6 +4,7 @@ use std::{
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use tandem::{
@@ -20,15 +21,16 @@ use uuid::Uuid;
 
 use crate::{bench::File, moody::Moody};
 
+const MINUTE: Duration = Duration::from_secs(60);
 /// Where the process that is killed finds its file.
 const PLACE: &str = "TANDEM_TEST_SPOOL";
 
-fn begun(user: &str, began_ms: i64) -> Record {
+pub fn begun(user: &str, began_ms: i64) -> Record {
     let origin = Origin { home: "here".into(), process: Uuid::new_v4(), until_ms: 99 };
     Record { session: Uuid::new_v4(), user: user.into(), persona: "listener".into(), began_ms, origin, ended: None }
 }
 
-fn ended(record: &Record) -> Record {
+pub fn ended(record: &Record) -> Record {
     let line = Line { speaker: Speaker::Caller, at_ms: 5, text: "I told nobody of the lump.".into() };
     let ended = Ended {
         at_ms: 9,
@@ -41,7 +43,7 @@ fn ended(record: &Record) -> Record {
     Record { ended: Some(ended), ..record.clone() }
 }
 
-fn spool(file: &File, store: &Arc<Moody>, room: Room) -> Spool {
+pub fn spool(file: &File, store: &Arc<Moody>, room: Room) -> Spool {
     let store: Arc<dyn Store> = store.clone();
     Spool::open(&file.0.join("spool.sqlite"), store, room).unwrap()
 }
@@ -115,9 +117,9 @@ async fn what_cannot_be_read_does_not_hold_up_the_rest() {
     assert_eq!(spool.bring().await.unwrap(), Brought { set_aside: 1, ..took(1) });
     assert_eq!(store.session(second.session).await.unwrap(), Some(second));
     assert_eq!((spool.waiting().await.unwrap(), spool.aside().await.unwrap()), (0, 1));
-    assert_eq!(spool.expire(std::time::Duration::from_secs(60)).await.unwrap(), 0);
+    assert_eq!(spool.expire(MINUTE, None).await.unwrap(), 0);
     other.execute("UPDATE aside SET at_ms = 0", []).unwrap();
-    assert_eq!(spool.expire(std::time::Duration::from_secs(60)).await.unwrap(), 1);
+    assert_eq!(spool.expire(MINUTE, None).await.unwrap(), 1);
 }
 
 #[tokio::test]
@@ -140,6 +142,7 @@ async fn a_record_that_is_refused_while_others_are_taken_is_set_aside() {
         assert_eq!(store.session(call.session).await.unwrap(), Some(call));
     }
     assert_eq!((spool.waiting().await.unwrap(), spool.aside().await.unwrap()), (0, 1));
+    assert_eq!(spool.offer_again().await.unwrap(), 0);
     assert_eq!(spool.erase(Moody::REFUSED).await.unwrap(), 1);
     assert!(!file.holds(Moody::REFUSED));
 }

@@ -42,6 +42,9 @@ use crate::context::{
     user::{Context, Entry},
 };
 
+/// How long ago a call began at most that is looked at again, in case that its user was erased: longer than calls last and
+/// writes take, and little enough to look at every hour.
+const LATEST_MS: i64 = 2 * 24 * 60 * 60 * 1_000;
 /// Calls that nobody carries any more which are closed in one round; whoever asks again closes more.
 const LOST: i64 = 1_000;
 
@@ -230,6 +233,19 @@ impl MongoStore {
         Ok(within(WRITE, better).await?.matched_count > 0)
     }
 
+    /// Removes what arrived of users after they were erased.
+    async fn sweep(&self, database: &Database) -> Result<u64, StoreError> {
+        let since = DateTime::from_millis(now_ms().saturating_sub(LATEST_MS));
+        let mut calls = 0;
+        for collection in [schema::SESSIONS, schema::TRANSCRIPTS] {
+            let users = erasure::arrived_since(database, collection, since).await?;
+            if !users.is_empty() {
+                calls += remove(database, doc! { "user": { "$in": users } }, REMOVE).await?;
+            }
+        }
+        Ok(calls)
+    }
+
     async fn list(&self, user: Option<&str>, page: Page) -> Result<Vec<Record>, StoreError> {
         let database = self.database().await?;
         let sessions = sessions(database);
@@ -337,8 +353,10 @@ impl Store for MongoStore {
     fn expire(&self) -> StoreFuture<u64> {
         let this = self.clone();
         Box::pin(async move {
+            let database = this.database().await?;
             let over = doc! { "began": { "$lt": this.since() } };
-            if this.retention.is_none() { Ok(0) } else { remove(this.database().await?, over, REMOVE).await }
+            let removed = if this.retention.is_none() { 0 } else { remove(database, over, REMOVE).await? };
+            Ok(removed + this.sweep(database).await?)
         })
     }
 
