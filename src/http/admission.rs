@@ -105,6 +105,7 @@ pub fn role(doors: &Doors, wishes: Wishes, scopes: &[String]) -> Result<Role, Re
         None => Arc::clone(persona),
     };
     let script = Script::new(voice, persona.bare().clone()).map_err(|_| Problem::BadPrompt)?;
+    let script = script.continued_as(persona.short().clone());
     Ok(Role { persona, voice, script, preparation: None })
 }
 

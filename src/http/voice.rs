@@ -145,7 +145,8 @@ fn start(doors: &Doors, admitted: Admitted, line: Line) {
             audio: dialect.format().terms(),
             handshake: doors.handshake.terms(&script),
             context: match &preparation {
-                Some(_) if persona.sight.required => ContextNeed::Required,
+                // Without a store there is no context, either.
+                _ if persona.sight.required => ContextNeed::Required,
                 Some(_) => ContextNeed::Wanted,
                 None => ContextNeed::Nothing,
             },

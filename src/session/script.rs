@@ -15,6 +15,8 @@ use crate::{
 pub struct Script {
     voice: Voice,
     persona: SecretString,
+    /// Who the assistant is, in few words; nothing of its caller.
+    role: SecretString,
     first: Arc<ChatTarget>,
 }
 
@@ -28,7 +30,13 @@ impl Script {
     /// A call in which this voice speaks, in this role.
     pub fn new(voice: Voice, persona: SecretString) -> Result<Script, TargetError> {
         let first = Arc::new(ChatTarget::build(voice, &persona)?);
-        Ok(Script { voice, persona, first })
+        Ok(Script { voice, role: persona.clone(), persona, first })
+    }
+
+    /// The same, for servers that go on with the call knowing no more of the assistant than this.
+    #[must_use]
+    pub fn continued_as(self, role: SecretString) -> Script {
+        Script { role, ..self }
     }
 
     /// Text tokens of each prompt, at most.
@@ -46,7 +54,7 @@ impl Script {
         let text = match prompt {
             Prompt::Persona => return Arc::clone(&self.first),
             Prompt::Memory => memory(&self.persona, said, self.tokens(Prompt::Memory)),
-            Prompt::Continuation => continuation(&self.persona, said, RECAP_TOKENS),
+            Prompt::Continuation => continuation(&self.role, said, RECAP_TOKENS),
         };
         ChatTarget::build(self.voice, &text).map_or_else(|_| Arc::clone(&self.first), Arc::new)
     }

@@ -17,8 +17,8 @@ use crate::{
 /// Why there is no prompt with a context.
 #[derive(Debug, thiserror::Error)]
 enum NotPrepared {
-    #[error("no context is wanted here")]
-    NotWanted,
+    #[error("there is no store of contexts")]
+    NoSource,
     #[error(transparent)]
     Context(#[from] ContextError),
     #[error(transparent)]
@@ -32,7 +32,7 @@ impl SessionActor {
     pub(super) fn load_context(&mut self, ctx: &mut Context<Self>) {
         let preparation = self.preparation.take();
         let preparing = async move {
-            let preparation = preparation.ok_or(NotPrepared::NotWanted)?;
+            let preparation = preparation.ok_or(NotPrepared::NoSource)?;
             timeout(CONTEXT_TIMEOUT, prepare(preparation)).await.unwrap_or(Err(ContextError::Timeout.into()))
         };
         ctx.spawn(preparing.into_actor(self).map(|prepared, actor, ctx| actor.prepared(prepared, ctx)));
