@@ -17,6 +17,7 @@ use super::{
     template::{Facts, Template},
     tokens::Tokens,
     topic::Topic,
+    work::looked_at,
 };
 use crate::protocol::moshi::{Voice, encoded_bytes};
 
@@ -141,6 +142,7 @@ impl Persona {
 
     /// Its prompt with these facts; none if the template does not take them, or makes something else than a prompt of them.
     pub(super) fn fill(&self, facts: &Facts) -> Option<String> {
+        looked_at(facts.about.len() + facts.journal.len() + facts.recaps.len());
         match &self.role {
             Role::Template(template) => template.fill(facts).ok().filter(|prompt| frame_sign(prompt).is_none()),
             Role::Fixed => Some(self.bare.expose_secret().to_owned()),

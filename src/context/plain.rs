@@ -162,7 +162,7 @@ fn push_signs(line: &mut String, word: &str, next: &str) {
         if word.contains('\'') && line.ends_with(char::is_numeric) {
             line.push(GAP);
         }
-    } else if signs == "%" && !line.ends_with(char::is_numeric) {
+    } else if signs == "%" && !line.ends_with(char::is_numeric) && !next.starts_with(char::is_numeric) {
         // Of a template.
     } else if !ends {
         let body = signs.trim_end_matches([':', ';', ',']);

@@ -150,4 +150,6 @@ fn capitalised(text: &str) -> String {
 }
 
 #[cfg(test)]
+mod faithful;
+#[cfg(test)]
 mod tests;

@@ -146,8 +146,11 @@ pub(super) fn untagged(text: &str) -> String {
         match tag {
             Tag::Block => plain.push_str("\n\n"),
             Tag::Inline => {
-                let parts_number = plain.ends_with(char::is_numeric) && starts_in_number(after);
-                plain.push(if parts_number { GAP } else { ' ' });
+                let behind = plain.trim_end_matches(['*', '_', '`']);
+                let parts_number = behind.ends_with(char::is_numeric) && starts_in_number(after);
+                if parts_number {
+                    plain.push(GAP);
+                }
             }
             Tag::Struck(name) => {
                 plain.push(GAP);
@@ -193,7 +196,7 @@ fn tag(text: &str) -> Option<(Tag, &str)> {
 
 /// Whether the text goes on with a digit, whatever tags stand before it.
 fn starts_in_number(text: &str) -> bool {
-    let text = text.trim_start_matches(' ');
+    let text = text.trim_start_matches(['*', '_', '`', '[']);
     text.starts_with(|next: char| next.is_numeric() || next == '<')
 }
 

@@ -95,17 +95,24 @@ fn unlinked(line: &str) -> String {
         let (words, address) = (&line[opens + 1..words_end], &line[words_end + 2..end]);
         if is_address(address) {
             plain.push_str(line[from..opens].strip_suffix('!').unwrap_or(&line[from..opens]));
-            let apart = plain.ends_with(char::is_alphanumeric) && words.starts_with(char::is_alphanumeric);
-            plain.push_str(if apart { " " } else { "" });
+            part(&mut plain, words);
             plain.push_str(words);
-            let apart = plain.ends_with(char::is_alphanumeric) && line[end + 1..].starts_with(char::is_alphanumeric);
-            plain.push_str(if apart { " " } else { "" });
+            part(&mut plain, &line[end + 1..]);
         } else {
             plain.push_str(&line[from..=end]);
         }
         from = end + 1;
     }
     plain + &line[from..]
+}
+
+/// Keeps apart two words that were on both sides of a bracket; whether two numbers are one is not known.
+fn part(plain: &mut String, next: &str) {
+    match (plain.chars().next_back(), next.chars().next()) {
+        (Some(last), Some(next)) if last.is_numeric() && next.is_numeric() => plain.push(GAP),
+        (Some(last), Some(next)) if last.is_alphanumeric() && next.is_alphanumeric() => plain.push(' '),
+        _ => {}
+    }
 }
 
 /// The line without addresses. One that a word is glued to leaves a gap.
@@ -143,7 +150,14 @@ fn unstressed(line: &str) -> String {
         rest = match character {
             '*' => stress.stars(run, after),
             '~' => stress.tildes(run, after),
-            '_' | '`' | '^' | '=' | '|' => stress.sign(character, &rest[1..]),
+            '^' | '=' => {
+                stress.relation(character, &rest[1..]);
+                &rest[1..]
+            }
+            '_' | '`' | '|' => {
+                stress.mark(character, &rest[1..]);
+                &rest[1..]
+            }
             '\\' => stress.escaped(&rest[1..]),
             // One is enough, and looking back at it is no work.
             ' ' => {
@@ -196,10 +210,13 @@ impl Stress {
         let last = self.plain.chars().next_back().filter(|last| *last != ' ');
         let next = after.chars().next().filter(|next| *next != ' ');
         let counts = |letter: Option<char>| letter.is_some_and(char::is_numeric);
+        let ahead = Self::ahead(after);
         let is_word = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
         if last.is_some() == next.is_some() && self.is_between_numbers(after) {
             if run.len() == 1 { self.word("x") } else { self.plain.push(GAP) }
-        } else if (is_word(last) && is_word(next)) || (last.is_none() && next.is_none() && self.is_by_number(after)) {
+        } else if (is_word(last) && (is_word(next) || (next.is_some() && ahead.starts_with(char::is_numeric))))
+            || (last.is_none() && next.is_none() && self.is_by_number(ahead))
+        {
             self.plain.push(GAP);
         } else if next.is_some() && !is_word(last) {
             (self.is_open, self.number) = (true, counts(next).then_some(self.plain.len()));
@@ -216,39 +233,56 @@ impl Stress {
             || after.trim_start_matches(' ').starts_with(char::is_numeric)
     }
 
+    /// What comes behind spaces and the beginning of stress.
+    fn ahead(after: &str) -> &str {
+        after.trim_start_matches([' ', '*', '_', '`'])
+    }
+
     fn tildes<'a>(&mut self, run: &str, after: &'a str) -> &'a str {
         let opens = after.starts_with(|next: char| !next.is_whitespace());
-        if run.len() == 2 && opens {
+        if run.len() >= 2 && opens {
             self.plain.push(GAP);
             let end = self.may_close.then(|| after.find("~~")).flatten();
             looked_at(end.unwrap_or(after.len()));
             self.may_close = end.is_some();
             return end.map_or(after, |end| &after[end + 2..]);
         }
-        let joins = self.plain.ends_with(char::is_alphanumeric) && after.starts_with(char::is_alphanumeric);
-        if run.len() == 1 && (joins || self.is_between_numbers(after)) {
+        let ahead = Self::ahead(after);
+        let tight = self.plain.ends_with(char::is_alphanumeric) && !after.starts_with(' ');
+        let joins = tight && ahead.starts_with(char::is_alphanumeric);
+        let numbers = self.is_between_numbers(ahead);
+        if numbers && self.plain.ends_with(' ') != after.starts_with(' ') {
+            // "5 ~7" is both a range and about seven.
+            self.plain.push(GAP);
+        } else if run.len() == 1 && (joins || numbers) {
             self.plain.push('-');
-        } else if run.len() == 1 && after.trim_start_matches(' ').starts_with(char::is_alphanumeric) {
+        } else if run.len() == 1 && ahead.starts_with(char::is_alphanumeric) {
             self.word("about");
         }
         after
     }
 
-    fn sign<'a>(&mut self, sign: char, after: &'a str) -> &'a str {
-        let behind_word = self.plain.trim_end_matches(' ').ends_with(char::is_alphanumeric);
-        let joins = self.plain.ends_with(char::is_alphanumeric) && after.starts_with(char::is_alphanumeric);
-        let numbers = joins && self.is_between_numbers(after);
+    /// An equals sign, or one of powers.
+    fn relation(&mut self, sign: char, after: &str) {
+        let ahead = Self::ahead(after);
+        let joins = self.plain.trim_end_matches(' ').ends_with(char::is_alphanumeric)
+            && ahead.starts_with(char::is_alphanumeric);
         match sign {
-            '`' | '_' if numbers => self.plain.push(GAP),
             '^' if joins => self.plain.push(GAP),
-            '=' if behind_word && after.trim_start_matches(' ').starts_with(char::is_numeric) => self.word("equals"),
-            '`' => {}
-            '_' if !joins => {}
-            // Cells of a table.
-            '|' => self.word(","),
+            '=' if joins && self.is_by_number(ahead) => self.word("equals"),
             _ => self.space(),
         }
-        after
+    }
+
+    /// An underscore, a backtick, or what parts the cells of a table.
+    fn mark(&mut self, sign: char, after: &str) {
+        let joins = self.plain.ends_with(char::is_alphanumeric) && after.starts_with(char::is_alphanumeric);
+        match sign {
+            '|' => self.word(","),
+            _ if joins && self.is_between_numbers(after) => self.plain.push(GAP),
+            '_' if joins => self.space(),
+            _ => {}
+        }
     }
 
     /// A sign behind a backslash is meant as it stands.
