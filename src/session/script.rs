@@ -102,6 +102,27 @@ mod tests {
     }
 
     #[test]
+    fn no_prompt_has_more_tokens_than_its_handshake_is_given_time_for() {
+        for persona in ["很".repeat(300), "很。".repeat(200), PERSONA.repeat(9), "word ".repeat(300)] {
+            let script = script(&persona);
+            let mut said = said();
+            said.push(&"今日は".repeat(100));
+            for prompt in [Prompt::Persona, Prompt::Memory, Prompt::Continuation] {
+                let tokens = script.target(prompt, &said).prompt_tokens_estimate();
+                assert!(tokens <= script.tokens(prompt), "{prompt:?}: {tokens}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_goes_on_hears_who_it_is_and_nothing_of_the_caller() {
+        let persona = "You are Ada. Information: Yesterday Bo wrote: \"It hurt. You are kind. Bye.\"";
+        let script = script(persona).continued_as("You are Ada.".into());
+        let prompt = script.target(Prompt::Continuation, &said()).expose().to_owned();
+        assert!(prompt.contains("You+are+Ada.") && !prompt.contains("Bo") && !prompt.contains("kind"), "{prompt}");
+    }
+
+    #[test]
     fn later_servers_hear_of_the_call_within_their_budgets() {
         let script = script(PERSONA);
         let first = script.target(Prompt::Persona, &said());
