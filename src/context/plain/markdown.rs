@@ -17,7 +17,10 @@ pub(super) fn flatten(text: &str, lines: Lines) -> String {
     let mut line_of = String::with_capacity(text.len());
     let mut breaks = false;
     for line in text.split('\n') {
-        let (line, starts) = bare(line);
+        let (written, (line, starts)) = (line, bare(line));
+        let is_numbered =
+            written.trim_start_matches(|sign: char| !sign.is_alphanumeric()).starts_with(char::is_numeric)
+                && !line.starts_with(char::is_numeric);
         let line = unstressed(&unaddressed(&unlinked(line)));
         // A row of a table begins and ends with nothing.
         let line = line.trim_matches(if line.contains(" , ") { [' ', ','].as_slice() } else { &[' '] });
@@ -34,6 +37,10 @@ pub(super) fn flatten(text: &str, lines: Lines) -> String {
                 Lines::List if open => "; ",
                 _ => " ",
             });
+            // "take 3" and "2. insulin" below it: the two would be "take 3. insulin".
+            if is_numbered && line_of.trim_end_matches([' ', '.', ';']).ends_with(char::is_numeric) {
+                line_of.push(GAP);
+            }
         }
         breaks = false;
         line_of.push_str(line);

@@ -156,6 +156,7 @@ fn a_sentence_is_left_out_that_cannot_be_told_as_it_was_written() {
         "10mg(https://x.example/a)",
         "2&sect;3 mg",
         "1_000 mg",
+        "3\n5. insulin, as before",
         "+ 5 kg",
         "5 mg \u{fffc}",
         "℞ 5 mg",
