@@ -1,8 +1,8 @@
 //! A short prompt that lets another model server go on with a call (pure).
 //!
 //! Every token of a prompt costs the caller 40 to 90 ms of silence (personaplex.md 4), so the prompt of a call that goes
-//! on elsewhere has a small budget: the beginning of the persona, and the assistant's own sentences that say most,
-//! the last one always. Nothing is put into other words: extraction cannot invent.
+//! on elsewhere has a small budget: who the assistant is, in few words, and its own sentences that say most, the last one
+//! always. Nothing is put into other words: extraction cannot invent.
 
 pub mod scribe;
 
@@ -13,7 +13,7 @@ use std::{
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{piece::speaks_to_model, plain::plain, private::Private, sentence::sentences};
+use super::{command::commands_model, plain::plain, private::Private, role::shortened, sentence::sentences};
 use crate::protocol::moshi::tokens_estimate;
 
 /// The default budget of such a prompt, in tokens: 3 to 7 s of start-up.
@@ -29,8 +29,11 @@ pub const KEPT_TOKENS: u32 = 120;
 const MEMORY: usize = 64;
 /// The longest sentence that is remembered whole, in bytes; a longer one is cut into several.
 const MAX_SENTENCE_BYTES: usize = 400;
-/// The persona's share of the budget, in percent.
-const PERSONA_PERCENT: u32 = 35;
+/// The share of the budget that is for who the assistant is, in percent.
+const ROLE_PERCENT: u32 = 60;
+
+/// The longest text of who the assistant is that has room in such a prompt beside what was said, in tokens.
+pub const ROLE_TOKENS: u32 = RECAP_TOKENS * ROLE_PERCENT / 100;
 /// A sentence worth less is small talk, and not worth its tokens.
 const SMALL_TALK: f64 = 0.3;
 /// The newest lines of a call that is over that are looked at, and the best of its sentences that are tried.
@@ -63,7 +66,8 @@ impl Said {
     /// Takes what the assistant says next, in pieces of any length.
     pub fn push(&mut self, text: &str) {
         for character in text.chars() {
-            let ends = self.current.ends_with(['.', '!', '?', '…']) && character.is_whitespace();
+            let ends = self.current.ends_with(['。', '！', '？'])
+                || (self.current.ends_with(['.', '!', '?', '…']) && character.is_whitespace());
             if ends || self.current.len() >= MAX_SENTENCE_BYTES {
                 self.close();
             }
@@ -104,20 +108,21 @@ impl Said {
 }
 
 /// The prompt with which another server goes on: at most `budget` tokens, by [`tokens_estimate`]. Never empty.
-pub fn continuation(persona: &SecretString, said: &Said, budget: u32) -> SecretString {
+///
+/// `role` says who the assistant is, and nothing of its caller.
+pub fn continuation(role: &SecretString, said: &Said, budget: u32) -> SecretString {
     if said.is_empty() {
-        return cut(persona.expose_secret(), budget).into();
+        return shortened(role.expose_secret(), budget).into();
     }
-    compose(&cut(persona.expose_secret(), budget * PERSONA_PERCENT / 100), said, budget)
+    compose(&shortened(role.expose_secret(), budget * ROLE_PERCENT / 100), said, budget)
 }
 
 /// The prompt of a server that takes over while nobody waits for it: the whole persona, and what was said.
 pub fn memory(persona: &SecretString, said: &Said, budget: u32) -> SecretString {
-    let persona = cut(persona.expose_secret(), budget);
     if said.is_empty() {
-        return persona.into();
+        return persona.clone();
     }
-    compose(&persona, said, budget)
+    compose(persona.expose_secret(), said, budget)
 }
 
 /// What a later call should know of one that is over, of the lines that the assistant said: the sentences that say most, in
@@ -126,7 +131,7 @@ pub fn kept<'a>(lines: impl DoubleEndedIterator<Item = &'a str>, budget: u32) ->
     let mut newest: Vec<String> = lines.rev().take(MAX_LINES).map(plain).collect();
     newest.reverse();
     let said = newest.iter().flat_map(|line| sentences(line));
-    let sentences: Vec<&str> = said.filter(|sentence| is_whole(sentence) && !speaks_to_model(sentence)).collect();
+    let sentences: Vec<&str> = said.filter(|sentence| is_whole(sentence) && !commands_model(sentence)).collect();
     let statement = |index: usize| if sentences[index].ends_with('?') { 0.5 } else { 1.0 };
     let worth = |index, age| says(sentences[index]) * statement(index) * FADING_AFTERWARDS.powf(age);
     let best = worths(&sentences, worth).into_iter().filter(|(worth, _)| *worth >= TELLING).take(CANDIDATES);
@@ -170,11 +175,12 @@ fn assembled(persona: &str, sentences: &[&str], chosen: &[usize]) -> String {
     format!("{persona} {LEAD_IN} {} {LEAD_OUT}", words.join(" "))
 }
 
-/// As many of the last words as the budget has room for.
+/// As many of the last words as the budget has room for, or of the last letters.
 fn with_tail(persona: &str, sentence: &str, budget: u32) -> String {
-    let words: Vec<&str> = sentence.split(' ').collect();
-    let of = |from: usize| format!("{persona} {LEAD_IN} {} {LEAD_OUT}", words[from..].join(" "));
-    (0..words.len()).map(of).find(|prompt| tokens_estimate(prompt) <= budget).unwrap_or_else(|| persona.to_owned())
+    let of = |from: usize| format!("{persona} {LEAD_IN} {} {LEAD_OUT}", &sentence[from..]);
+    let words = std::iter::once(0).chain(sentence.match_indices(' ').map(|(at, _)| at + 1));
+    let letters = sentence.char_indices().map(|(at, _)| at);
+    words.chain(letters).map(of).find(|prompt| tokens_estimate(prompt) <= budget).unwrap_or_else(|| persona.to_owned())
 }
 
 /// The sentences' indices, the one worth most first: the last one, then by what they say and how new they are.
@@ -219,31 +225,13 @@ fn says(sentence: &str) -> f64 {
     short * facts / length.sqrt()
 }
 
-/// The beginning of a text within `budget` tokens: whole sentences, or else whole words; at least one word.
-fn cut(text: &str, budget: u32) -> String {
-    let text = text.trim();
-    if tokens_estimate(text) <= budget {
-        return text.to_owned();
-    }
-    let ends = |sentence: bool| {
-        let ends = text.char_indices().filter(move |(at, character)| {
-            let before = &text[..*at];
-            character.is_whitespace() && (!sentence || before.ends_with(['.', '!', '?']))
-        });
-        ends.map(|(at, _)| &text[..at]).take_while(|head| tokens_estimate(head) <= budget).last()
-    };
-    let head = ends(true).or_else(|| ends(false));
-    head.or_else(|| text.split_whitespace().next()).unwrap_or_default().trim().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    const PERSONA: &str = "You are Ada, a calm listener. You ask short questions. You never give medical advice, and you \
-                           tell callers in danger to call 112. You like tea.";
+    const PERSONA: &str = "You are Ada, a calm listener. You never give medical advice.";
 
     fn said(text: &str) -> Said {
         let mut said = Said::default();
@@ -271,6 +259,9 @@ mod tests {
     #[test]
     fn a_call_without_a_word_begins_anew_and_a_long_sentence_leaves_its_end() {
         assert_eq!(prompt(&Said::default(), 400), PERSONA);
+        let endless = said(&"很".repeat(500));
+        let chinese = prompt(&endless, RECAP_TOKENS);
+        assert!(chinese.contains("很 Go on") && tokens_estimate(&chinese) <= RECAP_TOKENS, "{chinese}");
         let long = said(&"word ".repeat(75).replacen("word", "first", 1));
         let prompt = prompt(&long, RECAP_TOKENS);
         assert!(prompt.contains("word Go on") && !prompt.contains("first"), "{prompt}");
@@ -330,12 +321,13 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn any_words_fit_the_budget(
-            pieces in prop::collection::vec("[ a-zA-Z0-9.?!<é€]{0,30}", 0..60),
+            pieces in prop::collection::vec("[ a-zA-Z0-9.?!<é€很。]{0,30}", 0..60),
             budget in 40_u32..300,
+            role in "You are [A-Za-z 很。.]{1,300}",
         ) {
             let mut said = Said::default();
             pieces.iter().for_each(|piece| said.push(piece));
-            let prompt = prompt(&said, budget);
+            let prompt = continuation(&role.into(), &said, budget).expose_secret().to_owned();
             prop_assert!(tokens_estimate(&prompt) <= budget && !prompt.trim().is_empty(), "{}", prompt);
             let kept = kept(pieces.iter().map(String::as_str), budget);
             prop_assert!(kept.expose().is_empty() || tokens_estimate(kept.expose()) <= budget);

@@ -100,6 +100,8 @@ pub enum UsersError {
 impl Users {
     /// Reads a file of users.
     pub fn read(json: &str) -> Result<Users, UsersError> {
+        // Some editors put a mark of the encoding first.
+        let json = json.strip_prefix('\u{feff}').unwrap_or(json);
         let value: Value = serde_json::from_str(json)
             .map_err(|error| UsersError::NotJson { line: error.line(), column: error.column() })?;
         let mut users = Users::default();
@@ -274,6 +276,7 @@ mod tests {
         assert_eq!((maria.journal[1].date, maria.recaps.len()), (None, 0));
         assert_eq!(users.find("7").unwrap().context, Context::default());
         assert_eq!(users.ignored, ["users.email".to_owned(), "users.healthInfo.weight".into()].into());
+        assert_eq!(Users::read("\u{feff}{\"users\": []}"), Ok(Users::default()));
         assert!(!format!("{users:?}").contains("Maria") && !format!("{users:?}").contains("asthma"));
     }
 

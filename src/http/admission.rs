@@ -139,6 +139,7 @@ pub fn role(doors: &Doors, wishes: Wishes, continued: &Continued, scopes: &[Stri
         None => Arc::clone(persona),
     };
     let script = Script::new(voice, persona.bare().clone()).map_err(|_| Problem::BadPrompt)?;
+    let script = script.continued_as(persona.short().clone());
     Ok(Role { persona, voice, script, preparation: None, withheld: false })
 }
 

@@ -163,7 +163,8 @@ fn start(doors: &Doors, Call { admitted, limits, entry, line }: Call) {
             audio: dialect.format().terms(),
             handshake: doors.handshake.terms(&script),
             context: match &preparation {
-                Some(_) if persona.sight.required => ContextNeed::Required,
+                // Without a store there is no context, either.
+                _ if persona.sight.required => ContextNeed::Required,
                 Some(_) => ContextNeed::Wanted,
                 None if withheld => ContextNeed::Withheld,
                 None => ContextNeed::Nothing,

@@ -46,7 +46,7 @@ impl Preparation {
     /// The script of a call that begins today with this context, and the time that it takes to be read.
     pub fn script(&self, context: &Context) -> Result<(Script, HandshakeTerms), TargetError> {
         let Built { prompt, .. } = prompt::build(&self.persona, context, today());
-        let script = Script::new(self.voice, prompt)?;
+        let script = Script::new(self.voice, prompt)?.continued_as(self.persona.short().clone());
         let terms = self.budget.terms(&script);
         Ok((script, terms))
     }

@@ -24,8 +24,8 @@ use crate::{
 /// Why there is no prompt with a context.
 #[derive(Debug, thiserror::Error)]
 enum NotPrepared {
-    #[error("no context is wanted here")]
-    NotWanted,
+    #[error("there is no store of contexts")]
+    NoSource,
     #[error(transparent)]
     Context(#[from] ContextError),
     #[error(transparent)]
@@ -48,7 +48,7 @@ impl SessionActor {
         self.entry.chronicle.context(ContextUse::Unavailable);
         let preparation = self.preparation.take();
         let preparing = async move {
-            let preparation = preparation.ok_or(NotPrepared::NotWanted)?;
+            let preparation = preparation.ok_or(NotPrepared::NoSource)?;
             timeout(CONTEXT_TIMEOUT, prepare(preparation)).await.unwrap_or(Err(ContextError::Timeout.into()))
         };
         ctx.spawn(preparing.into_actor(self).map(move |prepared, actor, ctx| actor.prepared(prepared, began, ctx)));

@@ -145,7 +145,8 @@ impl MongoStore {
         let Names { journal, journal_user, journal_date, journal_text, .. } = &*self.names;
         let (date, text) = (format!("${journal_date}"), format!("${journal_text}"));
         let is_text = doc! { "$eq": [{ "$type": &text }, "string"] };
-        let beginning = doc! { "$substrCP": [&text, 0, TEXT_BYTES as i64] };
+        // One more than is taken, so that a text that was cut is known to be.
+        let beginning = doc! { "$substrCP": [&text, 0, TEXT_BYTES as i64 + 1] };
         let pipeline = [
             doc! { "$match": { journal_user: { "$in": ids } } },
             // By nothing but the date: an index on user and date is in this order already.
