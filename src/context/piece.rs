@@ -8,10 +8,9 @@ use std::{cmp::Reverse, collections::HashSet};
 
 use jiff::{Unit, civil::Date};
 
-pub(super) use super::command::speaks_to_model;
 use super::{
     caller::{name, pronouns},
-    command::commands_model,
+    command::{commands_model, speaks_to_model},
     item::{in_pairs, item},
     persona::Sight,
     plain::{GAP, Lines, marked},

@@ -30,6 +30,7 @@ fn everywhere(texts: &[String]) -> Context {
     let all = || Private::from(texts.to_vec());
     let entry = |text: &String| Entry { date: None, text: text.as_str().into() };
     Context {
+        continues: None,
         name: texts.first().cloned().unwrap_or_default().into(),
         pronouns: "she/her".into(),
         health: Health {

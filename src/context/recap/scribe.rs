@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::KEPT_TOKENS;
 use crate::{
-    context::{plain::plain, private::Private, sentence::sentences},
+    context::{command::commands_model, plain::plain, private::Private, sentence::sentences},
     protocol::moshi::tokens_estimate,
 };
 
