@@ -73,7 +73,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "an origin for the test's own time line")]
     fn a_gap_is_one_that_the_clock_or_the_record_sees_and_the_first_beat_is_none() {
         let (pulse, start) = (Pulse::new(Duration::from_secs(10)), tokio::time::Instant::now().into_std());
         let at = |seconds| start + Duration::from_secs(seconds);
