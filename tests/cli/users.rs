@@ -1,5 +1,13 @@
 //! Taking users in and erasing them, where nobody else is to see it and nothing is to go wrong unseen.
 
+use std::sync::Arc;
+
+use tandem::protocol::ending::Ending;
+use tandem::store::archive::Archive;
+use tandem::store::local::LocalStore;
+use tandem::store::record::{Ended, Origin, Record};
+use tandem::store::spool::Room;
+
 use super::*;
 
 fn fed(desk: &Desk, words: &[&str], input: &str) -> Ran {
@@ -52,4 +60,30 @@ fn an_erasure_says_where_it_was_and_finds_out_when_nothing_was_there() {
     assert!(known.stdout.starts_with("Erased from .tandem/users.sqlite, with 0 calls."), "{known:?}");
     let again = desk.run(&["user", "erase", "ann"], &[]);
     assert_eq!((again.status, again.stdout.as_str()), (Some(0), told), "{again:?}");
+}
+
+#[test]
+fn an_erasure_reaches_what_waits_for_the_store_while_a_gateway_runs() {
+    let desk = Desk::new();
+    fed(&desk, &["user", "add", "-"], r#"{"id": "ann"}"#);
+    let spool = desk.path(".tandem/spool.sqlite");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    // What a gateway has open, whose store takes nothing just now.
+    let store = Arc::new(LocalStore::open(&desk.path(".tandem/users.sqlite"), None).unwrap());
+    let archive = Archive::open_at(&spool, store, Room::default()).unwrap();
+    let ended = Ended { ending: Ending::ClientLeft, recap: "I told nobody of the lump.".into(), ..Ended::lost(1) };
+    let (session, origin) = (uuid::Uuid::new_v4(), Origin::default());
+    let (user, persona) = ("ann".into(), "listener".into());
+    let record = Record { session, user, persona, began_ms: 0, origin, ended: Some(ended) };
+    runtime.block_on(archive.complete(record)).unwrap();
+    let holds = || {
+        let files = fs::read_dir(desk.path(".tandem")).unwrap();
+        let mut bytes = files.map(|file| fs::read(file.unwrap().path()).unwrap());
+        bytes.any(|bytes| bytes.windows(8).any(|window| window == b"the lump"))
+    };
+    assert!(holds(), "it is looked for in the right files");
+    let erased = desk.run(&["user", "erase", "ann"], &[]);
+    assert!(erased.status == Some(0) && erased.stdout.starts_with("Erased from"), "{erased:?}");
+    assert!(!holds());
+    assert_eq!(runtime.block_on(archive.waiting()).unwrap(), 0);
 }
