@@ -25,6 +25,7 @@ mod odd_servers;
 mod overlap;
 mod personas;
 mod process;
+mod prompts;
 mod queue;
 mod quotas;
 mod records;

@@ -78,7 +78,7 @@ fn numbered(line: &str) -> Option<&str> {
     let digits = line.len() - after.len();
     let named = ((1..=2).contains(&digits)).then(|| after.strip_prefix(". ").or_else(|| after.strip_prefix(") ")));
     // "2. 5 mg" may be a number with a space in it.
-    named.flatten().filter(|rest| !rest.trim_start().starts_with(|next: char| next.is_numeric()))
+    named.flatten().filter(|rest| !rest.trim_start_matches([' ', '*', '_', '`', '[']).starts_with(char::is_numeric))
 }
 
 fn fence(line: &str) -> Option<&str> {
