@@ -381,7 +381,7 @@ fn a_prompt_is_printed_alone_and_its_cost_beside_it() {
     assert!(ran.stdout.contains("Yesterday Maria wrote: \"Slept badly again."), "{ran:?}");
     let prompts = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/context/prompts.txt")).unwrap();
     assert!(prompts.contains(&ran.stdout), "the same prompt as in the tests of prompts");
-    for told in ["tokens", "of 8190 bytes", " s until the model listens", "goals       0 of 2   2 left out"] {
+    for told in ["tokens", "of 8146 bytes", " s until the model listens", "goals       0 of 2   2 left out"] {
         assert!(ran.stderr.contains(told), "{told}: {ran:?}");
     }
     let bare = desk.run(&["prompt"], &[]);

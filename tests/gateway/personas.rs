@@ -181,17 +181,6 @@ async fn a_persona_is_told_of_its_caller_and_only_where_it_may_see_it() {
 }
 
 #[actix_web::test]
-async fn a_persona_that_needs_its_callers_context_has_no_calls_without_a_store() {
-    let shelf = Shelf::new();
-    let house = shelf.house(1).await;
-    let mut socket = knock(&house, "/v1/voice?persona=nurse", &[bearer(&house, "maria")]).await.socket();
-    assert_eq!(event(&mut socket, "session.ended").await["ending"], "context_unavailable");
-    assert_eq!(u16::from(close(&mut socket).await.code), 4465);
-    assert!(house.log().is_empty(), "no server heard of it");
-    house.slots_until(|slots| slots.iter().all(|slot| slot.state == SlotState::Free)).await;
-}
-
-#[actix_web::test]
 async fn a_store_that_fails_ends_only_the_calls_that_need_it() {
     let shelf = Shelf::new();
     let house = shelf.house_knowing(Arc::default()).await;

@@ -233,7 +233,9 @@ async fn a_better_recap_takes_the_place_of_the_first_one_and_brings_nothing_back
     store.complete(ended(&over, "extracted")).await.unwrap();
     store.open(open.clone()).await.unwrap();
     assert!(store.improve_recap(over.session, "better".into()).await.unwrap());
-    assert_eq!(store.session(over.session).await.unwrap(), Some(ended(&over, "better")));
+    let mut better = ended(&over, "extracted");
+    better.ended.as_mut().unwrap().recap = "better".into();
+    assert_eq!(store.session(over.session).await.unwrap(), Some(better), "and nothing else changes");
     assert_eq!(texts(&store.context(who("maria")).await.unwrap().unwrap().recaps), ["better"]);
     for session in [open.session, Uuid::new_v4()] {
         assert!(!store.improve_recap(session, "too early".into()).await.unwrap());

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::KEPT_TOKENS;
 use crate::{
-    context::{command::commands_model, plain::plain, private::Private, sentence::sentences},
+    context::{command::speaks_to_model, plain::plain, private::Private, sentence::sentences},
     protocol::moshi::tokens_estimate,
 };
 
@@ -82,7 +82,7 @@ pub fn recap(answer: &Value) -> Option<Private<String>> {
         return None;
     }
     let mut recap = String::new();
-    for sentence in sentences(&text).into_iter().filter(|sentence| !commands_model(sentence)) {
+    for sentence in sentences(&text).into_iter().filter(|sentence| !speaks_to_model(sentence)) {
         let longer = if recap.is_empty() { sentence.to_owned() } else { format!("{recap} {sentence}") };
         if tokens_estimate(&longer) > KEPT_TOKENS {
             break;
