@@ -88,7 +88,8 @@ impl Records {
                 match self.round().await {
                     Ok(()) => round = Instant::now() + ROUND,
                     Err(error) if outcome.is_ok() => {
-                        outcome = Err(Trouble { error: error.to_string(), is_down: true });
+                        // What could not be tidied up keeps no record from being brought.
+                        outcome = Err(Trouble { error: error.to_string(), is_down: false });
                     }
                     Err(_) => {}
                 }
@@ -176,6 +177,8 @@ impl Records {
         match kept {
             Ok(_) => {
                 self.metrics.records("kept", 1);
+                // Exact again after the next round of bringing, which may take a while.
+                self.metrics.record_waits();
                 self.news.notify_one();
             }
             Err(error) => {

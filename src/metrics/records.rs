@@ -63,6 +63,11 @@ impl Metrics {
         self.gauge(&WAITING, &[]).set(count as f64);
     }
 
+    /// One more record waits.
+    pub fn record_waits(&self) {
+        self.gauge(&WAITING, &[]).increment(1.0);
+    }
+
     /// A caller's context stays where it is: no model server may be told.
     pub fn context_not_allowed(&self) {
         self.counter(&CONTEXTS, &["not_allowed".into()]).increment(1);
