@@ -167,13 +167,15 @@ fn read_directory(directory: &Path) -> Result<BTreeMap<String, String>, CastErro
         if files.len() == MAX_PERSONAS {
             return Err(CastError::TooMany);
         }
-        let mut text = String::new();
-        let read = File::open(&path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
-        match read {
-            Ok(bytes) if bytes as u64 <= MAX_FILE_BYTES => {}
-            Ok(_) => return Err(failed(&path, format!("it is longer than {MAX_FILE_BYTES} bytes"))),
-            Err(error) => return Err(failed(&path, error.to_string())),
+        // Bytes first: the limit may fall inside a character.
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
+        read.map_err(|error| failed(&path, error.to_string()))?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(failed(&path, format!("it is longer than {MAX_FILE_BYTES} bytes")));
         }
+        let text = String::from_utf8(bytes).map_err(|_| failed(&path, "it is no text in UTF-8".to_owned()))?;
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         files.insert(path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), text);
     }
     Ok(files)

@@ -3,13 +3,17 @@
 //! [`persona`] is the first, [`user`] the second, and [`prompt`] makes one text of both. [`recap`] lets another server
 //! go on where the last one stopped.
 
+mod caller;
 pub mod cast;
+mod command;
+mod item;
 pub mod persona;
 mod piece;
 pub mod plain;
 pub mod private;
 pub mod prompt;
 pub mod recap;
+pub mod role;
 pub mod sentence;
 pub mod source;
 mod template;
@@ -17,3 +21,5 @@ pub mod tokens;
 pub mod topic;
 pub mod user;
 pub mod when;
+mod work;
+mod writing;

@@ -11,13 +11,17 @@ use std::{fmt, time::Duration};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
+    plain::frame_sign,
+    recap::ROLE_TOKENS,
+    role::shortened,
     template::{Facts, Template},
     tokens::Tokens,
     topic::Topic,
+    work::looked_at,
 };
 use crate::protocol::moshi::{Voice, encoded_bytes};
 
-pub use file::{MAX_FILE_BYTES, MAX_NAME_BYTES};
+pub use file::{MAX_FILE_BYTES, MAX_NAME_BYTES, MAX_RECAPS};
 pub use flaw::{Advice, PersonaFlaw};
 
 /// How much a prompt may have.
@@ -86,6 +90,8 @@ pub struct Persona {
     role: Role,
     /// Its prompt where nothing is known of the caller.
     bare: SecretString,
+    /// Who it is, in few words.
+    short: SecretString,
 }
 
 #[derive(Clone)]
@@ -110,7 +116,13 @@ impl Persona {
     #[must_use]
     pub fn with_prompt(self, prompt: SecretString) -> Persona {
         let budget = Budget { bytes: usize::MAX, tokens: u32::MAX, counter: self.budget.counter };
-        Persona { role: Role::Fixed, bare: prompt, sight: Sight::default(), budget, ..self }
+        let short = shortened(prompt.expose_secret(), ROLE_TOKENS).into();
+        Persona { role: Role::Fixed, bare: prompt, short, sight: Sight::default(), budget, ..self }
+    }
+
+    /// Who it is, in few words that say nothing of the caller, for a server that goes on with a call: not empty.
+    pub fn short(&self) -> &SecretString {
+        &self.short
     }
 
     /// Its prompt where nothing is known of the caller; not empty.
@@ -128,10 +140,11 @@ impl Persona {
         self.scope.as_ref().is_none_or(|scope| scopes.contains(scope))
     }
 
-    /// Its prompt with these facts; none if the template does not take them.
+    /// Its prompt with these facts; none if the template does not take them, or makes something else than a prompt of them.
     pub(super) fn fill(&self, facts: &Facts) -> Option<String> {
+        looked_at(facts.about.len() + facts.journal.len() + facts.recaps.len());
         match &self.role {
-            Role::Template(template) => template.fill(facts).ok(),
+            Role::Template(template) => template.fill(facts).ok().filter(|prompt| frame_sign(prompt).is_none()),
             Role::Fixed => Some(self.bare.expose_secret().to_owned()),
         }
     }

@@ -7,8 +7,9 @@ use jiff::civil::Date;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
+    item::paired,
     persona::Persona,
-    piece::{Piece, paired, pieces},
+    piece::{Piece, pieces},
     template::Facts,
     topic::Topic,
     user::Context,
@@ -117,22 +118,33 @@ fn journal(parts: &[&Piece], name: &str, pronouns: &str) -> String {
 
 /// `Last call, a week ago: "We talked about Lyon."`
 fn recaps(parts: &[&Piece]) -> String {
-    let recap = |(at, entry): (usize, Vec<&Piece>)| {
-        let which = if at == 0 { "Last call" } else { "Earlier call" };
-        format!("{which}, {}: {}", entry[0].when, quoted(&entry))
+    let recap = |entry: Vec<&Piece>| {
+        let when = &entry[0].when;
+        // One of which nothing is told was the last call nevertheless.
+        let which = match entry[0].entry {
+            0 if entry[0].continues => format!("This call continues one from {when}"),
+            0 => format!("Last call, {when}"),
+            _ => format!("Earlier call, {when}"),
+        };
+        format!("{which}: {}", quoted(&entry))
     };
-    by_entry(parts).into_iter().enumerate().map(recap).collect::<Vec<_>>().join(" ")
+    by_entry(parts).into_iter().map(recap).collect::<Vec<_>>().join(" ")
 }
 
 fn by_entry<'a>(parts: &[&'a Piece]) -> Vec<Vec<&'a Piece>> {
     parts.chunk_by(|a, b| a.entry == b.entry).map(<[&Piece]>::to_vec).collect()
 }
 
-/// The parts in quotation marks, the last one with an end.
+/// The parts in quotation marks, the last one with an end, and dots where something between them is left out.
 fn quoted(parts: &[&Piece]) -> String {
-    let texts: Vec<&str> = parts.iter().map(|piece| piece.text.as_str()).collect();
-    let text = paired(&texts.join(" "));
-    let text = text.trim_end_matches([',', ';', '-', ' ']);
+    let mut text = String::new();
+    for piece in parts {
+        let gap = if piece.after_gap { " ... " } else { " " };
+        text.push_str(if text.is_empty() { "" } else { gap });
+        text.push_str(&piece.text);
+    }
+    let text = paired(&text);
+    let text = text.trim_end_matches([',', ';', ' ']);
     let ends = text.ends_with(['.', '!', '?']);
     format!("\"{text}{}\"", if ends { "" } else { "." })
 }
@@ -142,5 +154,7 @@ fn capitalised(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
+#[cfg(test)]
+mod faithful;
 #[cfg(test)]
 mod tests;

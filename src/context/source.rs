@@ -21,6 +21,17 @@ pub enum ContextError {
 /// A context on its way.
 pub type Loading = Pin<Box<dyn Future<Output = Result<Context, ContextError>>>>;
 
+/// A source of which it is known that it gives none.
+#[derive(Clone, Debug)]
+pub struct NoContext(pub ContextError);
+
+impl ContextSource for NoContext {
+    fn load(&self, _: Private<String>) -> Loading {
+        let error = self.0.clone();
+        Box::pin(async { Err(error) })
+    }
+}
+
 /// What gives the context of a user. One that is not known has an empty context, which is no error.
 pub trait ContextSource: Send + Sync {
     /// Begins to load what is known of this user.

@@ -27,6 +27,8 @@ pub struct Context {
     pub journal: Vec<Entry>,
     /// What earlier calls were about, in any order.
     pub recaps: Vec<Entry>,
+    /// What the call was about that this one continues, if it continues one: told before all other recaps.
+    pub continues: Option<Entry>,
 }
 
 /// What a user said of its health: for each field no, one or several texts.
@@ -98,6 +100,8 @@ pub enum UsersError {
 impl Users {
     /// Reads a file of users.
     pub fn read(json: &str) -> Result<Users, UsersError> {
+        // Some editors put a mark of the encoding first.
+        let json = json.strip_prefix('\u{feff}').unwrap_or(json);
         let value: Value = serde_json::from_str(json)
             .map_err(|error| UsersError::NotJson { line: error.line(), column: error.column() })?;
         let mut users = Users::default();
@@ -106,7 +110,7 @@ impl Users {
         users.note(fields, "", &["users"]);
         let mut ids = HashSet::new();
         for (at, value) in top.list(fields, "users")?.iter().enumerate() {
-            let user = users.user(value, at)?;
+            let user = users.user(value, &format!("users[{at}]"))?;
             if !ids.insert(user.id.clone()) {
                 return Err(UsersError::Twice { at });
             }
@@ -115,14 +119,23 @@ impl Users {
         Ok(users)
     }
 
+    /// Reads one user, as it would be in the list of a file.
+    pub fn read_one(json: &str) -> Result<Users, UsersError> {
+        let value: Value = serde_json::from_str(json)
+            .map_err(|error| UsersError::NotJson { line: error.line(), column: error.column() })?;
+        let mut users = Users::default();
+        let user = users.user(&value, "user")?;
+        users.users.push(user);
+        Ok(users)
+    }
+
     /// The user of this id.
     pub fn find(&self, id: &str) -> Option<&User> {
         self.users.iter().find(|user| user.id == id)
     }
 
-    fn user(&mut self, value: &Value, at: usize) -> Result<User, UsersError> {
-        let path = format!("users[{at}]");
-        let place = Place(&path);
+    fn user(&mut self, value: &Value, path: &str) -> Result<User, UsersError> {
+        let place = Place(path);
         let fields = place.object(value)?;
         self.note(fields, "users.", &["id", "name", "pronouns", "healthInfo", "journal", "recaps"]);
         let id = match fields.get("id") {
@@ -138,6 +151,7 @@ impl Users {
             health: self.health(fields.get("healthInfo"), &format!("{path}.healthInfo"))?,
             journal: self.entries(&place, fields, "journal")?,
             recaps: self.entries(&place, fields, "recaps")?,
+            continues: None,
         };
         Ok(User { id, context })
     }
@@ -262,7 +276,18 @@ mod tests {
         assert_eq!((maria.journal[1].date, maria.recaps.len()), (None, 0));
         assert_eq!(users.find("7").unwrap().context, Context::default());
         assert_eq!(users.ignored, ["users.email".to_owned(), "users.healthInfo.weight".into()].into());
+        assert_eq!(Users::read("\u{feff}{\"users\": []}"), Ok(Users::default()));
         assert!(!format!("{users:?}").contains("Maria") && !format!("{users:?}").contains("asthma"));
+    }
+
+    #[test]
+    fn one_user_is_read_as_in_a_file_and_never_two() {
+        let users = Users::read_one(r#"{"id": "u1", "healthInfo": {"mood": "low"}, "x": 1}"#).unwrap();
+        assert_eq!(users.find("u1").unwrap().context.health.mood.expose(), &["low"]);
+        assert_eq!((users.users.len(), users.ignored), (1, ["users.x".to_owned()].into()));
+        for wrong in ["", "[]", r#"{"users": []}"#, r#"{"id": ""}"#, r#"{"id": "a"}, {"id": "b"}"#] {
+            assert!(Users::read_one(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -9,8 +9,9 @@ const NUMBERS: [&str; 13] =
 
 /// How long before `today` a date is, such as `yesterday` or `two weeks ago`; `some time ago` where it is not known.
 ///
-/// A date after today is today: the writer's day may have begun before ours.
+/// Tomorrow is today: the writer's day may have begun before ours. A later date is not known to be one.
 pub fn when(date: Option<Date>, today: Date) -> String {
+    let date = date.filter(|date| !is_to_come(*date, today));
     let Some(days) = date.and_then(|date| days_between(date, today)) else { return "some time ago".to_owned() };
     match days {
         ..=0 => "today".to_owned(),
@@ -20,6 +21,11 @@ pub fn when(date: Option<Date>, today: Date) -> String {
         30..=364 => ago(days / 30, "month"),
         _ => ago(days / 365, "year"),
     }
+}
+
+/// Whether a date is to come wherever on Earth the writer is.
+pub(super) fn is_to_come(date: Date, today: Date) -> bool {
+    days_between(date, today).is_none_or(|days| days < -1)
 }
 
 fn days_between(date: Date, today: Date) -> Option<i64> {
@@ -44,7 +50,8 @@ mod tests {
         let today: Date = "2026-11-23".parse().unwrap();
         for (date, told) in [
             ("2026-11-24", "today"),
-            ("2030-01-01", "today"),
+            ("2026-11-25", "some time ago"),
+            ("2062-11-22", "some time ago"),
             ("2026-11-23", "today"),
             ("2026-11-22", "yesterday"),
             ("2026-11-21", "two days ago"),

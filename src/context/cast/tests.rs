@@ -1,6 +1,10 @@
 use secrecy::ExposeSecret as _;
 
 use super::*;
+use crate::{
+    context::recap::{RECAP_TOKENS, Said, continuation},
+    protocol::moshi::tokens_estimate,
+};
 
 /// A directory of personas, removed at the end.
 struct Shelf(PathBuf);
@@ -102,7 +106,39 @@ fn what_cannot_be_read_is_named() {
     );
     let long = Shelf::new(&[("long.toml", &" ".repeat(70_000))]);
     assert!(long.load().unwrap_err().to_string().contains("longer than 65536 bytes"));
+    let inside = Shelf::new(&[("inside.toml", &format!(" {}", "é".repeat(40_000)))]);
+    assert!(inside.load().unwrap_err().to_string().contains("longer than 65536 bytes"));
+    let binary = Shelf::new(&[]);
+    fs::write(binary.0.join("binary.toml"), [0xff, 0xfe]).unwrap();
+    assert!(binary.load().unwrap_err().to_string().contains("it is no text in UTF-8"));
     let many: Vec<(String, &str)> = (0..65).map(|n| (format!("p{n}.toml"), "")).collect();
     let many: Vec<(&str, &str)> = many.iter().map(|(name, text)| (name.as_str(), *text)).collect();
     assert_eq!(Shelf::new(&many).load().unwrap_err(), CastError::TooMany);
+}
+
+#[test]
+fn a_file_may_begin_with_a_mark_of_its_encoding() {
+    let marked = Shelf::new(&[("coach.toml", &format!("\u{feff}{COACH}"))]);
+    assert!(marked.load().is_ok());
+}
+
+#[test]
+fn a_server_that_goes_on_hears_who_each_built_in_persona_is_and_its_rules() {
+    let cast = Cast::load(&settings()).unwrap();
+    let mut said = Said::default();
+    said.push("Hello there. So your sister Marie moved to Lyon on May 3. Do you want to talk about it?");
+    for (name, whole) in [
+        ("assistant", vec!["You are a wise and friendly teacher."]),
+        ("listener", vec!["You are Clara,", " listener.", "Give no diagnosis.", "danger to the emergency services."]),
+        ("service", vec!["You work for Aurora Wellness which is a wellness studio and your name is Daniel Brooks."]),
+    ] {
+        let short = cast.find(Some(name), &[]).unwrap().short();
+        let prompt = continuation(short, &said, RECAP_TOKENS);
+        let prompt = prompt.expose_secret();
+        assert!(whole.iter().all(|words| prompt.contains(words)), "{prompt}");
+        let (role, words) = prompt.split_once(" In this call you said: ").unwrap();
+        assert!(role.ends_with('.') && words.contains("talk about it?") && words.ends_with("Go on."), "{prompt}");
+        assert!(tokens_estimate(prompt) <= RECAP_TOKENS, "{prompt}");
+    }
+    assert_eq!(BUILT_IN.len(), 3, "each is in the table above");
 }

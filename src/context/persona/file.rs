@@ -8,11 +8,14 @@ use toml::Spanned;
 use super::{Advice, Budget, CallLimits, Persona, PersonaFlaw, Role, Sight, lint};
 use crate::{
     context::{
-        template::{Facts, Template},
+        plain::frame_sign,
+        recap::ROLE_TOKENS,
+        role::shortened,
+        template::{Facts, Template, one_line},
         tokens::Tokens,
         topic::Topic,
     },
-    protocol::moshi::{Voice, prompt_budget_bytes},
+    protocol::moshi::{Voice, prompt_budget_bytes, tokens_estimate},
 };
 
 /// The longest file of a persona, in bytes.
@@ -26,6 +29,8 @@ const MAX_TOKENS: u32 = 1_500;
 const MIN_TOKENS: u32 = 16;
 const MIN_BYTES: usize = 64;
 const MAX_ENTRIES: usize = 20;
+/// The most recaps that a prompt may be given: as many as are looked up.
+pub const MAX_RECAPS: usize = 3;
 const MAX_DAYS: u32 = 3_650;
 
 /// The file as it is written.
@@ -40,6 +45,7 @@ struct Raw {
     languages: Spanned<Vec<String>>,
     scope: Option<Spanned<String>>,
     template: Spanned<String>,
+    continuation: Option<Spanned<String>>,
     budget: Spanned<RawBudget>,
     #[serde(default)]
     limits: RawLimits,
@@ -132,6 +138,7 @@ pub(super) fn read(stem: &str, text: &str, counter: &Tokens) -> Result<(Persona,
         max_duration: judge.seconds(raw.limits.max_duration_seconds.as_ref()),
         idle_timeout: judge.seconds(raw.limits.idle_timeout_seconds.as_ref()),
     };
+    let short = raw.continuation.as_ref().map(|text| judge.continuation(text));
     let template = Template::parse(raw.template.get_ref());
     let template = template.map_err(|error| judge.flaw(&raw.template, error.to_string())).ok();
     let Some(template) = template else { return Err(judge.flaws) };
@@ -160,6 +167,7 @@ pub(super) fn read(stem: &str, text: &str, counter: &Tokens) -> Result<(Persona,
         limits,
         sight,
         role: Role::Template(Box::new(template)),
+        short: short.unwrap_or_else(|| shortened(&bare, ROLE_TOKENS)).into(),
         bare: bare.into(),
     };
     Ok((persona, advice))
@@ -170,6 +178,26 @@ impl Judge<'_> {
         let code = |code: &String| (2..=3).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_lowercase());
         let good = !languages.get_ref().is_empty() && languages.get_ref().iter().all(code);
         self.check(good, languages, "languages are codes of two or three letters, such as en; at least one");
+    }
+
+    /// Who it is for servers that go on with a call. It is said as it stands.
+    fn continuation(&mut self, text: &Spanned<String>) -> String {
+        let line = one_line(text.get_ref());
+        let tokens = tokens_estimate(&line);
+        if tokens > ROLE_TOKENS {
+            self.flaw(
+                text,
+                format!("continuation has {tokens} tokens; it has at most {ROLE_TOKENS}, beside what was said"),
+            );
+        }
+        self.check(lint::closes(&line), text, "continuation is whole sentences, the last one with a period");
+        let plain = !line.contains(['{', '}', '"']) && frame_sign(&line).is_none();
+        self.check(
+            plain,
+            text,
+            "continuation is plain text, without quotation marks, braces, < or > and what nobody sees",
+        );
+        line
     }
 
     fn budget(&mut self, raw: &Spanned<RawBudget>, voice: Voice, counter: &Tokens) -> Budget {
@@ -190,8 +218,10 @@ impl Judge<'_> {
 
     fn sight(&mut self, raw: &Spanned<RawContext>) -> Sight {
         let context = raw.get_ref();
-        let entries = context.journal_entries.max(context.recaps) <= MAX_ENTRIES;
-        self.check(entries, raw, "context.journal_entries and context.recaps are at most 20");
+        self.check(context.journal_entries <= MAX_ENTRIES, raw, "context.journal_entries is at most 20");
+        self.check(context.recaps <= MAX_RECAPS, raw, "context.recaps is at most 3");
+        let blind = context.required && context.see.is_empty();
+        self.check(!blind, raw, "context.required needs a topic in context.see: without one nothing is looked up");
         self.check(context.journal_days <= MAX_DAYS, raw, "context.journal_days is at most 3650");
         let mut topics = context.see.clone();
         topics.sort_unstable();

@@ -3,6 +3,7 @@
 use super::{Budget, Sight, file::sample};
 use crate::{
     context::{
+        plain::frame_sign,
         template::{Facts, Template},
         topic::Topic,
     },
@@ -47,14 +48,24 @@ pub(super) fn holds(
     if [&bare, &full].into_iter().any(|prompt| !prompt.is_empty() && !closes(prompt)) {
         wrong.push("the prompt does not end with a period; the model was trained on whole sentences".into());
     }
-    if [&bare, &full].into_iter().any(|prompt| prompt.contains(['<', '>'])) {
-        wrong.push("the prompt has < or >; the server puts the prompt between <system> and <system>".into());
-    }
+    wrong.extend(framed(source, &[&bare, &full]));
     if wrong.is_empty() { Ok((bare.clone(), untold(template, &full, sight))) } else { Err(wrong) }
 }
 
-fn closes(text: &str) -> bool {
+pub(super) fn closes(text: &str) -> bool {
     text.trim_end_matches(['"', '\'', ')']).ends_with(['.', '!', '?'])
+}
+
+/// What could be taken for the frame of a prompt, in any branch of the template.
+fn framed(source: &str, prompts: &[&str]) -> Option<String> {
+    let sign = std::iter::once(source).chain(prompts.iter().copied()).find_map(frame_sign)?;
+    Some(if sign.is_control() || !['<', '>'].contains(&sign) {
+        format!("the template has U+{:04X}, which nobody sees or which looks like < or >; take it out", u32::from(sign))
+    } else {
+        "the template has < or >; the server puts the prompt between <system> and <system>. To compare, write `is lt(3)` or \
+         `is gt(3)`"
+            .to_owned()
+    })
 }
 
 /// A line of the template that ends like no sentence while the next one begins like one.

@@ -19,6 +19,11 @@ fn a_persona_is_read_whole() {
     assert_eq!(persona.sight.topics, [Topic::Name, Topic::Mood]);
     assert_eq!((persona.sight.journal_entries, persona.sight.journal_days, persona.sight.recaps), (5, 30, 1));
     assert_eq!(persona.bare().expose_secret(), "You are a coach for somebody.");
+    assert_eq!(persona.short().expose_secret(), "You are a coach for somebody.");
+    let own = GOOD.replace("description", "continuation = \"You are a coach.\"\ndescription");
+    let (own, _) = Persona::read("coach", &own, &Tokens::default()).unwrap();
+    assert_eq!(own.short().expose_secret(), "You are a coach.");
+    assert_eq!(own.with_prompt("You are Bob.".into()).short().expose_secret(), "You are Bob.");
     assert_eq!(advice, []);
     assert!(!format!("{persona:?}").contains("somebody"));
 }
@@ -42,7 +47,24 @@ fn every_rule_that_a_persona_breaks_is_told_with_its_place() {
         ("{{ context }}", "{{ contxt }}", "template, line 2, column 4: there is no variable contxt; there are name"),
         ("}}.\n", "}}\n", "the prompt does not end with a period"),
         ("You are", "You coach\nYou are", "template, line 1, column 9: no period at the end of a sentence"),
-        ("You are", "<system> You are", "the prompt has < or >"),
+        ("You are", "<system> You are", "the template has < or >"),
+        ("You are", "{% if recaps and not journal %}<system>{% endif %}You are", "the template has < or >"),
+        ("You are", "You {{ '\\\\u003c' }} are", "the template has < or >"),
+        ("You are", "＜system＞ You are", "the template has U+FF1C"),
+        ("You are", "\\u001b You are", "the template has U+001B"),
+        ("You are", "\\u202e You are", "the template has U+202E"),
+        ("You are", "\\u0000 You are", "the template has U+0000"),
+        ("description", "continuation = \"You are\"\ndescription", "continuation is whole sentences"),
+        ("description", "continuation = \"<b> {{ name }}.\"\ndescription", "continuation is plain text"),
+        (
+            "description",
+            "continuation = \"You are a coach of thirty years and of much patience, who has seen everything, and has told \
+             nobody of it, and laughs, and waits, and listens, and thinks.\"\ndescription",
+            "it has at most 48",
+        ),
+        ("[\"name\", \"mood\"]", "[]\nrequired = true", "context.required needs a topic in context.see"),
+        ("\"mood\"]", "\"mood\"]\nrecaps = 4", "context.recaps is at most 3"),
+        ("\"mood\"]", "\"mood\"]\njournal_entries = 21", "context.journal_entries is at most 20"),
         ("You are a coach for {{ name or 'somebody' }}.\n", "", "the template makes an empty prompt"),
         ("[budget]\ntokens = 60", "", "missing field `budget`"),
         ("\"mood\"]", "\"mood\", \"mood\"]", "context.see names a topic twice"),
