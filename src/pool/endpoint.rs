@@ -20,12 +20,46 @@ pub struct Endpoint {
     pub path_prefix: String,
     /// Which of the name's addresses it is, where the name has several servers; none: whatever the name leads to.
     pub address: Option<IpAddr>,
+    /// Whether it may be told of callers, and how; none: not at all.
+    pub personal: Option<PersonalContext>,
+}
+
+/// How a model server may be told of callers: of what is known of them, and of what was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PersonalContext {
+    /// Only where nobody can listen in between: on this machine, or over TLS with a certificate that is looked at.
+    Protected,
+    /// Without TLS too: the network in between is private.
+    Plaintext,
 }
 
 impl Endpoint {
     /// A server without TLS and path.
     pub fn plain(name: impl Into<String>, host: impl Into<String>, port: u16) -> Self {
-        Self { name: name.into(), tls: None, host: host.into(), port, path_prefix: String::new(), address: None }
+        Self {
+            name: name.into(),
+            tls: None,
+            host: host.into(),
+            port,
+            path_prefix: String::new(),
+            address: None,
+            personal: None,
+        }
+    }
+
+    /// Whether it may be told of callers where it is now: one that moves off this machine may not without TLS.
+    pub fn may_be_told(&self) -> bool {
+        match self.personal {
+            None => false,
+            Some(PersonalContext::Plaintext) => true,
+            Some(PersonalContext::Protected) => self.is_protected(),
+        }
+    }
+
+    /// Whether nobody can listen in between: a certificate that nobody looks at may be anybody's.
+    pub fn is_protected(&self) -> bool {
+        let is_here = self.address.map_or_else(|| is_loopback(&self.host), |address| address.is_loopback());
+        is_here || self.tls.as_ref().is_some_and(|trust| *trust != Trust::Anything)
     }
 
     /// The same server at another place, if a server can be there.
@@ -49,6 +83,12 @@ impl Endpoint {
             None => format!("{}:{}", self.host, self.port),
         }
     }
+}
+
+/// Whether a host is this machine, where nobody listens in between.
+pub fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
+    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Whether a server can be at this address.
@@ -123,10 +163,12 @@ pub struct Needs {
     pub voice: Option<String>,
     /// The region.
     pub region: Option<String>,
+    /// That it may be told of its caller.
+    pub told: bool,
 }
 
 impl Labels {
-    /// Whether a server with these labels can take a call with these needs.
+    /// Whether a server with these labels can take a call with these needs, as far as labels say.
     pub fn fit(&self, needs: &Needs) -> bool {
         let same = |has: &Option<String>, needed: &Option<String>| match (has, needed) {
             (Some(has), Some(needed)) => has == needed,
@@ -134,6 +176,13 @@ impl Labels {
         };
         let speaks = needs.voice.as_ref().is_none_or(|voice| self.voices.is_empty() || self.voices.contains(voice));
         speaks && same(&self.model, &needs.model) && same(&self.region, &needs.region)
+    }
+}
+
+impl Upstream {
+    /// Whether this server can take a call with these needs.
+    pub fn fits(&self, needs: &Needs) -> bool {
+        self.labels.fit(needs) && (!needs.told || self.endpoint.may_be_told())
     }
 }
 
@@ -160,6 +209,7 @@ mod tests {
             model: model.map(str::to_owned),
             voice: voice.map(str::to_owned),
             region: region.map(str::to_owned),
+            told: false,
         };
         for (needs, fits) in [
             (needs(None, None, None), true),
@@ -213,6 +263,36 @@ mod tests {
         ] {
             assert_eq!(known.at(host, port), None, "{host}:{port}");
         }
+    }
+
+    #[test]
+    fn a_server_is_told_of_callers_where_it_may_be_and_nobody_listens_in_between() {
+        use PersonalContext::{Plaintext, Protected};
+        let pin = || Some(Trust::Pin(super::super::trust::Pin::new([7; 32])));
+        let table = [
+            ("127.0.0.1", None, None, false),
+            ("voice.example.org", pin(), None, false),
+            ("127.0.0.1", None, Some(Protected), true),
+            ("[::1]", None, Some(Protected), true),
+            ("localhost", Some(Trust::Anything), Some(Protected), true),
+            ("voice.example.org", Some(Trust::System), Some(Protected), true),
+            ("10.0.0.7", pin(), Some(Protected), true),
+            ("10.0.0.7", None, Some(Protected), false),
+            ("10.0.0.7", Some(Trust::Anything), Some(Protected), false),
+            ("localhost.example.org", None, Some(Protected), false),
+            ("voice.railway.internal", None, Some(Plaintext), true),
+        ];
+        for (host, tls, personal, told) in table {
+            let endpoint = Endpoint { tls, personal, ..Endpoint::plain("1", host, 8998) };
+            assert_eq!(endpoint.may_be_told(), told, "{endpoint:?}");
+            let upstream = Upstream { endpoint, capacity: 1, labels: Labels::default() };
+            assert!(upstream.fits(&Needs::default()));
+            assert_eq!(upstream.fits(&Needs { told: true, ..Needs::default() }), told);
+        }
+        let here = Endpoint { personal: Some(Protected), ..Endpoint::plain("1", "127.0.0.1", 8998) };
+        assert!(!here.at("203.0.113.9", 1).unwrap().may_be_told(), "its machine moved away");
+        let named = Endpoint { host: "localhost".into(), address: "10.0.0.7".parse().ok(), ..here };
+        assert!(!named.may_be_told(), "the name leads elsewhere");
     }
 
     #[test]

@@ -34,6 +34,10 @@ pub trait Desk: Send + Sync {
     fn give_back(&self, grant: Grant, what: Return);
     /// Takes a remark on one slot. Must not block.
     fn remark(&self, grant: Grant, remark: Remark);
+    /// Whether nobody else can have taken the slot over since it was granted.
+    fn stands(&self) -> bool {
+        true
+    }
 }
 
 /// The right to one slot of an upstream.
@@ -42,7 +46,7 @@ pub trait Desk: Send + Sync {
 /// opened, or after [`Lease::close`], it frees the slot; dropped in any other way, a panic included, it quarantines it.
 pub struct Lease {
     grant: Grant,
-    endpoint: Endpoint,
+    endpoint: Box<Endpoint>,
     desk: Arc<dyn Desk>,
     state: State,
 }
@@ -85,7 +89,7 @@ enum State {
 impl Lease {
     /// Wraps a grant of the roster.
     pub fn new(grant: Grant, endpoint: Endpoint, desk: Arc<dyn Desk>) -> Self {
-        Self { grant, endpoint, desk, state: State::Unused }
+        Self { grant, endpoint: Box::new(endpoint), desk, state: State::Unused }
     }
 
     /// Which upstream it is for.
@@ -101,6 +105,12 @@ impl Lease {
     /// Where that upstream listens.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// Whether it is still worth something. A process that was stopped for a while may have been taken for dead, and its
+    /// slot given to somebody else: to be asked right before a socket is opened, which is not to be opened if not.
+    pub fn stands(&self) -> bool {
+        self.desk.stands()
     }
 
     /// To be called before the first byte is sent to the server: from now on a drop quarantines.

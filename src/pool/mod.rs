@@ -9,6 +9,7 @@ pub mod endpoint;
 pub mod lease;
 pub mod ledger;
 pub mod pace;
+pub mod pulse;
 pub mod quota;
 pub mod retry;
 pub mod roster;

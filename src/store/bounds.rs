@@ -3,6 +3,8 @@
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 
 use crate::context::{
+    persona::MAX_RECAPS,
+    plain::GAP,
     private::Private,
     user::{Context, Entry},
 };
@@ -10,15 +12,19 @@ use crate::context::{
 /// The newest entries of a journal that are read.
 pub const JOURNAL_ENTRIES: usize = 50;
 /// The newest recaps of earlier calls that are read.
-pub const RECAPS: usize = 3;
+pub const RECAPS: usize = MAX_RECAPS;
 /// The beginning of an entry, a recap or another text that is read, in bytes.
 pub const TEXT_BYTES: usize = 4096;
 /// The most texts of one field of a user's health.
 pub const HEALTH_TEXTS: usize = 50;
 
-/// The beginning of a text, cut between two characters.
+/// The beginning of a text, cut between two characters. A mark stands for the rest, so that the sentence that was cut is
+/// not taken for a whole one.
 pub fn clipped(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(TEXT_BYTES));
+    if text.len() > TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES - GAP.len_utf8()));
+        text.push(GAP);
+    }
     text
 }
 
@@ -31,7 +37,7 @@ pub fn newest(mut entries: Vec<Entry>, most: usize) -> Vec<Entry> {
 
 /// A context within the bounds.
 pub fn bounded(context: Context) -> Context {
-    let Context { name, pronouns, mut health, journal, recaps } = context;
+    let Context { name, pronouns, mut health, journal, recaps, continues } = context;
     for field in [
         &mut health.conditions,
         &mut health.medication,
@@ -49,6 +55,7 @@ pub fn bounded(context: Context) -> Context {
         health,
         journal: newest(journal, JOURNAL_ENTRIES),
         recaps: newest(recaps, RECAPS),
+        continues,
     }
 }
 
@@ -77,6 +84,8 @@ mod tests {
             entry(Some("2026-11-02"), "same day".into()),
         ];
         let texts: Vec<usize> = newest(entries, 3).iter().map(|entry| entry.text.expose().len()).collect();
+        assert!(newest(vec![entry(None, "5".repeat(TEXT_BYTES + 1))], 1)[0].text.expose().ends_with("5\u{fffc}"));
+        assert_eq!(clipped("5".repeat(TEXT_BYTES)), "5".repeat(TEXT_BYTES), "nothing is missing");
         assert_eq!(texts, [TEXT_BYTES - TEXT_BYTES % 3, 8, 3]);
         let mut context = Context { name: "n".repeat(TEXT_BYTES + 1).into(), ..Context::default() };
         context.health.mood = Private::new(vec!["low".to_owned(); HEALTH_TEXTS + 1]);

@@ -46,7 +46,9 @@ pub enum StoreError {
     #[error("the store holds something that cannot be read: {0}")]
     Unreadable(&'static str),
     /// The traces of what was erased could not be removed from its log yet.
-    #[error("another process reads the store, so that erased texts are still in its log; erase again")]
+    #[error(
+        "another process reads the store, so that erased texts are still in its log; it is tried again every hour, and by erasing again"
+    )]
     Traces,
     /// The text is no address of a MongoDB.
     #[error(
@@ -62,6 +64,11 @@ pub enum StoreError {
     /// MongoDB does not let us in.
     #[error("MongoDB refuses the user or the password of store.mongodb_uri (MONGODB_URI)")]
     Credentials,
+    /// MongoDB lets us in, and not do this.
+    #[error(
+        "the user of store.mongodb_uri (MONGODB_URI) may not do this in MongoDB; grant it readWrite on the database"
+    )]
+    Forbidden,
     /// MongoDB did not answer in time.
     #[error("MongoDB did not answer within {0} ms")]
     Timeout(u128),
@@ -74,6 +81,9 @@ pub enum StoreError {
         /// The latest version of its protocol.
         wire_version: String,
     },
+    /// A text is encrypted and cannot be read, or cannot be encrypted.
+    #[error(transparent)]
+    Sealed(#[from] super::seal::SealError),
     /// MongoDB said no.
     #[error("MongoDB refuses: {0}")]
     Mongo(String),
@@ -88,6 +98,38 @@ impl From<rusqlite::Error> for StoreError {
                 Self::Unwritable(error)
             }
             _ => Self::Sqlite(error),
+        }
+    }
+}
+
+/// What an error in writing says of trying again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing can be written just now, or with these settings: whatever it is, it waits.
+    Outage,
+    /// It took too long. Whether this or everything does is seen by what else is taken.
+    Late,
+    /// The store said no. Whether to this or to everything is seen by what else it takes.
+    Refusal,
+    /// This can never be written.
+    Record,
+    /// It cannot be read without its key.
+    Key,
+}
+
+impl StoreError {
+    /// Whose fault it is that something was not written.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Unreadable(_) => Fault::Record,
+            Self::Sqlite(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => Fault::Record,
+                _ => Fault::Refusal,
+            },
+            Self::Mongo(_) => Fault::Refusal,
+            Self::Timeout(_) => Fault::Late,
+            Self::Sealed(_) => Fault::Key,
+            _ => Fault::Outage,
         }
     }
 }

@@ -13,8 +13,10 @@ use self::schema::SCHEMA;
 use super::{
     Findings, Store, StoreError, StoreFuture,
     embedded::{self, Embedded},
+    eraser::Eraser,
     now_ms,
     record::{Page, Record, Written},
+    seal::Seal,
     writer::Writer,
 };
 use crate::context::{
@@ -30,7 +32,9 @@ const DEMO: &str = include_str!("../../config/demo-users.json");
 pub struct LocalStore {
     reader: Embedded,
     writer: Writer,
+    eraser: Eraser,
     retention: Option<Duration>,
+    seal: Seal,
 }
 
 /// What became of users that were to be taken in.
@@ -49,7 +53,14 @@ impl LocalStore {
         let writer = Writer::start(embedded::connect(path, &SCHEMA)?)?;
         // Steps of the schema are done by now.
         let reader = Embedded::on(embedded::connect(path, &SCHEMA)?);
-        Ok(Self { reader, writer, retention })
+        let eraser = Eraser::new(writer.clone());
+        Ok(Self { reader, eraser, writer, retention, seal: Seal::default() })
+    }
+
+    /// The same, with what is said in calls sealed by these keys.
+    #[must_use]
+    pub fn sealed(self, seal: Seal) -> Self {
+        Self { seal, ..self }
     }
 
     /// Takes users in, each in place of what was known of it: all of them, or in case of an error none.
@@ -113,11 +124,11 @@ fn counted(connection: &Connection) -> Result<Findings, StoreError> {
 
 impl Store for LocalStore {
     fn context(&self, user: Private<String>) -> StoreFuture<Option<Context>> {
-        let since_ms = self.since_ms();
+        let (since_ms, seal) = (self.since_ms(), self.seal.clone());
         Box::pin(self.reader.run(move |connection| {
             // One view of all tables: an erasure in between is either not there yet, or complete.
             let view = connection.transaction()?;
-            users::context(&view, user.expose(), since_ms)
+            users::context(&view, user.expose(), since_ms, &seal)
         }))
     }
 
@@ -126,40 +137,65 @@ impl Store for LocalStore {
     }
 
     fn complete(&self, record: Record) -> StoreFuture<Written> {
-        Box::pin(self.writer.run(move |transaction| calls::complete(transaction, &record)))
+        let seal = self.seal.clone();
+        Box::pin(self.writer.run(move |transaction| calls::complete(transaction, &seal.seal_record(record)?)))
     }
 
     fn sessions(&self, user: Private<String>, page: Page) -> StoreFuture<Vec<Record>> {
-        let since_ms = self.since_ms();
-        Box::pin(self.reader.run(move |connection| calls::list(connection, user.expose(), page, since_ms)))
+        let (since_ms, seal) = (self.since_ms(), self.seal.clone());
+        Box::pin(self.reader.run(move |connection| {
+            calls::list(connection, Some(user.expose()), page, since_ms).map(|found| seal.open_list(found))
+        }))
+    }
+
+    fn all_sessions(&self, page: Page) -> StoreFuture<Vec<Record>> {
+        let (since_ms, seal) = (self.since_ms(), self.seal.clone());
+        Box::pin(
+            self.reader.run(move |connection| {
+                calls::list(connection, None, page, since_ms).map(|found| seal.open_list(found))
+            }),
+        )
     }
 
     fn session(&self, session: Uuid) -> StoreFuture<Option<Record>> {
-        let since_ms = self.since_ms();
+        let (since_ms, seal) = (self.since_ms(), self.seal.clone());
         Box::pin(self.reader.run(move |connection| {
             let view = connection.transaction()?;
-            calls::one(&view, session, since_ms)
+            let found = calls::one(&view, session, since_ms)?;
+            found.map(|record| seal.open_record(record).map_err(StoreError::from)).transpose()
+        }))
+    }
+
+    fn improve_recap(&self, session: Uuid, recap: Private<String>) -> StoreFuture<bool> {
+        let seal = self.seal.clone();
+        Box::pin(self.writer.run(move |transaction| {
+            let recap = seal.seal_recap(session, &recap)?;
+            Ok(calls::improve_recap(transaction, session, recap.expose())?)
+        }))
+    }
+
+    fn held(&self, user: Private<String>) -> StoreFuture<Option<Context>> {
+        Box::pin(self.reader.run(move |connection| {
+            let view = connection.transaction()?;
+            users::held(&view, user.expose())
         }))
     }
 
     fn erase(&self, user: Private<String>) -> StoreFuture<u64> {
-        let writer = self.writer.clone();
-        Box::pin(async move {
-            let calls = writer.run(move |transaction| Ok(users::erase(transaction, user.expose())?)).await?;
-            writer.bare(embedded::forget).await?;
-            Ok(calls)
-        })
+        Box::pin(self.eraser.remove(move |transaction| Ok(users::erase(transaction, user.expose())?)))
+    }
+
+    fn erase_session(&self, session: Uuid) -> StoreFuture<bool> {
+        Box::pin(self.eraser.remove(move |transaction| Ok(calls::erase(transaction, session, now_ms())?)))
+    }
+
+    fn close_lost(&self, home: String, process: Uuid) -> StoreFuture<u64> {
+        Box::pin(self.writer.run(move |transaction| Ok(calls::close_lost(transaction, &home, process, now_ms())?)))
     }
 
     fn expire(&self) -> StoreFuture<u64> {
-        let (writer, since_ms) = (self.writer.clone(), self.since_ms());
-        Box::pin(async move {
-            let calls = writer.run(move |transaction| Ok(calls::expire(transaction, since_ms)?)).await?;
-            if calls > 0 {
-                writer.bare(embedded::forget).await?;
-            }
-            Ok(calls)
-        })
+        let since_ms = self.since_ms();
+        Box::pin(self.eraser.remove(move |transaction| Ok(calls::expire(transaction, since_ms)?)))
     }
 
     fn look(&self) -> StoreFuture<Findings> {

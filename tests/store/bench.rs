@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::TryStreamExt as _;
 use jiff::{
     civil::{Date, Time},
     tz::TimeZone,
@@ -21,6 +22,7 @@ use tandem::{
         Store,
         local::LocalStore,
         mongo::{MongoSettings, MongoStore, Names},
+        seal::Seal,
     },
 };
 use uuid::Uuid;
@@ -31,8 +33,16 @@ pub trait Bench: Sized {
     async fn new() -> Option<Self>;
     /// Opens it once more.
     fn open(&self, retention: Option<Duration>) -> Arc<dyn Store>;
+    /// The same with what was said sealed by these keys.
+    fn sealed(&self, keys: &str) -> Arc<dyn Store>;
+    /// Whether these words are anywhere in what is kept.
+    async fn says(&self, words: &str) -> bool;
     /// Has a user known to it, in the way in which users become known to it.
     async fn put(&self, user: User);
+    /// Whether these words are anywhere in what is ours, whether or not a store would show them.
+    async fn keeps(&self, words: &str) -> bool;
+    /// Has all calls that ended look as if a later version of Tandem had written them down.
+    async fn write_later(&self);
     async fn end(self);
 }
 
@@ -79,8 +89,27 @@ impl Bench for File {
         Arc::new(self.local(retention))
     }
 
+    fn sealed(&self, keys: &str) -> Arc<dyn Store> {
+        Arc::new(self.local(None).sealed(Seal::read(&keys.into()).unwrap()))
+    }
+
+    async fn says(&self, words: &str) -> bool {
+        self.holds(words)
+    }
+
     async fn put(&self, user: User) {
         self.local(None).import(vec![user]).await.unwrap();
+    }
+
+    async fn keeps(&self, words: &str) -> bool {
+        self.holds(words)
+    }
+
+    async fn write_later(&self) {
+        let connection = rusqlite::Connection::open(self.path()).unwrap();
+        let sql = r#"UPDATE sessions SET ending = 'abducted', details = '{"context": "sung", "attempts": 7}'
+                     WHERE ended_ms IS NOT NULL"#;
+        assert!(connection.execute(sql, []).unwrap() > 0);
     }
 
     async fn end(self) {}
@@ -123,6 +152,21 @@ impl Bench for Mongo {
         Arc::new(MongoStore::new(MongoSettings { retention, ..self.settings() }))
     }
 
+    fn sealed(&self, keys: &str) -> Arc<dyn Store> {
+        Arc::new(MongoStore::new(self.settings()).sealed(Seal::read(&keys.into()).unwrap()))
+    }
+
+    async fn says(&self, words: &str) -> bool {
+        let mut text = String::new();
+        for name in self.database.list_collection_names().await.unwrap() {
+            let mut documents = self.database.collection::<Document>(&name).find(doc! {}).await.unwrap();
+            while documents.advance().await.unwrap() {
+                text += &documents.deserialize_current().unwrap().to_string();
+            }
+        }
+        text.contains(words)
+    }
+
     async fn put(&self, User { id, context }: User) {
         let health = context.health;
         let document = doc! {
@@ -146,6 +190,25 @@ impl Bench for Mongo {
             let entry = doc! { "userId": &id, "createdAt": at, "content": text.expose() };
             self.insert("journalentries", entry).await;
         }
+    }
+
+    async fn keeps(&self, words: &str) -> bool {
+        let names = self.database.list_collection_names().await.unwrap();
+        for name in names.iter().filter(|name| name.starts_with("voice_")) {
+            let found = self.database.collection::<Document>(name).find(doc! {}).await.unwrap();
+            let documents: Vec<Document> = found.try_collect().await.unwrap();
+            if documents.iter().any(|document| document.to_string().contains(words)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn write_later(&self) {
+        let sessions = self.database.collection::<Document>("voice_sessions");
+        let later = doc! { "ending": "abducted", "details": { "context": "sung", "attempts": 7 } };
+        let written = sessions.update_many(doc! { "ended": { "$ne": null } }, doc! { "$set": later }).await.unwrap();
+        assert!(written.modified_count > 0);
     }
 
     async fn end(self) {

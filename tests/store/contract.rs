@@ -11,7 +11,8 @@ use tandem::{
     store::{
         Store,
         bounds::{JOURNAL_ENTRIES, RECAPS, TEXT_BYTES},
-        record::{Ended, Line, Page, Record, Speaker, Written},
+        details::{ContextUse, Details, Failover, Phases, Spread, Turns},
+        record::{Ended, Line, Origin, Page, Record, Speaker, Written},
     },
 };
 use uuid::Uuid;
@@ -50,6 +51,13 @@ contract!(
     whoever_writes_while_a_user_is_erased_leaves_nothing,
     what_is_too_old_is_not_shown_and_goes,
     two_stores_see_the_same,
+    calls_whose_process_is_gone_are_closed_once,
+    an_end_that_was_seen_takes_the_place_of_one_that_was_not,
+    an_erased_call_stays_erased,
+    everybodys_calls_are_listed_page_by_page,
+    a_better_recap_takes_the_place_of_the_first_one_and_brings_nothing_back,
+    a_call_is_whose_it_was_first,
+    calls_that_a_later_version_wrote_down_are_listed,
 );
 
 async fn on<B: Bench>(test: impl AsyncFnOnce(&B)) {
@@ -63,17 +71,39 @@ fn who(user: &str) -> Private<String> {
 }
 
 fn begun(user: &str, began_ms: i64) -> Record {
-    Record { session: Uuid::new_v4(), user: who(user), persona: "listener".into(), began_ms, ended: None }
+    let origin = Origin { home: "here".into(), process: Uuid::new_v4(), until_ms: i64::MAX / 2 };
+    Record { session: Uuid::new_v4(), user: who(user), persona: "listener".into(), began_ms, origin, ended: None }
+}
+
+/// Something in every field that can hold something.
+fn details() -> Details {
+    Details {
+        protocol: "native".into(),
+        model: "personaplex".into(),
+        upstreams: vec!["a".into(), "b".into()],
+        phases: Phases { waiting_ms: 1_000, talking_ms: 55_000, ..Phases::default() },
+        attempts: 2,
+        failovers: 1,
+        failover_list: vec![Failover { reason: "lost".into(), at_ms: 9_000, gap_ms: None, same: false }],
+        setup_ms: Some(3_000),
+        lag: Some(Spread { p50_ms: 1, p95_ms: 2, max_ms: 1 << 40 }),
+        turns: Some(Turns { caller: 4, latency: Some(Spread::default()), ..Turns::default() }),
+        context: ContextUse::Told,
+        cost_millionths: Some(12_345),
+        ..Details::default()
+    }
 }
 
 fn ended(record: &Record, recap: &str) -> Record {
     let line = |speaker, at_ms, text: &str| Line { speaker, at_ms, text: text.into() };
+    let slept = format!("I slept {recap}ly.");
     let ended = Ended {
         at_ms: record.began_ms + 60_000,
         ending: Ending::ClientLeft,
         talked_ms: 55_000,
         recap: recap.into(),
-        transcript: vec![line(Speaker::Assistant, 900, "Hello."), line(Speaker::Caller, 2_000, "I slept badly.")],
+        details: details(),
+        transcript: vec![line(Speaker::Assistant, 900, "Hello."), line(Speaker::Caller, 2_000, &slept)],
     };
     Record { ended: Some(ended), ..record.clone() }
 }
@@ -106,7 +136,7 @@ async fn what_is_known_of_a_user_is_given_within_bounds(bench: &impl Bench) {
         pronouns: "she/her".into(),
         health: health.clone(),
         journal,
-        recaps: Vec::new(),
+        ..Context::default()
     };
     bench.put(User { id: "maria".into(), context }).await;
     let store = bench.open(None);
@@ -179,6 +209,44 @@ async fn calls_are_listed_page_by_page(bench: &impl Bench) {
     assert_eq!(order.len(), 5);
 }
 
+async fn everybodys_calls_are_listed_page_by_page(bench: &impl Bench) {
+    let store = bench.open(None);
+    for (user, began_ms) in [("a", 3), ("b", 1), ("c", 3), ("a", 2), ("b", 3), ("c", 0)] {
+        store.complete(ended(&begun(user, NOON_MS + began_ms), "")).await.unwrap();
+    }
+    let (mut page, mut found) = (Page::first(4), Vec::new());
+    loop {
+        let records = store.all_sessions(page).await.unwrap();
+        let Some(last) = records.last() else { break };
+        page.after = Some(last.mark());
+        found.extend(records);
+    }
+    let order: Vec<_> = found.iter().map(|record| (record.began_ms, record.session.to_string())).collect();
+    assert_eq!(order.len(), 6);
+    assert!(order.windows(2).all(|pair| pair[0] > pair[1]), "{order:?}");
+    assert!(found.iter().all(|record| record.ended.as_ref().unwrap().transcript.is_empty()));
+}
+
+async fn a_better_recap_takes_the_place_of_the_first_one_and_brings_nothing_back(bench: &impl Bench) {
+    let store = bench.open(None);
+    let (over, open) = (begun("maria", NOON_MS), begun("maria", NOON_MS + 1));
+    store.complete(ended(&over, "extracted")).await.unwrap();
+    store.open(open.clone()).await.unwrap();
+    assert!(store.improve_recap(over.session, "better".into()).await.unwrap());
+    let mut better = ended(&over, "extracted");
+    better.ended.as_mut().unwrap().recap = "better".into();
+    assert_eq!(store.session(over.session).await.unwrap(), Some(better), "and nothing else changes");
+    assert_eq!(texts(&store.context(who("maria")).await.unwrap().unwrap().recaps), ["better"]);
+    for session in [open.session, Uuid::new_v4()] {
+        assert!(!store.improve_recap(session, "too early".into()).await.unwrap());
+    }
+    assert_eq!(store.session(open.session).await.unwrap(), Some(open));
+    store.erase(who("maria")).await.unwrap();
+    assert!(!store.improve_recap(over.session, "too late".into()).await.unwrap());
+    assert_eq!(store.session(over.session).await.unwrap(), None);
+    assert_eq!(listed(&*store, "maria").await, []);
+}
+
 async fn an_erased_user_stays_erased(bench: &impl Bench) {
     bench.put(User { id: "maria".into(), context: Context { name: "Maria".into(), ..Context::default() } }).await;
     let store = bench.open(None);
@@ -187,6 +255,7 @@ async fn an_erased_user_stays_erased(bench: &impl Bench) {
     store.complete(ended(&before, "secret")).await.unwrap();
     store.open(running.clone()).await.unwrap();
     store.complete(others.clone()).await.unwrap();
+    assert!(bench.keeps("I slept secretly.").await, "it is looked for in the right places");
     assert_eq!(store.erase(who("maria")).await.unwrap(), 2);
     let again = bench.open(None);
     for store in [&store, &again] {
@@ -199,6 +268,10 @@ async fn an_erased_user_stays_erased(bench: &impl Bench) {
         assert_eq!(store.session(others.session).await.unwrap(), Some(others.clone()));
     }
     assert_eq!(store.erase(who("maria")).await.unwrap(), 0);
+    for words in ["I slept secretly.", "I slept lately."] {
+        assert!(!bench.keeps(words).await, "{words}");
+    }
+    assert!(bench.keeps("I slept keptly.").await);
 }
 
 async fn whoever_writes_while_a_user_is_erased_leaves_nothing(bench: &impl Bench) {
@@ -216,6 +289,7 @@ async fn whoever_writes_while_a_user_is_erased_leaves_nothing(bench: &impl Bench
     for record in records {
         assert_eq!(eraser.session(record.session).await.unwrap(), None);
     }
+    assert!(!bench.keeps("I slept lately.").await);
 }
 
 async fn what_is_too_old_is_not_shown_and_goes(bench: &impl Bench) {
@@ -229,8 +303,10 @@ async fn what_is_too_old_is_not_shown_and_goes(bench: &impl Bench) {
     assert_eq!(listed(&*store, "maria").await, [without_transcript(ended(&new, "new"))]);
     assert_eq!(store.session(old.session).await.unwrap(), None);
     assert_eq!(texts(&store.context(who("maria")).await.unwrap().unwrap().recaps), ["new"]);
+    assert!(bench.keeps("I slept oldly.").await, "it is looked for in the right places");
     assert_eq!(store.expire().await.unwrap(), 1);
     assert_eq!(store.expire().await.unwrap(), 0);
+    assert!(!bench.keeps("I slept oldly.").await && bench.keeps("I slept newly.").await);
     assert_eq!(listed(&*forever, "maria").await.len(), 1);
 }
 
@@ -242,4 +318,105 @@ async fn two_stores_see_the_same(bench: &impl Bench) {
     assert_eq!(one.session(record.session).await.unwrap(), Some(ended(&record, "by the other")));
     let found = one.look().await.unwrap();
     assert!(found.facts.iter().any(|fact| fact.contains("1 calls")), "{found:?}");
+}
+
+async fn calls_whose_process_is_gone_are_closed_once(bench: &impl Bench) {
+    let (store, me) = (bench.open(None), Uuid::new_v4());
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let open = async |home: &str, process, until_ms| {
+        let origin = Origin { home: home.into(), process, until_ms };
+        let record = Record { origin, ..begun("maria", now_ms - 60_000) };
+        store.open(record.clone()).await.unwrap();
+        record
+    };
+    let (later, over) = (now_ms + 3_600_000, now_ms - 30_000);
+    let mine = open("here", me, later).await;
+    let gone = open("here", Uuid::new_v4(), later).await;
+    let elsewhere = open("there", Uuid::new_v4(), later).await;
+    let vanished = open("a host that is no more", Uuid::new_v4(), over).await;
+    let done = ended(&open("here", Uuid::new_v4(), over).await, "done");
+    store.complete(done.clone()).await.unwrap();
+    assert_eq!(store.close_lost("here".into(), me).await.unwrap(), 2);
+    assert_eq!(store.close_lost("here".into(), me).await.unwrap(), 0);
+    for same in [mine, elsewhere, done] {
+        assert_eq!(store.session(same.session).await.unwrap(), Some(same));
+    }
+    let found = store.session(gone.session).await.unwrap().unwrap();
+    let at_ms = found.ended.as_ref().unwrap().at_ms;
+    assert!((now_ms..=now_ms + 60_000).contains(&at_ms), "{at_ms}");
+    assert_eq!(found, Record { ended: Some(Ended::lost(at_ms)), ..gone });
+    let found = store.session(vanished.session).await.unwrap().unwrap();
+    assert_eq!(found, Record { ended: Some(Ended::lost(over)), ..vanished }, "it cannot have lasted longer");
+}
+
+async fn an_end_that_was_seen_takes_the_place_of_one_that_was_not(bench: &impl Bench) {
+    let store = bench.open(None);
+    let record = Record { origin: Origin { until_ms: NOON_MS, ..Origin::default() }, ..begun("maria", NOON_MS) };
+    store.open(record.clone()).await.unwrap();
+    // Whoever finds a call lost and then hears that it was not, and the other way round.
+    let lost = Record { ended: Some(Ended::lost(NOON_MS)), ..record.clone() };
+    store.complete(lost.clone()).await.unwrap();
+    assert_eq!(store.session(record.session).await.unwrap(), Some(lost.clone()));
+    let seen = ended(&record, "seen");
+    for late in [&seen, &lost, &ended(&record, "second")] {
+        assert_eq!(store.complete(late.clone()).await.unwrap(), Written::Kept);
+        assert_eq!(store.session(record.session).await.unwrap(), Some(seen.clone()));
+    }
+    assert_eq!(store.close_lost("anywhere".into(), Uuid::new_v4()).await.unwrap(), 0);
+}
+
+async fn an_erased_call_stays_erased(bench: &impl Bench) {
+    let store = bench.open(None);
+    let (first, other) = (begun("maria", NOON_MS), ended(&begun("maria", NOON_MS + 1), "kept"));
+    store.complete(ended(&first, "secret")).await.unwrap();
+    store.complete(other.clone()).await.unwrap();
+    assert!(store.erase_session(first.session).await.unwrap());
+    assert!(!store.erase_session(first.session).await.unwrap());
+    assert_eq!(store.complete(ended(&first, "late")).await.unwrap(), Written::Erased);
+    assert_eq!(store.open(first.clone()).await.unwrap(), Written::Erased);
+    assert_eq!(store.session(first.session).await.unwrap(), None);
+    assert_eq!(listed(&*store, "maria").await, [without_transcript(other)]);
+    assert_eq!(texts(&store.context(who("maria")).await.unwrap().unwrap().recaps), ["kept"]);
+    for words in ["I slept secretly.", "I slept lately."] {
+        assert!(!bench.keeps(words).await, "{words}");
+    }
+}
+
+async fn a_call_is_whose_it_was_first(bench: &impl Bench) {
+    let store = bench.open(None);
+    let hers = begun("maria", NOON_MS);
+    let others = Record { user: who("other"), ..hers.clone() };
+    store.open(hers.clone()).await.unwrap();
+    store.complete(ended(&others, "strange")).await.unwrap();
+    assert_eq!(store.session(hers.session).await.unwrap(), Some(hers.clone()));
+    assert!(!bench.keeps("I slept strangely.").await);
+    store.complete(ended(&hers, "secret")).await.unwrap();
+    assert_eq!(store.session(hers.session).await.unwrap(), Some(ended(&hers, "secret")));
+    assert_eq!(listed(&*store, "other").await, []);
+    assert_eq!(store.erase(who("other")).await.unwrap(), 0);
+    assert_eq!(store.complete(ended(&others, "late")).await.unwrap(), Written::Erased);
+    assert_eq!(
+        store.session(hers.session).await.unwrap(),
+        Some(ended(&hers, "secret")),
+        "the other one's end is not hers"
+    );
+    assert_eq!(store.erase(who("maria")).await.unwrap(), 1);
+    assert!(!bench.keeps("I slept").await);
+}
+
+async fn calls_that_a_later_version_wrote_down_are_listed(bench: &impl Bench) {
+    let store = bench.open(None);
+    let over = ended(&begun("maria", NOON_MS), "kept");
+    store.complete(over.clone()).await.unwrap();
+    bench.write_later().await;
+    let running = begun("maria", NOON_MS + 1);
+    store.open(running.clone()).await.unwrap();
+    let mut later = over.clone();
+    let told = later.ended.as_mut().unwrap();
+    told.ending = Ending::Unknown;
+    told.details = Details { attempts: 7, context: ContextUse::Unknown, ..Details::default() };
+    assert_eq!(listed(&*store, "maria").await, [running, without_transcript(later.clone())]);
+    assert_eq!(store.session(over.session).await.unwrap(), Some(later.clone()));
+    assert_eq!(store.complete(over).await.unwrap(), Written::Kept, "and stay as they are");
+    assert_eq!(store.session(later.session).await.unwrap(), Some(later));
 }

@@ -7,7 +7,11 @@ use tandem::{
         private::Private,
         user::{Context, Entry, User, Users},
     },
-    store::{Store, StoreError, local::LocalStore},
+    store::{
+        Store, StoreError,
+        local::LocalStore,
+        record::{Ended, Origin, Record},
+    },
 };
 
 use crate::bench::File;
@@ -48,6 +52,24 @@ async fn nothing_of_an_erased_user_is_left_in_the_files() {
 }
 
 #[tokio::test]
+async fn what_a_reader_keeps_in_the_log_is_removed_from_it_later() {
+    let file = File::scratch();
+    let store = file.local(Some(std::time::Duration::from_secs(60)));
+    let ended = Ended { recap: "I told nobody of the lump.".into(), ..Ended::lost(1) };
+    let (session, origin) = (uuid::Uuid::new_v4(), Origin::default());
+    let (user, persona) = ("maria".into(), "listener".into());
+    store.complete(Record { session, user, persona, began_ms: 0, origin, ended: Some(ended) }).await.unwrap();
+    let reader = rusqlite::Connection::open(file.path()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM sessions").unwrap();
+    // It is gone for everybody who looks, and still in the log.
+    assert!(matches!(store.expire().await, Err(StoreError::Traces)));
+    assert!(file.holds("the lump"), "it is looked for in the right files");
+    reader.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(store.expire().await.unwrap(), 0);
+    assert!(!file.holds("the lump"));
+}
+
+#[tokio::test]
 async fn users_for_a_trial_come_once_and_never_to_others() {
     let file = File::scratch();
     let store = file.local(None);
@@ -76,6 +98,19 @@ async fn a_file_is_its_owners_alone_and_one_of_a_later_version_is_left_alone() {
     let file = File::scratch();
     std::fs::write(file.path(), "no store at all, but as long as one could be, in other words a text").unwrap();
     assert!(matches!(LocalStore::look_at(&file.path()), Err(StoreError::Damaged(_))));
+}
+
+#[tokio::test]
+async fn what_is_held_of_a_user_is_all_of_it() {
+    let (file, mut maria) = (File::scratch(), user("maria", "the first"));
+    let store = file.local(None);
+    maria.context.journal.extend((0..200).map(|_| Entry { date: None, text: "x".repeat(5_000).into() }));
+    maria.context.health.goals = Private::new((0..60).map(|goal| format!("goal {goal}")).collect());
+    store.import(vec![maria.clone()]).await.unwrap();
+    assert_eq!(store.held("maria".into()).await.unwrap(), Some(maria.context));
+    assert_eq!(store.held("other".into()).await.unwrap(), None);
+    store.erase("maria".into()).await.unwrap();
+    assert_eq!(store.held("maria".into()).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -3,11 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::TryStreamExt as _;
-use mongodb::bson::{DateTime, Document, doc, oid::ObjectId};
+use mongodb::{
+    IndexModel,
+    bson::{DateTime, Document, doc, oid::ObjectId},
+};
 use tandem::store::{
     Store, StoreError,
     mongo::{MongoSettings, MongoStore, Names},
 };
+use uuid::Uuid;
 
 use crate::bench::{Bench as _, Mongo};
 
@@ -15,6 +19,13 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 async fn documents(bench: &Mongo, collection: &str) -> Vec<Document> {
     bench.database.collection(collection).find(doc! {}).await.unwrap().try_collect().await.unwrap()
+}
+
+/// The keys of a collection's indexes.
+async fn indexes(bench: &Mongo, collection: &str) -> Vec<Document> {
+    let collection = bench.database.collection::<Document>(collection);
+    let indexes: Vec<_> = collection.list_indexes().await.unwrap().try_collect().await.unwrap();
+    indexes.into_iter().map(|index| index.keys).collect()
 }
 
 /// After how many seconds the index by age removes a call; `None` without it.
@@ -92,6 +103,12 @@ async fn our_collections_are_made_once_and_the_index_by_age_follows_the_settings
     assert_eq!(removed_after(&bench).await, Some(Some(30 * DAY)));
     open(Some(7 * DAY)).prepare().await.unwrap();
     assert_eq!(removed_after(&bench).await, Some(Some(7 * DAY)));
+    open(Some(36_500 * DAY)).prepare().await.unwrap();
+    assert_eq!(removed_after(&bench).await, Some(None), "an index cannot wait for so long");
+    for collection in ["voice_sessions", "voice_transcripts"] {
+        let by_user = indexes(&bench, collection).await.iter().any(|keys| keys.keys().next().unwrap() == "user");
+        assert!(by_user, "whoever is erased is looked for in all of {collection}");
+    }
     let schema = bench.database.collection::<Document>("voice_schema");
     schema.update_one(doc! {}, doc! { "$set": { "version": 99_i64 } }).await.unwrap();
     let refused = open(None).prepare().await;
@@ -113,9 +130,63 @@ async fn a_look_says_what_is_missing_and_writes_nothing() {
     assert!(!told.contains("has name.") && !format!("{found:?}").contains("Maria"), "{found:?}");
     bench.insert("journalentries", doc! { "userId": "x", "content": "y" }).await;
     let told = store.look().await.unwrap().warnings.join("\n");
-    assert!(told.contains("has createdAt.") && told.contains("no index that begins with userId"), "{told}");
+    assert!(told.contains("has createdAt."), "{told}");
+    assert!(told.contains("no index that begins with userId and createdAt: calls wait for all of it"), "{told}");
+    assert!(!told.contains("users has no index") && !told.contains("has _id."), "{told}");
+    let journal = bench.database.collection::<Document>("journalentries");
+    let by = |keys| IndexModel::builder().keys(keys).build();
+    journal.create_index(by(doc! { "userId": 1 })).await.unwrap();
+    let told = store.look().await.unwrap().warnings.join("\n");
+    assert!(told.contains("wait for all of a caller's documents to be read and sorted."), "{told}");
+    journal.create_index(by(doc! { "userId": 1, "createdAt": -1, "mood": 1 })).await.unwrap();
+    let names = Names { user_id: "auth.sub".into(), ..Names::default() };
+    let told = MongoStore::new(MongoSettings { names, ..bench.settings() }).look().await.unwrap().warnings.join("\n");
+    assert!(!told.contains("journalentries has no index"), "{told}");
+    assert!(told.contains("of users has auth.sub."), "{told}");
+    assert!(told.contains("createIndex({ \"auth.sub\": 1 })"), "{told}");
     let mut names = bench.database.list_collection_names().await.unwrap();
     names.sort();
     assert_eq!(names, ["journalentries", "users"]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_lost_call_that_cannot_be_read_is_in_no_other_ones_way() {
+    let Some(bench) = Mongo::new().await else { return };
+    let until = DateTime::from_millis(1_000);
+    let began = DateTime::from_millis(500);
+    bench.insert("voice_sessions", doc! { "_id": 5, "origin": { "until": until } }).await;
+    bench.insert("voice_sessions", doc! { "_id": "x", "began": began, "origin": { "until": until } }).await;
+    assert_eq!(bench.open(None).close_lost("here".into(), Uuid::new_v4()).await.unwrap(), 2);
+    let ends: Vec<_> = documents(&bench, "voice_sessions")
+        .await
+        .iter()
+        .map(|it| it.get_datetime("ended").unwrap().to_owned())
+        .collect();
+    assert_eq!(ends, [until, until]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn what_arrives_of_an_erased_user_when_its_sender_is_gone_goes_with_the_next_round() {
+    let Some(bench) = Mongo::new().await else { return };
+    let store = bench.open(None);
+    store.erase("maria".into()).await.unwrap();
+    let began = DateTime::from_millis(jiff::Timestamp::now().as_millisecond());
+    for user in ["maria", "other"] {
+        let session = Uuid::new_v4().to_string();
+        let call = doc! { "_id": &session, "user": user, "persona": "listener", "began": began };
+        bench.insert("voice_sessions", call).await;
+        bench.insert("voice_transcripts", doc! { "_id": session, "user": user, "began": began }).await;
+    }
+    // Cut off between its two writes, the other way round.
+    bench.insert("voice_transcripts", doc! { "_id": "x", "user": "maria", "began": began }).await;
+    assert_eq!(store.expire().await.unwrap(), 1);
+    for collection in ["voice_sessions", "voice_transcripts"] {
+        let left = documents(&bench, collection).await;
+        let users: Vec<_> = left.iter().map(|it| it.get_str("user").unwrap()).collect();
+        assert_eq!(users, ["other"], "{collection}");
+    }
+    assert_eq!(store.expire().await.unwrap(), 0);
     bench.end().await;
 }

@@ -1,15 +1,33 @@
 //! What holders of leases tell the pool.
 
+use std::sync::Arc;
+
 use actix::{Addr, Context, Handler, Message};
+use tokio::time::Instant;
 
 use super::PoolActor;
 use crate::pool::{
     lease::{Desk, Remark, Return},
+    pulse::Pulse,
     roster::{Grant, Input, SlotState},
 };
 
-/// The pool's side of every lease.
-pub(super) struct PoolDesk(pub(super) Addr<PoolActor>);
+/// The pool's side of a lease.
+pub(super) struct PoolDesk {
+    pool: Addr<PoolActor>,
+    /// The pulse of this process, if there is a record, and its gaps when the lease was made.
+    pulse: Option<(Arc<Pulse>, u64)>,
+}
+
+impl PoolDesk {
+    pub(super) fn new(pool: Addr<PoolActor>, pulse: Option<Arc<Pulse>>) -> Self {
+        let pulse = pulse.map(|pulse| {
+            let gaps = pulse.gaps();
+            (pulse, gaps)
+        });
+        Self { pool, pulse }
+    }
+}
 
 enum OfGrant {
     Return(Return),
@@ -25,12 +43,18 @@ struct FromHolder(Grant, OfGrant);
 impl Desk for PoolDesk {
     #[expect(clippy::disallowed_methods, reason = "at most two messages a lease, and leases are bounded by the slots")]
     fn give_back(&self, grant: Grant, what: Return) {
-        self.0.do_send(FromHolder(grant, OfGrant::Return(what)));
+        self.pool.do_send(FromHolder(grant, OfGrant::Return(what)));
+    }
+
+    fn stands(&self) -> bool {
+        let stands =
+            |(pulse, gaps): &(Arc<Pulse>, u64)| pulse.gaps() == *gaps && pulse.beats(Instant::now().into_std());
+        self.pulse.as_ref().is_none_or(stands)
     }
 
     #[expect(clippy::disallowed_methods, reason = "a handful a lease, and leases are bounded by the slots")]
     fn remark(&self, grant: Grant, remark: Remark) {
-        self.0.do_send(FromHolder(grant, OfGrant::Remark(remark)));
+        self.pool.do_send(FromHolder(grant, OfGrant::Remark(remark)));
     }
 }
 

@@ -5,6 +5,7 @@
 mod census;
 mod desk;
 mod discovery;
+mod grant;
 mod health;
 mod observer;
 mod ports;
@@ -28,16 +29,16 @@ use actix::{
 };
 use tokio::time::{Instant, timeout};
 
-use self::desk::PoolDesk;
 use crate::pool::{
     breaker::Trust,
     discovery::{Change, Directory, Seed},
-    lease::{Lease, Return},
-    ledger::{LedgerError, Opened, SlotKey},
+    lease::Return,
+    ledger::SlotKey,
     pace::Measured,
+    pulse::Pulse,
     roster::{
-        Ask, Class, Effect, Grant, Input, NoSlot, QuarantineReason, Roster, RosterSettings, SlotSnapshot, SlotState,
-        UpstreamId, WaitEnd, Waited, Waiter, WaiterId,
+        Ask, Class, Effect, Grant, Input, QuarantineReason, Roster, RosterSettings, SlotSnapshot, SlotState,
+        UpstreamId, WaiterId,
     },
     wait::{Asked, Outcome, Wait},
 };
@@ -59,6 +60,8 @@ pub struct PoolActor {
     alarm: Option<(Instant, SpawnHandle)>,
     /// Rows of free slots that could not be cleared, with their generation.
     uncleared: BTreeMap<SlotKey, u64>,
+    /// Whether others know that this process lives; of no account without a record.
+    pulse: Arc<Pulse>,
     stopping: bool,
 }
 
@@ -66,6 +69,7 @@ impl PoolActor {
     /// A pool over these servers, which are members once it has started.
     pub fn new(seeds: Vec<impl Into<Seed>>, settings: RosterSettings, ports: Ports) -> Self {
         let mut directory = Directory::default();
+        let expiry = ports.ledger.as_ref().map_or(Duration::MAX, |ledger| ledger.expiry());
         let changes = directory.configure(seeds.into_iter().map(Into::into).collect()).changes.into();
         Self {
             roster: Roster::new(RosterSettings { probes: ports.prober.is_some(), ..settings }),
@@ -78,6 +82,7 @@ impl PoolActor {
             following: false,
             alarm: None,
             uncleared: BTreeMap::new(),
+            pulse: Arc::new(Pulse::new(expiry)),
             stopping: false,
         }
     }
@@ -138,50 +143,6 @@ impl PoolActor {
             }
             Effect::Gone(id, upstream) => self.see_off(id, &upstream),
         }
-    }
-
-    /// Writes the lease down where others can see it, then hands it over.
-    fn grant(&mut self, waiter: Waiter, grant: Grant, waited: Waited, ctx: &mut Context<Self>) {
-        let Some(ledger) = self.ports.ledger.clone() else { return self.hand_over(&waiter, grant, waited, ctx) };
-        let Some(endpoint) = self.roster.endpoint(grant) else { return };
-        let opening = timeout(LEDGER_TIMEOUT, ledger.open(SlotKey::new(endpoint, grant.slot), grant.generation));
-        ctx.spawn(opening.into_actor(self).map(move |opened, actor, ctx| {
-            match opened.unwrap_or_else(|_| Err(LedgerError("no answer in time".into()))) {
-                Ok(Opened::Ours) => actor.hand_over(&waiter, grant, waited, ctx),
-                Ok(Opened::Theirs) => {
-                    actor.ports.observer.ungranted(Ungranted::HeldElsewhere);
-                    let waits = actor.asked.contains_key(&waiter.id);
-                    if !waits {
-                        actor.ports.observer.waited(waiter.ask.class, WaitEnd::Left, waited);
-                    }
-                    actor.drive(Input::Contested(grant, waits.then_some(waiter)), ctx);
-                }
-                Err(error) => {
-                    tracing::error!(%error, "a slot is not given out");
-                    actor.ports.observer.ungranted(Ungranted::NoLedger);
-                    let end = WaitEnd::Refused(NoSlot::NoLedger);
-                    actor.ports.observer.waited(waiter.ask.class, end, waited);
-                    actor.answer(waiter.id, Outcome::Refused(NoSlot::NoLedger, LEDGER_TIMEOUT));
-                    // An answer that is late only may have opened it.
-                    actor.clear(grant, ctx);
-                    actor.drive(Input::Release(grant), ctx);
-                }
-            }
-        }));
-    }
-
-    fn hand_over(&mut self, waiter: &Waiter, grant: Grant, waited: Waited, ctx: &mut Context<Self>) {
-        let Some(lease) = self.lease(grant, ctx) else { return };
-        let offer = self.roster.offer(grant.upstream);
-        let end = if self.asked.contains_key(&waiter.id) { WaitEnd::Granted } else { WaitEnd::Left };
-        self.ports.observer.waited(waiter.ask.class, end, waited);
-        // Whoever left in the meantime is not there: the lease goes back by itself.
-        self.answer(waiter.id, Outcome::Granted(lease, offer));
-    }
-
-    fn lease(&self, grant: Grant, ctx: &mut Context<Self>) -> Option<Lease> {
-        let endpoint = self.roster.endpoint(grant)?.clone();
-        Some(Lease::new(grant, endpoint, Arc::new(PoolDesk(ctx.address()))))
     }
 
     fn answer(&mut self, id: WaiterId, outcome: Outcome) {
@@ -347,7 +308,9 @@ mod tests {
     use super::*;
     use crate::pool::{
         endpoint::{Endpoint, Labels, Upstream},
-        ledger::{Foreign, LeaseLedger, LedgerFuture},
+        lease::Lease,
+        ledger::{Foreign, LeaseLedger, LedgerError, LedgerFuture, Opened},
+        roster::NoSlot,
         wait::News,
     };
 

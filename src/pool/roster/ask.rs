@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Grant, UpstreamId, estimate::Eta};
-use crate::pool::endpoint::Needs;
+use crate::pool::endpoint::{Needs, Price};
 
 /// Who calls, as far as fairness must know: the SHA-256 of the id.
 pub type UserHash = [u8; 32];
@@ -147,12 +147,16 @@ impl WaitEnd {
 }
 
 /// What is known of the server of a slot that is granted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offer {
     /// The time that a step of a prompt took there lately.
     pub step: Option<Duration>,
     /// The window of its model, in steps of 80 ms, if that was said of it; 0: it forgets nothing.
     pub window_steps: Option<u32>,
+    /// The model that it runs, if that was said.
+    pub model: Option<String>,
+    /// What an hour of it costs, if that was said.
+    pub price: Option<Price>,
 }
 
 /// Why there is no slot.
@@ -164,6 +168,8 @@ pub enum NoSlot {
     QueueFull,
     /// No upstream could ever take this call.
     NoFit,
+    /// None of those that could may be told of its caller.
+    NotTold,
     /// So much has been tried again lately that this call may not.
     RetriesSpent,
     /// The machines that could take this call cannot be woken.
@@ -174,8 +180,8 @@ pub enum NoSlot {
 
 impl NoSlot {
     /// Every reason, for tables and metrics.
-    pub const ALL: [Self; 6] =
-        [Self::Busy, Self::QueueFull, Self::NoFit, Self::RetriesSpent, Self::WakeFailed, Self::NoLedger];
+    pub const ALL: [Self; 7] =
+        [Self::Busy, Self::QueueFull, Self::NoFit, Self::NotTold, Self::RetriesSpent, Self::WakeFailed, Self::NoLedger];
 
     /// The log field and metric label.
     pub const fn code(self) -> &'static str {
@@ -183,6 +189,7 @@ impl NoSlot {
             Self::Busy => "busy",
             Self::QueueFull => "queue_full",
             Self::NoFit => "no_fit",
+            Self::NotTold => "not_told",
             Self::RetriesSpent => "retries_spent",
             Self::WakeFailed => "wake_failed",
             Self::NoLedger => "no_ledger",

@@ -58,7 +58,8 @@ impl Roster {
         let candidates = open.filter_map(|(id, member)| {
             let (door, standing) = (member.door(panic, now), member.pace.standing(now));
             let slot = member.free_slot().filter(|_| door != Door::Shut && standing <= slowest)?;
-            let rank = (door == Door::Panic, self.grudges.has(&ask.user, *id, now), standing);
+            let wasted = is_wasted(ask, member.upstream.endpoint.may_be_told());
+            let rank = (door == Door::Panic, self.grudges.has(&ask.user, *id, now), standing, wasted);
             Some((rank, member, (*id, slot)))
         });
         let best = candidates.min_by(|(rank, member, (_, slot)), (other_rank, other, (_, other_slot))| {
@@ -114,6 +115,12 @@ impl Roster {
         let tries = self.members.values().filter_map(|member| member.pace.tries_at()).filter(|at| *at > now);
         opens.chain(tries).min()
     }
+}
+
+/// Whether another server would do better, because of what this one may be told: those that may are kept for new calls
+/// that need it, and a call that moves can take along what was said to such a one only.
+fn is_wasted(ask: &Ask, may_be_told: bool) -> bool {
+    !ask.needs.told && may_be_told == (ask.class == Class::New)
 }
 
 fn last_ended(member: &Member, slot: usize) -> (Option<Instant>, u64) {

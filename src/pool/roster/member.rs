@@ -143,7 +143,7 @@ impl Member {
 
     /// Whether such a call could ever be taken.
     pub(super) fn fits(&self, ask: &Ask, id: UpstreamId) -> bool {
-        !self.leaving && !ask.avoid.contains(&id) && self.upstream.labels.fit(&ask.needs)
+        !self.leaving && !ask.avoid.contains(&id) && self.upstream.fits(&ask.needs)
     }
 
     /// Whether calls are sent there, as its calls and the probes say.

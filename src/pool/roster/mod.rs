@@ -298,6 +298,11 @@ impl Roster {
         slot.state = match (slot.state, held) {
             (SlotState::Free, true) => SlotState::Elsewhere,
             (SlotState::Elsewhere, false) => SlotState::Free,
+            // Taken over from this process while it was stopped: now the other one has to find out what is there.
+            (SlotState::Quarantined(_), true) if !slot.rehearsing => {
+                slot.taken_over();
+                SlotState::Elsewhere
+            }
             (state, _) => state,
         };
     }

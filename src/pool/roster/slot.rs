@@ -150,6 +150,13 @@ impl Slot {
         }
     }
 
+    /// Another process has it now, and whatever doubt there is about it.
+    pub(super) fn taken_over(&mut self) {
+        self.generation += 1;
+        self.holder = None;
+        (self.rehearse_at, self.setbacks, self.failed_tests, self.doubted_since) = (None, 0, 0, None);
+    }
+
     /// Its server is another process now, at another place: what is open at the old one is in nobody's way.
     pub(super) fn moved(&mut self, left: &Endpoint, now: Instant) {
         if self.state == SlotState::Leased {

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::{Class, Grant, Offer, Power, Roster, SlotState, UpstreamId, member::Member};
+use super::{Class, Grant, Offer, Power, QuarantineReason, Roster, SlotState, UpstreamId, member::Member};
 use crate::pool::{
     breaker::Trust,
-    endpoint::{Endpoint, Upstream},
+    endpoint::{Endpoint, Labels, Upstream},
     ledger::SlotKey,
 };
 
@@ -138,6 +138,27 @@ impl Roster {
         self.members.iter().flat_map(of).collect()
     }
 
+    /// The current grant of every slot that this process has used and that is not known to be free, as the ledger names the
+    /// slot.
+    pub fn in_use(&self) -> Vec<(Grant, SlotKey)> {
+        let mut in_use = Vec::new();
+        for (id, member) in &self.members {
+            for (number, slot) in (0..).zip(&member.slots) {
+                let used = match slot.state {
+                    SlotState::Leased => true,
+                    SlotState::Quarantined(reason) => reason != QuarantineReason::HolderGone,
+                    SlotState::Free | SlotState::Elsewhere => false,
+                };
+                if used {
+                    let grant = Grant { upstream: *id, slot: number, generation: slot.generation };
+                    let endpoint = slot.left.as_deref().unwrap_or(&member.upstream.endpoint);
+                    in_use.push((grant, SlotKey::new(endpoint, number)));
+                }
+            }
+        }
+        in_use
+    }
+
     /// Upstreams that calls use, or wait for.
     pub fn wanted(&self) -> usize {
         self.members.values().filter(|member| member.machine.used).count()
@@ -150,7 +171,10 @@ impl Roster {
 
     /// What is known of a server for whoever gets a slot of it.
     pub fn offer(&self, upstream: UpstreamId) -> Offer {
-        let offer = |member: &Member| Offer { step: member.step, window_steps: member.upstream.labels.window_steps };
+        let offer = |member: &Member| {
+            let Labels { window_steps, model, price, .. } = &member.upstream.labels;
+            Offer { step: member.step, window_steps: *window_steps, model: model.clone(), price: *price }
+        };
         self.members.get(&upstream).map(offer).unwrap_or_default()
     }
 

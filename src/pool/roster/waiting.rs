@@ -6,6 +6,7 @@ use super::{
     Ask, Class, Effect, Grant, NoSlot, Place, Power, Roster, UserHash, WaitEnd, WaitReason, Waited, Waiter, WaiterId,
     estimate::Eta, slot::SlotState,
 };
+use crate::pool::endpoint::Needs;
 
 /// Who waits is told where it stands at least so often.
 const TELL_EVERY: Duration = Duration::from_secs(2);
@@ -34,8 +35,9 @@ impl Roster {
             ask.avoid.clear();
         }
         if !fits(&ask) {
-            self.refuse(id, ask.class, NoSlot::NoFit, Waited::default());
-            return;
+            let bare = Ask { needs: Needs { told: false, ..ask.needs.clone() }, ..ask.clone() };
+            let why = if fits(&bare) { NoSlot::NotTold } else { NoSlot::NoFit };
+            return self.refuse(id, ask.class, why, Waited::default());
         }
         // Nobody who waits is passed, even where only this one fits: they are looked at first.
         let others = self.others_of(&ask.user);

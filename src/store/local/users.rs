@@ -12,6 +12,7 @@ use crate::{
         StoreError,
         bounds::{self, HEALTH_TEXTS, JOURNAL_ENTRIES, RECAPS},
         digest, now_ms,
+        seal::Seal,
     },
 };
 
@@ -28,14 +29,18 @@ pub(super) fn is_untouched(connection: &Connection) -> rusqlite::Result<bool> {
 }
 
 /// What is known of a user; `since_ms` is when the oldest call began whose recap may be told.
-pub(super) fn context(connection: &Connection, user: &str, since_ms: i64) -> Result<Option<Context>, StoreError> {
+pub(super) fn context(
+    connection: &Connection,
+    user: &str,
+    since_ms: i64,
+    seal: &Seal,
+) -> Result<Option<Context>, StoreError> {
     if is_erased(connection, user)? {
         return Ok(None);
     }
-    let mut profile = connection.prepare_cached("SELECT name, pronouns FROM users WHERE id = ?1")?;
-    let known: Option<(String, String)> = profile.query_row([user], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let known = profile(connection, user)?;
     let mut recaps = entries(connection, user, "recap", RECAPS)?;
-    recaps.extend(told(connection, user, since_ms)?);
+    recaps.extend(told(connection, user, since_ms, seal)?);
     let Some((name, pronouns)) = known else {
         // A user of tokens only, who has called before.
         let recaps = bounds::newest(recaps, RECAPS);
@@ -44,11 +49,31 @@ pub(super) fn context(connection: &Connection, user: &str, since_ms: i64) -> Res
     let context = Context {
         name: name.into(),
         pronouns: pronouns.into(),
-        health: health(connection, user)?,
+        health: health(connection, user, HEALTH_TEXTS)?,
         journal: entries(connection, user, "journal", JOURNAL_ENTRIES)?,
         recaps,
+        continues: None,
     };
     Ok(Some(bounds::bounded(context)))
+}
+
+/// All that was written down of a user, without bounds and without its calls.
+pub(super) fn held(connection: &Connection, user: &str) -> Result<Option<Context>, StoreError> {
+    const ALL: usize = i64::MAX as usize;
+    let Some((name, pronouns)) = profile(connection, user)? else { return Ok(None) };
+    Ok(Some(Context {
+        name: name.into(),
+        pronouns: pronouns.into(),
+        health: health(connection, user, ALL)?,
+        journal: entries(connection, user, "journal", ALL)?,
+        recaps: entries(connection, user, "recap", ALL)?,
+        continues: None,
+    }))
+}
+
+fn profile(connection: &Connection, user: &str) -> rusqlite::Result<Option<(String, String)>> {
+    let mut profile = connection.prepare_cached("SELECT name, pronouns FROM users WHERE id = ?1")?;
+    profile.query_row([user], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
 /// Writes down what is known of a user, in place of what was; `false` if it was erased.
@@ -102,12 +127,12 @@ fn fields(health: &mut Health) -> [(&'static str, &mut Private<Vec<String>>); 6]
     ]
 }
 
-fn health(connection: &Connection, user: &str) -> rusqlite::Result<Health> {
+fn health(connection: &Connection, user: &str, most: usize) -> rusqlite::Result<Health> {
     let mut health = Health::default();
     let sql = "SELECT text FROM health WHERE user = ?1 AND field = ?2 ORDER BY id LIMIT ?3";
     let mut select = connection.prepare_cached(sql)?;
     for (field, texts) in fields(&mut health) {
-        let rows = select.query_map(params![user, field, HEALTH_TEXTS as i64], |row| row.get(0))?;
+        let rows = select.query_map(params![user, field, most as i64], |row| row.get(0))?;
         *texts = Private::new(rows.collect::<rusqlite::Result<_>>()?);
     }
     Ok(health)
@@ -128,16 +153,15 @@ fn entries(connection: &Connection, user: &str, kind: &str, most: usize) -> Resu
 }
 
 /// The recaps of earlier calls.
-fn told(connection: &Connection, user: &str, since_ms: i64) -> Result<Vec<Entry>, StoreError> {
-    let sql = "SELECT began_ms, recap FROM sessions WHERE user = ?1 AND began_ms >= ?2 AND recap <> ''
+fn told(connection: &Connection, user: &str, since_ms: i64, seal: &Seal) -> Result<Vec<Entry>, StoreError> {
+    let sql = "SELECT began_ms, id, recap FROM sessions WHERE user = ?1 AND began_ms >= ?2 AND recap <> ''
                ORDER BY began_ms DESC, id DESC LIMIT ?3";
     let mut select = connection.prepare_cached(sql)?;
     let rows = select.query_map(params![user, since_ms, RECAPS as i64], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
     })?;
-    rows.map(|row| {
-        let (began_ms, text) = row?;
-        Ok(Entry { date: bounds::day_of(began_ms), text: text.into() })
-    })
-    .collect()
+    let entry = |(began_ms, session, text): (i64, String, String)| {
+        Some(Entry { date: bounds::day_of(began_ms), text: seal.open_recap(&session, text)? })
+    };
+    rows.filter_map(|row| row.map(entry).transpose()).map(|entry| Ok(entry?)).collect()
 }

@@ -18,8 +18,9 @@ const DEPTH: u8 = 3;
 /// The forms in which an app may write the id of one user: each model chooses its own.
 pub(super) fn ids(user: &str) -> Vec<Bson> {
     let mut ids = vec![Bson::String(user.to_owned())];
-    ids.extend(ObjectId::parse_str(user).ok().map(Bson::ObjectId));
-    // Only as numbers are written: 007 is another user than 7.
+    // Only as they are written: 007 is another user than 7, and 65F0 than 65f0. Two names of one user would have two
+    // tombstones, and whoever was erased by one of them would still be known by the other.
+    ids.extend(ObjectId::parse_str(user).ok().filter(|id| id.to_hex() == user).map(Bson::ObjectId));
     ids.extend(user.parse::<i64>().ok().filter(|number| number.to_string() == user).map(Bson::Int64));
     ids
 }
@@ -104,6 +105,7 @@ mod tests {
         assert_eq!(ids(hex), [Bson::from(hex), Bson::ObjectId(ObjectId::parse_str(hex).unwrap())]);
         assert_eq!(ids("42"), [Bson::from("42"), Bson::Int64(42)]);
         assert_eq!(ids("042"), [Bson::from("042")]);
+        assert_eq!(ids(&hex.to_uppercase()), [Bson::from(hex.to_uppercase())], "that is another user");
         assert_eq!(ids("{\"$ne\": 1}"), [Bson::from("{\"$ne\": 1}")], "a text stays a text");
     }
 

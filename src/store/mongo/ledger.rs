@@ -10,11 +10,11 @@ use futures_util::TryStreamExt as _;
 use mongodb::{
     Collection, Database,
     bson::{Bson, Document, doc},
-    options::{ReadConcern, ReadPreference, ReturnDocument, SelectionCriteria},
+    options::ReturnDocument,
 };
 use uuid::Uuid;
 
-use super::link::{Link, WRITE, first, within};
+use super::link::{Link, WRITE, first, own, within};
 use crate::{
     pool::ledger::{Foreign, LeaseLedger, LedgerError, LedgerFuture, Opened, SlotKey},
     store::StoreError,
@@ -69,7 +69,7 @@ struct Side {
 
 impl Side {
     fn leases(&self) -> Collection<Document> {
-        self.database.collection(LEASES)
+        own(&self.database, LEASES)
     }
 
     fn expiry_ms(&self) -> i64 {
@@ -124,13 +124,8 @@ impl Side {
                 { "$gt": ["$expiresMs", now_ms()] },
             ] } } },
         ];
-        // What is not on most servers yet may be undone.
         let leases = self.leases();
-        let reading = leases
-            .aggregate(pipeline)
-            .read_concern(ReadConcern::majority())
-            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary));
-        let rows = async { reading.await?.try_collect::<Vec<Document>>().await };
+        let rows = async { leases.aggregate(pipeline).await?.try_collect::<Vec<Document>>().await };
         within(WRITE, rows).await?.iter().map(row).collect()
     }
 
@@ -141,7 +136,7 @@ impl Side {
         // A process that is new has not beaten before, and is not late.
         let late = doc! { "$and": [{ "$gt": ["$beatMs", 0_i64] }, ago(self.expiry_ms())] };
         let set = vec![doc! { "$set": { "late": late } }, doc! { "$set": { "home": &self.home, "beatMs": now_ms() } }];
-        let processes = self.database.collection::<Document>(PROCESSES);
+        let processes = own(&self.database, PROCESSES);
         let beating = processes
             .find_one_and_update(doc! { "_id": &self.me }, set)
             .upsert(true)
@@ -156,7 +151,7 @@ impl Side {
     async fn retire(self) -> Result<(), StoreError> {
         let over = doc! { "$set": { "expiresMs": 0_i64 } };
         within(WRITE, self.leases().update_many(doc! { "process": &self.me }, over)).await?;
-        let processes = self.database.collection::<Document>(PROCESSES);
+        let processes = own(&self.database, PROCESSES);
         within(WRITE, processes.delete_one(doc! { "_id": &self.me })).await.map(drop)
     }
 

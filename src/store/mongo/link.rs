@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use mongodb::{
-    Client, Database,
-    bson::doc,
+    Client, Collection, Database,
+    bson::{Document, doc},
     error::{Error, ErrorKind, WriteFailure},
-    options::{ClientOptions, ConnectionString, WriteConcern},
+    options::{
+        ClientOptions, CollectionOptions, ConnectionString, ReadConcern, ReadPreference, SelectionCriteria,
+        WriteConcern,
+    },
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::{sync::OnceCell, time::timeout};
@@ -19,6 +22,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 pub(super) const READ: Duration = Duration::from_secs(2);
 /// How long a writer waits for most servers to have it on disk.
 pub(super) const WRITE: Duration = Duration::from_secs(5);
+/// How long it may take to remove all records of a user, or all that are too old.
+pub(super) const REMOVE: Duration = Duration::from_secs(60);
 /// Connections to one server; the address may say otherwise.
 const POOL: u32 = 32;
 /// What mongoose calls a database of which nothing is said.
@@ -27,6 +32,11 @@ const NAMELESS: &str = "test";
 const TOO_OLD: &str = "reports wire version ";
 /// The most characters of a driver's sentence that are repeated.
 const TOLD: usize = 240;
+
+/// The user has not the right to do this.
+const UNAUTHORIZED: i32 = 13;
+/// No fault of what was asked: the server is not the primary, is ending or changing its role, or most servers do not answer.
+const PASSING: [i32; 14] = [6, 7, 50, 64, 89, 91, 100, 189, 262, 10_107, 11_600, 11_602, 13_435, 13_436];
 
 /// Two documents were to have one key.
 const DUPLICATE_KEY: i32 = 11000;
@@ -75,6 +85,17 @@ impl Link {
     }
 }
 
+/// A collection of ours. Where an address sends readers is for the app's collections alone: a server that is behind, or
+/// ahead of most others, would show what is gone, and hide what is there.
+pub(super) fn own(database: &Database, name: &str) -> Collection<Document> {
+    let options = CollectionOptions::builder()
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .read_concern(ReadConcern::majority())
+        .write_concern(WriteConcern::majority())
+        .build();
+    database.collection_with_options(name, options)
+}
+
 /// The server's version, as it names it.
 pub(super) async fn version(database: &Database) -> String {
     let info = within(READ, database.run_command(doc! { "buildInfo": 1 })).await.unwrap_or_default();
@@ -121,16 +142,21 @@ fn told(error: &Error) -> StoreError {
         ErrorKind::DnsResolve { .. } => StoreError::Unreachable("its name cannot be looked up".to_owned()),
         ErrorKind::ServerSelection { message, .. } => selection(message),
         ErrorKind::ConnectionPoolCleared { .. } => StoreError::Unreachable("the connection was lost".to_owned()),
-        ErrorKind::Command(error) if error.code == 18 => StoreError::Credentials,
-        ErrorKind::Command(error) => StoreError::Mongo(format!("{} ({})", error.code_name, error.code)),
-        ErrorKind::Write(WriteFailure::WriteError(error)) => {
-            StoreError::Mongo(format!("a write (code {})", error.code))
-        }
-        ErrorKind::Write(WriteFailure::WriteConcernError(error)) => {
-            StoreError::Mongo(format!("{} ({})", error.code_name, error.code))
-        }
+        ErrorKind::Command(error) => refused(error.code, &error.code_name),
+        ErrorKind::Write(WriteFailure::WriteError(error)) => refused(error.code, "a write"),
+        ErrorKind::Write(WriteFailure::WriteConcernError(error)) => refused(error.code, &error.code_name),
         ErrorKind::Bson(_) => StoreError::Unreadable("a document"),
         _ => StoreError::Mongo("what was asked of it".to_owned()),
+    }
+}
+
+/// What a code of MongoDB says of trying again.
+fn refused(code: i32, name: &str) -> StoreError {
+    match code {
+        18 => StoreError::Credentials,
+        UNAUTHORIZED => StoreError::Forbidden,
+        code if PASSING.contains(&code) => StoreError::Unreachable(format!("{name} ({code})")),
+        code => StoreError::Mongo(format!("{name} ({code})")),
     }
 }
 
@@ -146,6 +172,15 @@ fn selection(message: &str) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::error::Fault;
+
+    #[test]
+    fn what_passes_is_told_from_what_is_refused_for_good() {
+        for (code, fault) in [(13, Fault::Outage), (10_107, Fault::Outage), (64, Fault::Outage), (121, Fault::Refusal)]
+        {
+            assert_eq!(refused(code, "x").fault(), fault, "{code}");
+        }
+    }
 
     #[test]
     fn addresses_are_judged_without_a_server_and_not_repeated() {

@@ -8,7 +8,7 @@ use mongodb::{
 
 use super::{
     document::field,
-    link::{READ, version, within},
+    link::{READ, own, version, within},
     names::Names,
     schema,
 };
@@ -22,19 +22,14 @@ pub(super) async fn look(database: &Database, names: &Names) -> Result<Findings,
     schema::check(database).await?;
     let mut findings = Findings::default();
     findings.facts.push(format!("MongoDB {}, database {}", version(database).await, database.name()));
-    let users = [&names.name, &names.pronouns, &names.health];
+    let users = [&names.user_id, &names.name, &names.pronouns, &names.health];
     collection(database, &names.users, &users, &mut findings).await?;
     let journal = [&names.journal_user, &names.journal_date, &names.journal_text];
     collection(database, &names.journal, &journal, &mut findings).await?;
-    let calls = within(READ, database.collection::<Document>(schema::SESSIONS).estimated_document_count()).await?;
+    let calls = within(READ, own(database, schema::SESSIONS).estimated_document_count()).await?;
     findings.facts.push(format!("{calls} calls in {}", schema::SESSIONS));
-    if !has_index(database, names).await? {
-        findings.warnings.push(format!(
-            "{} has no index that begins with {}: calls wait for all of it to be read. One is made with db.{}.createIndex({{ \
-             \"{}\": 1, \"{}\": -1 }}).",
-            names.journal, names.journal_user, names.journal, names.journal_user, names.journal_date
-        ));
-    }
+    index(database, &names.users, &[(&names.user_id, 1)], &mut findings).await?;
+    index(database, &names.journal, &[(&names.journal_user, 1), (&names.journal_date, -1)], &mut findings).await?;
     Ok(findings)
 }
 
@@ -62,11 +57,30 @@ async fn collection(
     Ok(())
 }
 
-/// Whether a user's entries can be found without reading all of them.
-async fn has_index(database: &Database, names: &Names) -> Result<bool, StoreError> {
-    let journal = database.collection::<Document>(&names.journal);
-    let listed = async { journal.list_indexes().await?.try_collect::<Vec<IndexModel>>().await };
+/// Says so if what calls look for is not found by an index that begins with these fields.
+async fn index(
+    database: &Database,
+    name: &str,
+    keys: &[(&String, i32)],
+    findings: &mut Findings,
+) -> Result<(), StoreError> {
+    let collection = database.collection::<Document>(name);
+    let listed = async { collection.list_indexes().await?.try_collect::<Vec<IndexModel>>().await };
     // Of a collection that is not there, nothing can be listed.
     let indexes = within(READ, listed).await.unwrap_or_default();
-    Ok(indexes.is_empty() || indexes.iter().any(|index| index.keys.keys().next() == Some(&names.journal_user)))
+    let begins =
+        |index: &IndexModel, length: usize| index.keys.keys().take(length).eq(keys[..length].iter().map(|key| key.0));
+    if indexes.is_empty() || indexes.iter().any(|index| begins(index, keys.len())) {
+        return Ok(());
+    }
+    let wait = match indexes.iter().any(|index| begins(index, 1)) {
+        false => "calls wait for all of it to be read",
+        true => "calls wait for all of a caller's documents to be read and sorted",
+    };
+    let fields = keys.iter().map(|key| key.0.as_str()).collect::<Vec<_>>().join(" and ");
+    let keys = keys.iter().map(|(key, order)| format!("\"{key}\": {order}")).collect::<Vec<_>>().join(", ");
+    findings.warnings.push(format!(
+        "{name} has no index that begins with {fields}: {wait}. One is made with db.{name}.createIndex({{ {keys} }})."
+    ));
+    Ok(())
 }

@@ -5,6 +5,7 @@
 //! the other, and no transactions are needed.
 
 mod document;
+mod erasure;
 mod ledger;
 mod link;
 mod look;
@@ -23,7 +24,7 @@ use secrecy::SecretString;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use self::link::{Link, READ, WRITE, first, within};
+use self::link::{Link, READ, REMOVE, WRITE, first, own, within};
 pub use self::{
     ledger::{EXPIRY, MongoLedger},
     link::check_address,
@@ -32,13 +33,20 @@ pub use self::{
 use super::{
     Findings, Store, StoreError, StoreFuture,
     bounds::{self, JOURNAL_ENTRIES, RECAPS, TEXT_BYTES},
-    digest, now_ms,
+    now_ms,
     record::{Page, Record, Written},
+    seal::Seal,
 };
 use crate::context::{
     private::Private,
     user::{Context, Entry},
 };
+
+/// How long ago a call began at most that is looked at again, in case that its user was erased: longer than calls last and
+/// writes take, and little enough to look at every hour.
+const LATEST_MS: i64 = 2 * 24 * 60 * 60 * 1_000;
+/// Calls that nobody carries any more which are closed in one round; whoever asks again closes more.
+const LOST: i64 = 1_000;
 
 /// How a MongoDB is reached, and where in it things are.
 #[derive(Clone, Debug)]
@@ -59,6 +67,7 @@ pub struct MongoStore {
     link: Arc<Link>,
     names: Arc<Names>,
     retention: Option<Duration>,
+    seal: Seal,
     prepared: Arc<OnceCell<()>>,
 }
 
@@ -69,8 +78,15 @@ impl MongoStore {
             link: Arc::new(Link::new(settings.uri, settings.database)),
             names: Arc::new(settings.names),
             retention: settings.retention,
+            seal: Seal::default(),
             prepared: Arc::default(),
         }
+    }
+
+    /// The same, with what is said in calls sealed by these keys.
+    #[must_use]
+    pub fn sealed(self, seal: Seal) -> Self {
+        Self { seal, ..self }
     }
 
     /// Makes our collections and indexes, if they are not there. Records are not written before this was done; whoever
@@ -113,7 +129,7 @@ impl MongoStore {
             .projection(self.names.projection())
             .max_time(READ);
         let (erased, profile, journal, recaps) = tokio::try_join!(
-            is_erased(database, user),
+            erasure::of_user(database, user),
             within(READ, profile),
             self.journal(database, ids),
             self.recaps(database, user),
@@ -129,7 +145,8 @@ impl MongoStore {
         let Names { journal, journal_user, journal_date, journal_text, .. } = &*self.names;
         let (date, text) = (format!("${journal_date}"), format!("${journal_text}"));
         let is_text = doc! { "$eq": [{ "$type": &text }, "string"] };
-        let beginning = doc! { "$substrCP": [&text, 0, TEXT_BYTES as i64] };
+        // One more than is taken, so that a text that was cut is known to be.
+        let beginning = doc! { "$substrCP": [&text, 0, TEXT_BYTES as i64 + 1] };
         let pipeline = [
             doc! { "$match": { journal_user: { "$in": ids } } },
             // By nothing but the date: an index on user and date is in this order already.
@@ -150,38 +167,87 @@ impl MongoStore {
             .find(told)
             .sort(doc! { "began": -1, "_id": -1 })
             .limit(RECAPS as i64)
-            .projection(doc! { "_id": 0, "date": "$began", "text": "$recap" })
+            .projection(doc! { "_id": 1, "date": "$began", "text": "$recap" })
             .max_time(READ);
         let recaps = async { reading.await?.try_collect::<Vec<Document>>().await };
-        Ok(within(READ, recaps).await?.iter().filter_map(document::entry).collect())
+        let open = |found: &Document| {
+            let entry = document::entry(found)?;
+            let text = self.seal.open_recap(found.get_str("_id").ok()?, entry.text.expose().clone())?;
+            Some(Entry { text, ..entry })
+        };
+        Ok(within(READ, recaps).await?.iter().filter_map(open).collect())
     }
 
     async fn write(&self, record: &Record) -> Result<Written, StoreError> {
         let database = self.database().await?;
-        let user = record.user.expose();
-        if is_erased(database, user).await? {
+        let (id, user) = (record.session.to_string(), record.user.expose());
+        if erasure::of_call(database, &id, user).await? {
             // What an attempt may have left that was cut off in the middle.
-            remove(database, doc! { "_id": record.session.to_string() }).await?;
+            remove(database, doc! { "_id": id, "user": user }, WRITE).await?;
             return Ok(Written::Erased);
         }
-        let id = record.session.to_string();
         let begun = doc! { "$setOnInsert": records::begun(record) };
-        first(WRITE, sessions(database).update_one(doc! { "_id": &id }, begun).upsert(true)).await?;
-        if let Some(ended) = &record.ended {
-            let lines = doc! { "$setOnInsert": records::transcript(record, ended) };
-            let transcripts = database.collection::<Document>(schema::TRANSCRIPTS);
-            first(WRITE, transcripts.update_one(doc! { "_id": &id }, lines).upsert(true)).await?;
-            let unended = doc! { "_id": &id, "user": user, "ended": null };
-            within(WRITE, sessions(database).update_one(unended, doc! { "$set": records::ended(ended) })).await?;
+        let mine = doc! { "_id": &id, "user": user };
+        let came_first = first(WRITE, sessions(database).update_one(mine.clone(), begun).upsert(true)).await?;
+        // A second attempt of ours may have been faster, or a call of another user has this name.
+        let ours = came_first || within(READ, sessions(database).find_one(mine.clone())).await?.is_some();
+        if let Some(ended) = record.ended.as_ref().filter(|_| ours) {
+            if !ended.is_lost() {
+                let lines = doc! { "$setOnInsert": records::transcript(record, ended) };
+                first(WRITE, transcripts(database).update_one(mine.clone(), lines).upsert(true)).await?;
+            }
+            let which = records::without_end(&id, user, ended);
+            within(WRITE, sessions(database).update_one(which, doc! { "$set": records::ended(ended)? })).await?;
         }
-        if is_erased(database, user).await? {
-            remove(database, doc! { "_id": id }).await?;
+        if erasure::of_call(database, &id, user).await? {
+            remove(database, mine, WRITE).await?;
             return Ok(Written::Erased);
         }
         Ok(Written::Kept)
     }
 
-    async fn list(&self, user: &str, page: Page) -> Result<Vec<Record>, StoreError> {
+    async fn close(&self, home: &str, process: Uuid) -> Result<u64, StoreError> {
+        let (database, now_ms) = (self.database().await?, now_ms());
+        let sessions = sessions(database);
+        let reading = sessions.find(records::uncarried(home, process, now_ms)).limit(LOST).max_time(READ);
+        let found = within(READ, async { reading.await?.try_collect::<Vec<Document>>().await }).await?;
+        let mut closed = 0;
+        for document in found {
+            let open = doc! { "_id": document.get("_id"), "ended": null };
+            let end = doc! { "$set": records::ended(&records::lost(&document, now_ms))? };
+            closed += within(WRITE, sessions.update_one(open, end)).await?.modified_count;
+        }
+        Ok(closed)
+    }
+
+    async fn forget_one(&self, session: Uuid) -> Result<bool, StoreError> {
+        let (database, id) = (self.database().await?, session.to_string());
+        erasure::remember(database, &erasure::call(&id)).await?;
+        Ok(remove(database, doc! { "_id": id }, WRITE).await? > 0)
+    }
+
+    async fn improve(&self, session: Uuid, recap: &str) -> Result<bool, StoreError> {
+        let which = doc! { "_id": session.to_string(), "ended": { "$ne": null } };
+        // Never an upsert: a call that was erased meanwhile does not come back.
+        let sessions = sessions(self.database().await?);
+        let better = sessions.update_one(which, doc! { "$set": { "recap": recap } });
+        Ok(within(WRITE, better).await?.matched_count > 0)
+    }
+
+    /// Removes what arrived of users after they were erased.
+    async fn sweep(&self, database: &Database) -> Result<u64, StoreError> {
+        let since = DateTime::from_millis(now_ms().saturating_sub(LATEST_MS));
+        let mut calls = 0;
+        for collection in [schema::SESSIONS, schema::TRANSCRIPTS] {
+            let users = erasure::arrived_since(database, collection, since).await?;
+            if !users.is_empty() {
+                calls += remove(database, doc! { "user": { "$in": users } }, REMOVE).await?;
+            }
+        }
+        Ok(calls)
+    }
+
+    async fn list(&self, user: Option<&str>, page: Page) -> Result<Vec<Record>, StoreError> {
         let database = self.database().await?;
         let sessions = sessions(database);
         let reading = sessions
@@ -190,7 +256,8 @@ impl MongoStore {
             .limit(page.size())
             .max_time(READ);
         let found = async { reading.await?.try_collect::<Vec<Document>>().await };
-        within(READ, found).await?.iter().map(records::record).collect()
+        let found: Result<_, _> = within(READ, found).await?.iter().map(records::record).collect();
+        Ok(self.seal.open_list(found?))
     }
 
     async fn one(&self, session: Uuid) -> Result<Option<Record>, StoreError> {
@@ -200,41 +267,32 @@ impl MongoStore {
         let Some(found) = within(READ, sessions(database).find_one(filter)).await? else { return Ok(None) };
         let mut record = records::record(&found)?;
         if let Some(ended) = &mut record.ended {
-            let transcripts = database.collection::<Document>(schema::TRANSCRIPTS);
-            let transcript = within(READ, transcripts.find_one(doc! { "_id": id })).await?;
+            let which = doc! { "_id": id, "user": record.user.expose() };
+            let transcript = within(READ, transcripts(database).find_one(which)).await?;
             ended.transcript = transcript.as_ref().map(records::lines).transpose()?.unwrap_or_default();
         }
-        Ok(Some(record))
+        Ok(Some(self.seal.open_record(record)?))
     }
 
     async fn forget(&self, user: &str) -> Result<u64, StoreError> {
         let database = self.database().await?;
-        let erased = database.collection::<Document>(schema::ERASED);
-        let at = doc! { "$setOnInsert": { "at": DateTime::from_millis(now_ms()) } };
-        first(WRITE, erased.update_one(doc! { "_id": hex(user) }, at).upsert(true)).await?;
-        remove(database, doc! { "user": user }).await
+        erasure::remember(database, &erasure::user(user)).await?;
+        remove(database, doc! { "user": user }, REMOVE).await
     }
 }
 
 fn sessions(database: &Database) -> Collection<Document> {
-    database.collection(schema::SESSIONS)
+    own(database, schema::SESSIONS)
 }
 
-/// A user that was erased, as it is remembered.
-fn hex(user: &str) -> String {
-    digest(user).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-async fn is_erased(database: &Database, user: &str) -> Result<bool, StoreError> {
-    let erased = database.collection::<Document>(schema::ERASED);
-    Ok(within(READ, erased.find_one(doc! { "_id": hex(user) })).await?.is_some())
+fn transcripts(database: &Database) -> Collection<Document> {
+    own(database, schema::TRANSCRIPTS)
 }
 
 /// Removes calls, transcripts first: a call whose transcript is gone can be removed once more.
-async fn remove(database: &Database, which: Document) -> Result<u64, StoreError> {
-    let transcripts = database.collection::<Document>(schema::TRANSCRIPTS);
-    within(WRITE, transcripts.delete_many(which.clone())).await?;
-    Ok(within(WRITE, sessions(database).delete_many(which)).await?.deleted_count)
+async fn remove(database: &Database, which: Document, limit: Duration) -> Result<u64, StoreError> {
+    within(limit, transcripts(database).delete_many(which.clone())).await?;
+    Ok(within(limit, sessions(database).delete_many(which)).await?.deleted_count)
 }
 
 impl Store for MongoStore {
@@ -250,12 +308,17 @@ impl Store for MongoStore {
 
     fn complete(&self, record: Record) -> StoreFuture<Written> {
         let this = self.clone();
-        Box::pin(async move { this.write(&record).await })
+        Box::pin(async move { this.write(&this.seal.seal_record(record)?).await })
     }
 
     fn sessions(&self, user: Private<String>, page: Page) -> StoreFuture<Vec<Record>> {
         let this = self.clone();
-        Box::pin(async move { this.list(user.expose(), page).await })
+        Box::pin(async move { this.list(Some(user.expose()), page).await })
+    }
+
+    fn all_sessions(&self, page: Page) -> StoreFuture<Vec<Record>> {
+        let this = self.clone();
+        Box::pin(async move { this.list(None, page).await })
     }
 
     fn session(&self, session: Uuid) -> StoreFuture<Option<Record>> {
@@ -263,16 +326,38 @@ impl Store for MongoStore {
         Box::pin(async move { this.one(session).await })
     }
 
+    fn improve_recap(&self, session: Uuid, recap: Private<String>) -> StoreFuture<bool> {
+        let this = self.clone();
+        Box::pin(async move { this.improve(session, this.seal.seal_recap(session, &recap)?.expose()).await })
+    }
+
+    fn held(&self, _: Private<String>) -> StoreFuture<Option<Context>> {
+        // What is known of users is the app's.
+        Box::pin(async { Ok(None) })
+    }
+
     fn erase(&self, user: Private<String>) -> StoreFuture<u64> {
         let this = self.clone();
         Box::pin(async move { this.forget(user.expose()).await })
     }
 
+    fn erase_session(&self, session: Uuid) -> StoreFuture<bool> {
+        let this = self.clone();
+        Box::pin(async move { this.forget_one(session).await })
+    }
+
+    fn close_lost(&self, home: String, process: Uuid) -> StoreFuture<u64> {
+        let this = self.clone();
+        Box::pin(async move { this.close(&home, process).await })
+    }
+
     fn expire(&self) -> StoreFuture<u64> {
         let this = self.clone();
         Box::pin(async move {
+            let database = this.database().await?;
             let over = doc! { "began": { "$lt": this.since() } };
-            if this.retention.is_none() { Ok(0) } else { remove(this.database().await?, over).await }
+            let removed = if this.retention.is_none() { 0 } else { remove(database, over, REMOVE).await? };
+            Ok(removed + this.sweep(database).await?)
         })
     }
 

@@ -1,12 +1,14 @@
 //! The records of calls as documents (pure).
 
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, deserialize_from_bson, doc, serialize_to_bson};
+use uuid::Uuid;
 
 use crate::{
     protocol::ending::Ending,
     store::{
         StoreError,
-        record::{Ended, Line, Page, Record, Speaker},
+        details::Details,
+        record::{Ended, Line, Origin, Page, Record, Speaker},
     },
 };
 
@@ -16,17 +18,48 @@ pub(super) fn begun(record: &Record) -> Document {
         "user": record.user.expose(),
         "persona": &record.persona,
         "began": DateTime::from_millis(record.began_ms),
+        "origin": {
+            "home": &record.origin.home,
+            "process": record.origin.process.to_string(),
+            "until": DateTime::from_millis(record.origin.until_ms),
+        },
     }
 }
 
 /// What is added when it ends.
-pub(super) fn ended(ended: &Ended) -> Document {
-    doc! {
+pub(super) fn ended(ended: &Ended) -> Result<Document, StoreError> {
+    let details = serialize_to_bson(&ended.details).map_err(|_| StoreError::Unreadable("how a call went"))?;
+    Ok(doc! {
         "ended": DateTime::from_millis(ended.at_ms),
         "ending": ended.ending.code(),
         "talkedMs": ended.talked_ms,
         "recap": ended.recap.expose(),
+        "details": details,
+    })
+}
+
+/// The call whose end this is to become: one that has none, or none that somebody saw.
+pub(super) fn without_end(id: &str, user: &str, ended: &Ended) -> Document {
+    let mut open = vec![doc! { "ended": null }];
+    if !ended.is_lost() {
+        open.push(doc! { "ending": Ending::GatewayLost.code() });
     }
+    doc! { "_id": id, "user": user, "$or": open }
+}
+
+/// The open calls that nobody carries any more.
+pub(super) fn uncarried(home: &str, process: Uuid, now_ms: i64) -> Document {
+    let gone = doc! { "origin.home": home, "origin.process": { "$ne": process.to_string() } };
+    let over = doc! { "origin.until": { "$lt": DateTime::from_millis(now_ms) } };
+    doc! { "ended": null, "$or": [gone, over] }
+}
+
+/// When a call that nobody carries any more is taken to have ended: now, or when it was over at the latest.
+/// Whatever else of its document can be read: one that cannot is not in the way of the others.
+pub(super) fn lost(document: &Document, now_ms: i64) -> Ended {
+    let began_ms = document.get_datetime("began").map_or(0, |began| began.timestamp_millis());
+    let until_ms = document.get_document("origin").map(origin).unwrap_or_default().until_ms;
+    Ended::lost(until_ms.min(now_ms).max(began_ms))
 }
 
 /// The transcript of a call.
@@ -36,9 +69,12 @@ pub(super) fn transcript(record: &Record, ended: &Ended) -> Document {
     doc! { "user": record.user.expose(), "began": DateTime::from_millis(record.began_ms), "lines": lines }
 }
 
-/// The condition of a page of a user's calls that began at `since_ms` or later.
-pub(super) fn page_of(user: &str, page: Page, since_ms: i64) -> Document {
-    let mut filter = doc! { "user": user, "began": { "$gte": DateTime::from_millis(since_ms) } };
+/// The condition of a page of a user's calls, or of everybody's, that began at `since_ms` or later.
+pub(super) fn page_of(user: Option<&str>, page: Page, since_ms: i64) -> Document {
+    let mut filter = doc! { "began": { "$gte": DateTime::from_millis(since_ms) } };
+    if let Some(user) = user {
+        filter.insert("user", user);
+    }
     if let Some(mark) = page.after {
         let began = DateTime::from_millis(mark.began_ms);
         let after =
@@ -56,13 +92,14 @@ pub(super) fn record(document: &Document) -> Result<Record, StoreError> {
     let ended = match document.get_datetime("ended") {
         Err(_) => None,
         Ok(at) => {
-            let code = text("ending")?;
-            let ending = Ending::ALL.into_iter().find(|ending| ending.code() == code);
+            let details = document.get("details").cloned();
             Some(Ended {
                 at_ms: at.timestamp_millis(),
-                ending: ending.ok_or(StoreError::Unreadable("an ending"))?,
+                ending: Ending::of(text("ending")?),
                 talked_ms: document.get_i64("talkedMs").unwrap_or_default(),
                 recap: document.get_str("recap").unwrap_or_default().into(),
+                // A list of calls is worth more than the numbers of one of them.
+                details: details.and_then(|details| deserialize_from_bson::<Details>(details).ok()).unwrap_or_default(),
                 transcript: Vec::new(),
             })
         }
@@ -72,8 +109,17 @@ pub(super) fn record(document: &Document) -> Result<Record, StoreError> {
         user: text("user")?.into(),
         persona: text("persona")?.to_owned(),
         began_ms: document.get_datetime("began").map_err(unreadable("a call"))?.timestamp_millis(),
+        origin: document.get_document("origin").map(origin).unwrap_or_default(),
         ended,
     })
+}
+
+fn origin(origin: &Document) -> Origin {
+    Origin {
+        home: origin.get_str("home").unwrap_or_default().to_owned(),
+        process: origin.get_str("process").ok().and_then(|name| name.parse().ok()).unwrap_or_default(),
+        until_ms: origin.get_datetime("until").map(|at| at.timestamp_millis()).unwrap_or_default(),
+    }
 }
 
 /// The lines of a transcript.

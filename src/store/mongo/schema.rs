@@ -4,19 +4,19 @@ use std::time::Duration;
 
 use mongodb::{
     Database, IndexModel,
-    bson::{Document, doc},
+    bson::doc,
     error::{Error, ErrorKind},
     options::IndexOptions,
 };
 
-use super::link::{READ, WRITE, first, within};
+use super::link::{READ, WRITE, first, own, within};
 use crate::store::StoreError;
 
 /// One for each call.
 pub(super) const SESSIONS: &str = "voice_sessions";
 /// One for each call that ended.
 pub(super) const TRANSCRIPTS: &str = "voice_transcripts";
-/// One for each user that was erased.
+/// One for each user, and for each call, that was erased.
 pub(super) const ERASED: &str = "voice_erased";
 /// One document, which says what has been made.
 const SCHEMA: &str = "voice_schema";
@@ -25,6 +25,8 @@ const SCHEMA: &str = "voice_schema";
 const VERSION: i64 = 1;
 /// The index by age, which has MongoDB remove what is older than it may be.
 const BY_AGE: &str = "tandem_by_age";
+/// The longest age that such an index can have, about 68 years: what is to go later is removed by us alone.
+const OLDEST: Duration = Duration::from_secs(i32::MAX as u64);
 /// How long an index may be in the making.
 const INDEXING: Duration = Duration::from_secs(60);
 /// The index is there with other options, or under another name.
@@ -32,7 +34,7 @@ const CONFLICTS: [i32; 2] = [85, 86];
 
 /// Makes what is missing. Any number of processes may do so at once.
 pub(super) async fn prepare(database: &Database, retention: Option<Duration>) -> Result<(), StoreError> {
-    let schema = database.collection::<Document>(SCHEMA);
+    let schema = own(database, SCHEMA);
     let version = doc! { "$setOnInsert": { "version": VERSION } };
     first(WRITE, schema.update_one(doc! { "_id": "tandem" }, version).upsert(true)).await?;
     check(database).await?;
@@ -40,8 +42,25 @@ pub(super) async fn prepare(database: &Database, retention: Option<Duration>) ->
         .keys(doc! { "user": 1, "began": -1, "_id": -1 })
         .options(IndexOptions::builder().name("tandem_newest".to_owned()).build())
         .build();
-    let sessions = database.collection::<Document>(SESSIONS);
+    let sessions = own(database, SESSIONS);
     within(INDEXING, sessions.create_index(newest)).await?;
+    // The one by age has MongoDB remove things, and may have no second field.
+    let all = IndexModel::builder()
+        .keys(doc! { "began": -1, "_id": -1 })
+        .options(IndexOptions::builder().name("tandem_all".to_owned()).build())
+        .build();
+    within(INDEXING, sessions.create_index(all)).await?;
+    let open = IndexModel::builder()
+        .keys(doc! { "ended": 1, "origin.home": 1 })
+        .options(IndexOptions::builder().name("tandem_open".to_owned()).build())
+        .build();
+    within(INDEXING, sessions.create_index(open)).await?;
+    // Whoever erases a user goes by it.
+    let whose = IndexModel::builder()
+        .keys(doc! { "user": 1 })
+        .options(IndexOptions::builder().name("tandem_whose".to_owned()).build())
+        .build();
+    within(INDEXING, own(database, TRANSCRIPTS).create_index(whose)).await?;
     for name in [SESSIONS, TRANSCRIPTS] {
         age(database, name, retention).await?;
     }
@@ -50,7 +69,7 @@ pub(super) async fn prepare(database: &Database, retention: Option<Duration>) ->
 
 /// Refuses what a later version has made.
 pub(super) async fn check(database: &Database) -> Result<(), StoreError> {
-    let schema = database.collection::<Document>(SCHEMA);
+    let schema = own(database, SCHEMA);
     let found = within(READ, schema.find_one(doc! { "_id": "tandem" })).await?;
     match found.and_then(|found| found.get_i64("version").ok()) {
         Some(found) if found > VERSION => {
@@ -63,8 +82,9 @@ pub(super) async fn check(database: &Database) -> Result<(), StoreError> {
 
 /// Makes the index by age; one with another retention gives way to it.
 async fn age(database: &Database, name: &str, retention: Option<Duration>) -> Result<(), StoreError> {
-    let collection = database.collection::<Document>(name);
-    let options = IndexOptions::builder().name(BY_AGE.to_owned()).expire_after(retention).build();
+    let collection = own(database, name);
+    let age = retention.filter(|age| *age <= OLDEST);
+    let options = IndexOptions::builder().name(BY_AGE.to_owned()).expire_after(age).build();
     let index = IndexModel::builder().keys(doc! { "began": 1 }).options(options).build();
     let create = async {
         match collection.create_index(index.clone()).await {

@@ -1,6 +1,7 @@
 //! Random sequences against a small reference model.
 
 use super::*;
+use crate::pool::{endpoint::PersonalContext, trust::Trust as Certificates};
 
 /// What the reference model knows of each slot and each waiter; everything else follows from the rules.
 #[derive(Default)]
@@ -16,6 +17,8 @@ struct Reference {
     asleep: Vec<UpstreamId>,
     /// Grants whose servers are elsewhere by now.
     left: Vec<Grant>,
+    /// Servers that may be told of callers.
+    told: Vec<UpstreamId>,
     /// Servers that failed lately: whether one of them may be tried is the breaker's own script.
     distrusted: Vec<UpstreamId>,
 }
@@ -24,7 +27,8 @@ impl Reference {
     fn fits(&self, id: UpstreamId, ask: &Ask) -> bool {
         let Some((model, _, leaving)) = self.members.get(&id) else { return false };
         let model = model.is_none_or(|model| ask.needs.model.as_deref().is_none_or(|needed| needed == model));
-        model && !leaving && !ask.avoid.contains(&id)
+        let told = !ask.needs.told || self.told.contains(&id);
+        model && told && !leaving && !ask.avoid.contains(&id)
     }
 
     fn free_for(&self, ask: &Ask) -> bool {
@@ -50,7 +54,7 @@ fn random_ask(rng: &mut SmallRng, user: u64, servers: u32) -> Ask {
     Ask {
         user: user_hash(user),
         class: if rng.random_ratio(1, 6) { Class::Failover } else { Class::New },
-        needs: Needs { model, ..Needs::default() },
+        needs: Needs { model, told: rng.random_ratio(1, 5), ..Needs::default() },
         avoid: if rng.random_ratio(1, 8) { vec![UpstreamId(rng.random_range(1..=servers))] } else { Vec::new() },
         waits: rng.random_ratio(9, 10),
         retry: false,
@@ -214,8 +218,12 @@ fn move_one(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, joined: 
     if model.members.contains_key(&id) {
         forget_doubts(model, id);
         model.left.extend(model.held.values().filter(|grant| grant.upstream == id));
-        let port = rng.random_range(1..=u16::MAX);
-        desk.tell(Input::Moved(id, Endpoint::plain(id.0.to_string(), "moved", port)));
+        let (port, tls) = (rng.random_range(1..=u16::MAX), rng.random::<bool>().then_some(Certificates::System));
+        model.told.retain(|told| *told != id || tls.is_some());
+        // What is marked for TLS and moves to where there is none is told nothing any more.
+        let personal = model.told.contains(&id).then_some(PersonalContext::Protected);
+        let endpoint = Endpoint::plain(id.0.to_string(), "moved", port);
+        desk.tell(Input::Moved(id, Endpoint { tls, personal, ..endpoint }));
     }
 }
 
@@ -236,7 +244,12 @@ fn join_one(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, joined: 
         let name = [None, Some("m1"), Some("m2")][rng.random_range(0..3)];
         let capacity = rng.random_range(1..=3);
         model.members.insert(UpstreamId(*joined), (name, capacity, false));
-        desk.tell(Input::Join(UpstreamId(*joined), upstream(*joined, capacity, name)));
+        let mut upstream = upstream(*joined, capacity, name);
+        if rng.random::<bool>() {
+            upstream.endpoint.personal = Some(PersonalContext::Plaintext);
+            model.told.push(UpstreamId(*joined));
+        }
+        desk.tell(Input::Join(UpstreamId(*joined), upstream));
     }
 }
 
