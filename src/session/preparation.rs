@@ -14,7 +14,7 @@ use crate::{
         private::Private,
         prompt::{self, Built},
         source::ContextSource,
-        user::Context,
+        user::{Context, Entry},
     },
     protocol::moshi::{TargetError, Voice},
 };
@@ -28,6 +28,8 @@ pub struct Preparation {
     pub voice: Voice,
     /// What knows the caller.
     pub source: Arc<dyn ContextSource>,
+    /// What the call was about that this one continues, if it continues one.
+    pub continues: Option<Entry>,
     /// The caller, as the source names it.
     pub user: Private<String>,
     /// How long a model server may take to read a prompt.
@@ -44,7 +46,7 @@ impl Preparation {
     /// The script of a call that begins today with this context, and the time that it takes to be read.
     pub fn script(&self, context: &Context) -> Result<(Script, HandshakeTerms), TargetError> {
         let Built { prompt, .. } = prompt::build(&self.persona, context, today());
-        let script = Script::new(self.voice, prompt)?;
+        let script = Script::new(self.voice, prompt)?.continued_as(self.persona.short().clone());
         let terms = self.budget.terms(&script);
         Ok((script, terms))
     }

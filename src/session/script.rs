@@ -15,6 +15,8 @@ use crate::{
 pub struct Script {
     voice: Voice,
     persona: SecretString,
+    /// Who the assistant is, in few words; nothing of its caller.
+    role: SecretString,
     first: Arc<ChatTarget>,
 }
 
@@ -28,7 +30,13 @@ impl Script {
     /// A call in which this voice speaks, in this role.
     pub fn new(voice: Voice, persona: SecretString) -> Result<Script, TargetError> {
         let first = Arc::new(ChatTarget::build(voice, &persona)?);
-        Ok(Script { voice, persona, first })
+        Ok(Script { voice, role: persona.clone(), persona, first })
+    }
+
+    /// The same, for servers that go on with the call knowing no more of the assistant than this.
+    #[must_use]
+    pub fn continued_as(self, role: SecretString) -> Script {
+        Script { role, ..self }
     }
 
     /// Text tokens of each prompt, at most.
@@ -46,7 +54,7 @@ impl Script {
         let text = match prompt {
             Prompt::Persona => return Arc::clone(&self.first),
             Prompt::Memory => memory(&self.persona, said, self.tokens(Prompt::Memory)),
-            Prompt::Continuation => continuation(&self.persona, said, RECAP_TOKENS),
+            Prompt::Continuation => continuation(&self.role, said, RECAP_TOKENS),
         };
         ChatTarget::build(self.voice, &text).map_or_else(|_| Arc::clone(&self.first), Arc::new)
     }
@@ -91,6 +99,27 @@ mod tests {
         let mut said = Said::default();
         said.push("So your sister Marie moved to Lyon in May.");
         said
+    }
+
+    #[test]
+    fn no_prompt_has_more_tokens_than_its_handshake_is_given_time_for() {
+        for persona in ["很".repeat(300), "很。".repeat(200), PERSONA.repeat(9), "word ".repeat(300)] {
+            let script = script(&persona);
+            let mut said = said();
+            said.push(&"今日は".repeat(100));
+            for prompt in [Prompt::Persona, Prompt::Memory, Prompt::Continuation] {
+                let tokens = script.target(prompt, &said).prompt_tokens_estimate();
+                assert!(tokens <= script.tokens(prompt), "{prompt:?}: {tokens}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_goes_on_hears_who_it_is_and_nothing_of_the_caller() {
+        let persona = "You are Ada. Information: Yesterday Bo wrote: \"It hurt. You are kind. Bye.\"";
+        let script = script(persona).continued_as("You are Ada.".into());
+        let prompt = script.target(Prompt::Continuation, &said()).expose().to_owned();
+        assert!(prompt.contains("You+are+Ada.") && !prompt.contains("Bo") && !prompt.contains("kind"), "{prompt}");
     }
 
     #[test]

@@ -1,5 +1,11 @@
 //! The live sessions: who is in a call, and how to reach it from another thread.
 
+mod no_seat;
+mod reach;
+
+use self::reach::Reachable;
+pub use no_seat::NoSeat;
+
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -34,6 +40,7 @@ use crate::{
 
 pub use crate::pool::{
     actor::Demand,
+    endpoint::Needs,
     quota::{Allowance, Exceeded, Limit, Payer},
     roster::UserHash,
 };
@@ -45,7 +52,8 @@ const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What can be said to a live session from outside.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
 pub enum Control {
     /// Tandem shuts down: the call may go on until then.
     Drain(Instant),
@@ -53,20 +61,14 @@ pub enum Control {
     End(Ending),
 }
 
-impl Message for Control {
-    type Result = ();
-}
-
 /// Another socket of the caller is, or will be, at the other end of this line. The answer is whether it is taken.
+#[derive(Message)]
+#[rtype(result = "bool")]
 pub struct Attach {
     /// Speaks to the socket.
     pub line: Line,
     /// What it was let in with.
     pub token: TokenHash,
-}
-
-impl Message for Attach {
-    type Result = bool;
 }
 
 /// What a caller may come back to, and for how long.
@@ -95,29 +97,6 @@ pub struct SeatLimits {
     pub quota: QuotaSettings,
 }
 
-/// Why there is no seat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoSeat {
-    /// The process holds as many calls as it may.
-    #[error("the gateway is full")]
-    Full,
-    /// The user or its tenant is in as many calls as it may be, or has used up its time.
-    #[error("a limit of the user or its tenant is reached")]
-    Quota(Exceeded),
-    /// Tandem shuts down.
-    #[error("the gateway is shutting down")]
-    Draining,
-    /// Every model server is busy or out of use, and the caller does not wait; when another try makes sense.
-    #[error("no slot is free")]
-    NoSlot(Duration),
-    /// A slot cannot be written down, so that none is given out.
-    #[error("the record of leases cannot be used")]
-    NoLedger,
-    /// The pool does not answer.
-    #[error("the pool does not answer")]
-    PoolLost,
-}
-
 /// The live sessions of this process.
 #[derive(Debug)]
 pub struct Switchboard {
@@ -125,7 +104,7 @@ pub struct Switchboard {
     pool: Addr<PoolActor>,
     taken: AtomicUsize,
     quotas: Mutex<Quotas>,
-    reach: DashMap<Uuid, Recipient<Control>>,
+    reach: DashMap<Uuid, Reachable>,
     resumable: ResumeBox<Resumable>,
     drain_by: OnceLock<Instant>,
     left: Notify,
@@ -146,9 +125,11 @@ impl Switchboard {
         })
     }
 
-    /// Admits one call of `payer`: a seat, and a slot or a place in the queue. The seat's drop gives all back.
-    pub async fn admit(self: &Arc<Self>, payer: Payer, waits: bool) -> Result<Seat, NoSeat> {
+    /// Admits one call of `payer`: a seat, and a slot or a place in the queue, of a server that has what the call needs
+    /// for as long as it lasts. The seat's drop gives all back.
+    pub async fn admit(self: &Arc<Self>, payer: Payer, needs: Needs, waits: bool) -> Result<Seat, NoSeat> {
         let mut seat = self.take_seat(payer)?;
+        seat.needs = needs;
         let ask = Ask { waits, ..Ask::new(payer.user) };
         let admission = async {
             let mut wait = seat.ask(ask).await.ok_or(NoSeat::PoolLost)?;
@@ -156,6 +137,7 @@ impl Switchboard {
                 News::Place(place) => Ok(Admission::Waiting(wait, place)),
                 News::Outcome(Some(Outcome::Granted(lease, offer))) => Ok(Admission::Granted(lease, offer)),
                 News::Outcome(Some(Outcome::Refused(NoSlot::NoLedger, _))) => Err(NoSeat::NoLedger),
+                News::Outcome(Some(Outcome::Refused(NoSlot::NotTold, _))) => Err(NoSeat::NotTold),
                 News::Outcome(None) => Err(NoSeat::PoolLost),
                 News::Outcome(Some(Outcome::Refused(_, later))) => Err(NoSeat::NoSlot(later)),
             }
@@ -213,6 +195,7 @@ impl Switchboard {
             board: Arc::clone(self),
             id: Uuid::new_v4(),
             user: payer.user,
+            needs: Needs::default(),
             booking: Some(booking),
             listened_since: None,
             talked: Duration::ZERO,
@@ -248,9 +231,9 @@ impl Switchboard {
 
     /// Ends every call now.
     pub fn end_all(&self, ending: Ending) {
-        for session in &self.reach {
+        for call in &self.reach {
             // A full mailbox belongs to a session that is busy ending.
-            let _ = session.try_send(Control::End(ending));
+            let _ = call.session.try_send(Control::End(ending));
         }
     }
 
@@ -258,9 +241,9 @@ impl Switchboard {
     /// Gives the number of calls that are left.
     pub async fn drain(&self, deadline: Instant, grace: Duration) -> usize {
         let deadline = *self.drain_by.get_or_init(|| deadline);
-        for session in &self.reach {
+        for call in &self.reach {
             // A full mailbox belongs to a session that is busy ending; the wait below is bounded.
-            let _ = session.try_send(Control::Drain(deadline));
+            let _ = call.session.try_send(Control::Drain(deadline));
         }
         while self.active() > 0 {
             let left = self.left.notified();
@@ -287,6 +270,8 @@ pub struct Seat {
     board: Arc<Switchboard>,
     id: Uuid,
     user: UserHash,
+    /// What each of the call's servers must have.
+    needs: Needs,
     /// What the call has booked of its payer's quota, until it is given back.
     booking: Option<Booking>,
     /// Since when the model listens, which is what a quota counts.
@@ -304,8 +289,9 @@ impl Seat {
         self.admission.take()
     }
 
-    /// Asks the pool for a slot; `None` if it does not answer.
+    /// Asks the pool for a slot of a server that has what the call needs; `None` if the pool does not answer.
     pub fn ask(&self, ask: Ask) -> impl Future<Output = Option<Wait>> + use<> {
+        let ask = Ask { needs: self.needs.clone(), ..ask };
         let asking = timeout(POOL_TIMEOUT, self.board.pool.send(Acquire(ask)));
         async move { asking.await.ok()?.ok() }
     }
@@ -373,7 +359,7 @@ impl Seat {
 
     /// Makes the session reachable; one that comes during a drain is told at once.
     pub fn answer_at(&self, recipient: Recipient<Control>) {
-        self.board.reach.insert(self.id, recipient.clone());
+        self.board.reach.insert(self.id, Reachable { user: self.user, session: recipient.clone() });
         if let Some(deadline) = self.board.drain_by.get() {
             let _ = recipient.try_send(Control::Drain(*deadline));
         }
@@ -397,7 +383,7 @@ impl Drop for Seat {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use actix::Actor;
 
     use super::*;
@@ -407,8 +393,8 @@ mod tests {
         roster::RosterSettings,
     };
 
-    const A: Payer = Payer { user: [1; 32], tenant: [0; 32] };
-    const B: Payer = Payer { user: [2; 32], ..A };
+    pub(super) const A: Payer = Payer { user: [1; 32], tenant: [0; 32] };
+    pub(super) const B: Payer = Payer { user: [2; 32], ..A };
     const C: Payer = Payer { user: [3; 32], ..A };
     const D: Payer = Payer { user: [4; 32], ..A };
 
@@ -421,7 +407,7 @@ mod tests {
         longest: Duration::from_secs(1_800),
     };
 
-    fn board(total: usize, per_user: usize) -> Arc<Switchboard> {
+    pub(super) fn board(total: usize, per_user: usize) -> Arc<Switchboard> {
         board_with(total, QuotaSettings { user_calls: per_user, ..OPEN })
     }
 
@@ -438,11 +424,11 @@ mod tests {
     #[actix::test]
     async fn a_call_that_finds_no_slot_keeps_no_seat() {
         let board = board(10, 10);
-        let mut first = board.admit(A, true).await.unwrap();
-        assert!(matches!(board.admit(B, false).await.err(), Some(NoSeat::NoSlot(_))));
+        let mut first = board.admit(A, Needs::default(), true).await.unwrap();
+        assert!(matches!(board.admit(B, Needs::default(), false).await.err(), Some(NoSeat::NoSlot(_))));
         assert_eq!(board.active(), 1);
         assert!(first.take_admission().is_some() && first.take_admission().is_none());
-        assert!(board.admit(B, false).await.is_ok(), "the unused slot came back");
+        assert!(board.admit(B, Needs::default(), false).await.is_ok(), "the unused slot came back");
     }
 
     #[actix::test]

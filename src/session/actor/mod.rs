@@ -19,8 +19,9 @@ use tracing::Span;
 use super::{
     leg::{client::Line, upstream::connect::UpstreamConnector},
     legs::{CallerLegs, Rank, is_life},
-    machine::{ClientInput, Effect, Input, Machine, Summary, millis},
+    machine::{ClientInput, ContextNeed, Effect, Input, Machine, Summary, millis},
     preparation::Preparation,
+    registrar::Entry,
     script::Script,
     setup::Setup,
     switchboard::{Attach, Control, ResumeOffer, Seat},
@@ -29,6 +30,7 @@ use crate::{
     metrics::{CallMetrics, Metrics, Talk},
     pool::{lease::Lease, wait::Patience},
     protocol::ending::Ending,
+    store::details::ContextUse,
 };
 
 /// One call.
@@ -42,6 +44,8 @@ pub struct SessionActor {
     /// Counts requests for slots, and what ends them.
     requests: u64,
     script: Script,
+    /// The same as long as nothing is known of the caller: for servers that may not be told of one.
+    alone: Script,
     preparation: Option<Preparation>,
     connector: UpstreamConnector,
     legs: CallerLegs,
@@ -51,6 +55,7 @@ pub struct SessionActor {
     call: CallMetrics,
     protocol: &'static str,
     ending: Option<Ending>,
+    entry: Entry,
     span: Span,
 }
 
@@ -62,6 +67,11 @@ impl SessionActor {
             let (client, heard) = line.split();
             listen_to(heard, CallerLegs::FIRST, ctx);
             let session = ctx.address().recipient();
+            setup.entry.start();
+            if setup.terms.context == ContextNeed::Withheld {
+                setup.entry.chronicle.context(ContextUse::NotAllowed);
+                setup.metrics.context_not_allowed();
+            }
             setup.terms.resume = setup.resumable.map(|offer| setup.seat.offer_resume(offer, session, None));
             Self {
                 machine: Machine::new(setup.terms, setup.limits, now.into_std()),
@@ -70,6 +80,7 @@ impl SessionActor {
                 upstreams: UpstreamLegs::default(),
                 waiting: None,
                 requests: 0,
+                alone: setup.script.clone(),
                 script: setup.script,
                 preparation: setup.preparation,
                 connector: setup.connector,
@@ -80,6 +91,7 @@ impl SessionActor {
                 metrics: setup.metrics,
                 protocol: setup.protocol,
                 ending: None,
+                entry: setup.entry,
                 span: setup.span,
             }
         })
@@ -98,11 +110,21 @@ impl SessionActor {
             self.perform(effect, ctx);
         }
         self.upstreams.stage(self.machine.on_stage());
+        self.write_down();
         self.seat.is_listened_to(self.machine.on_stage().is_some());
         if self.legs.has_candidate() && self.machine.is_detached() {
             self.promote(ctx);
         }
         self.arm(ctx);
+    }
+
+    /// Has the record know where the call is now.
+    fn write_down(&mut self) {
+        let (chronicle, now) = (&mut self.entry.chronicle, Instant::now().into_std());
+        chronicle.enter(self.machine.phase_name(), self.machine.is_detached(), now);
+        let stage = self.machine.on_stage();
+        chronicle.on_stage(stage, self.upstreams.name_of(stage));
+        chronicle.holds(|attempt| self.upstreams.has(attempt), now);
     }
 
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
@@ -124,6 +146,7 @@ impl SessionActor {
             Effect::MarkClient(mark) => self.legs.mark(mark),
             Effect::CloseClient(ending) => self.legs.close(ending),
             Effect::LetClientGo => self.legs.let_go(),
+            Effect::Remember(delta) => self.entry.chronicle.words(&delta.text, Instant::now().into_std()),
             Effect::Note(note) => self.note(note),
             Effect::Done(summary) => self.done(&summary, ctx),
         }
@@ -155,6 +178,7 @@ impl SessionActor {
 
     fn done(&mut self, summary: &Summary, ctx: &mut Context<Self>) {
         self.ending = Some(summary.ending);
+        self.entry.chronicle.sum_up(summary);
         if summary.abandoned {
             self.metrics.resume("abandoned");
         }
@@ -215,6 +239,7 @@ impl Actor for SessionActor {
         // Also reached by a panic of a handler: every call that was counted as begun is counted as ended.
         let ending = self.ending.unwrap_or(Ending::Internal);
         self.metrics.ended(self.protocol, ending.code());
+        self.entry.end(ending);
     }
 }
 

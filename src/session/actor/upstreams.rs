@@ -1,6 +1,9 @@
 //! The legs to model servers that a call has: at most one on stage and one that gets ready.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix::{ActorFutureExt, AsyncContext, Context, StreamHandler, WrapFuture};
 use tokio::time::timeout;
@@ -8,11 +11,12 @@ use tokio::time::timeout;
 use super::{Control, SessionActor};
 use crate::{
     audio::packet::OpusPacket,
+    context::recap::Said,
     pool::{
         lease::{Lease, Remark, Witness},
         roster::{Grant, Ongoing, UpstreamId, Verdict},
     },
-    protocol::ending::Ending,
+    protocol::{ending::Ending, moshi::ChatTarget},
     session::{
         leg::upstream::{self, UpstreamHandle},
         machine::{Input, Judgement, Prompt, UpstreamInput},
@@ -87,6 +91,11 @@ impl UpstreamLegs {
         }
     }
 
+    /// Whether the call has a leg of this attempt, and with it a slot.
+    pub(super) fn has(&self, attempt: u32) -> bool {
+        self.legs.iter().any(|leg| leg.attempt == attempt)
+    }
+
     fn take(&mut self, attempt: u32) -> Option<UpstreamLeg> {
         let index = self.legs.iter().position(|leg| leg.attempt == attempt)?;
         Some(self.legs.swap_remove(index))
@@ -145,15 +154,29 @@ impl SessionActor {
         };
         let (id, name, witness) = (lease.upstream(), lease.endpoint().name.clone(), lease.witness());
         tracing::debug!(attempt, upstream = name, "opening upstream leg");
-        let target = self.script.target(prompt, self.machine.said());
+        let target = self.target(prompt, lease.endpoint().may_be_told());
         let (handle, heard) = upstream::open(&self.connector, lease, &target);
         self.upstreams.last = Some((id, name.clone()));
+        self.entry.chronicle.opened(attempt, &name, tokio::time::Instant::now().into_std());
         self.upstreams.since.get_or_insert_with(|| tokio::time::Instant::now().into_std());
         if self.machine.on_stage().is_none() {
             self.upstreams.held = Some((attempt, witness.grant()));
         }
         self.upstreams.legs.push(UpstreamLeg { attempt, handle, witness, id, name });
         ctx.add_stream(tokio_stream::StreamExt::map(heard, move |input| FromUpstream(attempt, input)));
+    }
+
+    /// What a server is given to read. One that may not be told of the caller hears nothing of the call's past either:
+    /// what was said in it is as personal.
+    fn target(&mut self, prompt: Prompt, may_be_told: bool) -> Arc<ChatTarget> {
+        let said = self.machine.said();
+        if may_be_told {
+            return self.script.target(prompt, said);
+        }
+        if prompt != Prompt::Persona && !said.is_empty() {
+            self.metrics.recap_withheld();
+        }
+        self.alone.target(prompt, &Said::default())
     }
 
     /// Closes a leg and takes its lease back, as if the slot had been granted anew.

@@ -3,7 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::{Effect, HandshakeTerms, Machine, state::Phase};
-use crate::{pool::roster::Class, protocol::ending::Ending};
+use crate::{
+    pool::roster::Class,
+    protocol::{
+        ending::Ending,
+        native::{ServerEvent, WarningCode},
+    },
+};
 
 /// Whether a call's prompts wait for its caller's context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +17,8 @@ pub enum ContextNeed {
     /// The persona knows nothing of its caller.
     #[default]
     Nothing,
+    /// It would be told, and no model server may be: it goes on alone.
+    Withheld,
     /// It is told what is known; where nothing can be had in time it goes on alone.
     Wanted,
     /// Without it there is no call.
@@ -20,11 +28,14 @@ pub enum ContextNeed {
 impl Machine {
     /// Begins: with the context if the persona wants it, else with the slot.
     pub(super) fn begin(&mut self, now: Instant) {
-        if self.terms.context == ContextNeed::Nothing {
-            return self.begin_leasing();
+        match self.terms.context {
+            ContextNeed::Nothing => self.begin_leasing(),
+            ContextNeed::Withheld => self.go_on_alone(WarningCode::ContextNotAllowed, now),
+            ContextNeed::Wanted | ContextNeed::Required => {
+                self.phase = Phase::Preparing { until: now + self.limits.context_timeout };
+                self.effects.push_back(Effect::LoadContext);
+            }
         }
-        self.phase = Phase::Preparing { until: now + self.limits.context_timeout };
-        self.effects.push_back(Effect::LoadContext);
     }
 
     /// The call's prompts are there, and take so long to be read.
@@ -39,7 +50,7 @@ impl Machine {
     pub(super) fn unprepared(&mut self, now: Instant) {
         match (self.is_preparing(), self.terms.context) {
             (true, ContextNeed::Required) => self.end(Ending::ContextUnavailable, now),
-            (true, _) => self.begin_leasing(),
+            (true, _) => self.go_on_alone(WarningCode::ContextUnavailable, now),
             (false, _) => {}
         }
     }
@@ -62,6 +73,12 @@ impl Machine {
             Phase::Preparing { until } => Some(until),
             _ => None,
         }
+    }
+
+    /// The persona knows nothing of its caller in this call, and the caller is told so.
+    fn go_on_alone(&mut self, code: WarningCode, now: Instant) {
+        self.say(ServerEvent::Warning { code, message: code.sentence().to_owned() }, now);
+        self.begin_leasing();
     }
 
     fn begin_leasing(&mut self) {

@@ -69,9 +69,12 @@ impl Machine {
         let ending = match why {
             NoSlot::WakeFailed => self.upstream.failure().unwrap_or(Ending::WakeFailed),
             // Somewhere else would have been better, but what failed here is the reason.
-            NoSlot::Busy | NoSlot::NoFit | NoSlot::RetriesSpent | NoSlot::QueueFull | NoSlot::NoLedger => {
-                self.upstream.failure().unwrap_or(Ending::NoCapacity)
-            }
+            NoSlot::Busy
+            | NoSlot::NoFit
+            | NoSlot::NotTold
+            | NoSlot::RetriesSpent
+            | NoSlot::QueueFull
+            | NoSlot::NoLedger => self.upstream.failure().unwrap_or(Ending::NoCapacity),
         };
         self.end(ending, now);
     }

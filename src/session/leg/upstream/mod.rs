@@ -116,6 +116,12 @@ impl Leg {
         connect: impl Future<Output = Result<Socket, WsClientError>>,
     ) {
         let timeouts = self.connector.timeouts;
+        if !self.lease.stands() {
+            tracing::warn!("a slot was not used: this process was silent, and another may have it by now");
+            drop(self.lease);
+            let _ = self.events.send(UpstreamInput::Ended(UpstreamEnd::ConnectFailed)).await;
+            return;
+        }
         self.lease.opening();
         let opened = tokio::select! {
             opened = connect => opened,
@@ -317,5 +323,55 @@ async fn write(
         if let Err(error) = sent {
             return Some((error, fed));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::{
+        pool::{
+            endpoint::Endpoint,
+            lease::{Desk, Return},
+            roster::{Grant, UpstreamId},
+        },
+        protocol::moshi::Voice,
+        session::leg::upstream::connect::ConnectTimeouts,
+    };
+
+    /// A pool whose process was taken for dead.
+    #[derive(Default)]
+    struct Lost(Mutex<Vec<Return>>);
+
+    impl Desk for Lost {
+        fn give_back(&self, _: Grant, what: Return) {
+            self.0.lock().unwrap().push(what);
+        }
+
+        fn remark(&self, _: Grant, remark: Remark) {
+            panic!("the server did nothing: {remark:?}");
+        }
+
+        fn stands(&self) -> bool {
+            false
+        }
+    }
+
+    #[actix::test]
+    async fn no_socket_is_opened_under_a_lease_that_somebody_else_may_have() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        server.set_nonblocking(true).unwrap();
+        let endpoint = Endpoint::plain("1", "127.0.0.1", server.local_addr().unwrap().port());
+        let desk = Arc::<Lost>::default();
+        let grant = Grant { upstream: UpstreamId(1), slot: 0, generation: 1 };
+        let lease = Lease::new(grant, endpoint, Arc::clone(&desk) as _);
+        let target = ChatTarget::build(Voice::Natf0, &"You are silent.".into()).unwrap();
+        let (_handle, heard) = open(&UpstreamConnector::new(ConnectTimeouts::default()), lease, &target);
+        let first = std::pin::pin!(heard).next().await;
+        assert!(matches!(first, Some(UpstreamInput::Ended(UpstreamEnd::ConnectFailed))), "{first:?}");
+        assert_eq!(*desk.0.lock().unwrap(), [Return::Released]);
+        assert_eq!(server.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 }
