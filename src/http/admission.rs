@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix_web::{HttpMessage, HttpRequest, http::header};
 
 use super::{
+    continuation::{self, Continued},
     doors::{Doors, Wishes},
     identity,
     problem::{Problem, ReachedLimit, Refusal},
@@ -12,13 +13,13 @@ use super::{
 };
 use crate::{
     auth::Identity,
-    context::{cast::NoPersona, persona::Persona},
+    context::{cast::NoPersona, persona::Persona, private::Private},
     protocol::moshi::Voice,
     session::{
         leg::dialect::Dialect,
         preparation::Preparation,
         script::Script,
-        switchboard::{Exceeded, Limit, NoSeat, Payer, Seat},
+        switchboard::{Exceeded, Limit, Needs, NoSeat, Payer, Seat},
     },
 };
 
@@ -30,6 +31,8 @@ pub struct Admitted {
     pub seat: Seat,
     /// Who the assistant is, and what it says first.
     pub role: Role,
+    /// The user, as tokens name them.
+    pub user: Private<String>,
     /// The user, as logs may name them.
     pub pseudonym: String,
 }
@@ -44,6 +47,20 @@ pub struct Role {
     pub script: Script,
     /// What makes other prompts of the caller's context, if the persona is told of it.
     pub preparation: Option<Preparation>,
+    /// Whether the persona would be told of it, and no model server may be.
+    pub withheld: bool,
+}
+
+impl Role {
+    /// What a model server must have to play it.
+    fn needs(&self) -> Needs {
+        Needs {
+            model: self.persona.model.clone(),
+            voice: Some(self.voice.name().to_owned()),
+            region: None,
+            told: self.preparation.is_some(),
+        }
+    }
 }
 
 /// Lets a caller in or says why not. A ticket is used up by the attempt, whatever comes of it.
@@ -57,11 +74,28 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
         Some(bound) if !bound.is_empty() => bound,
         _ => wishes(doors, query, door)?,
     };
-    let mut role = role(doors, wishes, &identity.scopes)?;
-    role.preparation = preparation(doors, &role, &identity);
+    let continued = continuation::of(doors, &identity, wishes.continue_from).await?;
+    let mut role = role(doors, wishes, &continued, &identity.scopes)?;
+    role.preparation = preparation(doors, &role, continued, &identity);
     let payer = Payer { user, tenant: identity.tenant.hash() };
-    let seat = doors.switchboard.admit(payer, waits(request, query)).await?;
-    Ok(Admitted { dialect, seat, role, pseudonym: identity.user.pseudonym() })
+    let seat = seat(doors, payer, &mut role, waits(request, query)).await?;
+    let (user, pseudonym) = (identity.user.expose().into(), identity.user.pseudonym());
+    Ok(Admitted { dialect, seat, role, user, pseudonym })
+}
+
+/// Takes a seat. Where no model server may be told of the caller, a persona that can do without that goes on alone.
+async fn seat(doors: &Doors, payer: Payer, role: &mut Role, waits: bool) -> Result<Seat, Refusal> {
+    match doors.switchboard.admit(payer, role.needs(), waits).await {
+        Err(NoSeat::NotTold) if role.persona.sight.required => {
+            doors.metrics.context_not_allowed();
+            Err(Problem::ContextNotAllowed.into())
+        }
+        Err(NoSeat::NotTold) => {
+            (role.preparation, role.withheld) = (None, true);
+            Ok(doors.switchboard.admit(payer, role.needs(), waits).await?)
+        }
+        admitted => Ok(admitted?),
+    }
 }
 
 /// Whether the caller waits where no model server is free: yes, unless it says `wait=0`, or `Prefer: wait=0` (RFC 7240).
@@ -89,15 +123,15 @@ fn wishes(doors: &Doors, query: &CallQuery, door: Door) -> Result<Wishes, Proble
     match (doors.policy.caller_prompts, door) {
         (true, _) => query.wishes(),
         (false, Door::Native) if query.has_own_words() => Err(Problem::PromptNotAllowed),
-        (false, _) => Ok(query.persona_alone()),
+        (false, _) => query.without_words(),
     }
 }
 
 /// What model servers are given to read: the persona, with the caller's own voice or prompt where it asks for them.
 ///
 /// `scopes` are the caller's. Nothing is known of the caller here, and a prompt of its own is said as it is.
-pub fn role(doors: &Doors, wishes: Wishes, scopes: &[String]) -> Result<Role, Refusal> {
-    let found = doors.cast.find(wishes.persona.as_deref(), scopes);
+pub fn role(doors: &Doors, wishes: Wishes, continued: &Continued, scopes: &[String]) -> Result<Role, Refusal> {
+    let found = doors.cast.find(wishes.persona.as_deref().or(continued.persona()), scopes);
     let persona = found.map_err(|none| Refusal { personas: doors.cast.names(scopes), ..Problem::from(none).into() })?;
     let voice = wishes.voice.unwrap_or(persona.voice);
     let persona = match &wishes.prompt {
@@ -105,16 +139,21 @@ pub fn role(doors: &Doors, wishes: Wishes, scopes: &[String]) -> Result<Role, Re
         None => Arc::clone(persona),
     };
     let script = Script::new(voice, persona.bare().clone()).map_err(|_| Problem::BadPrompt)?;
-    Ok(Role { persona, voice, script, preparation: None })
+    let script = script.continued_as(persona.short().clone());
+    Ok(Role { persona, voice, script, preparation: None, withheld: false })
 }
 
 /// How the caller's context gets into the prompt, where there is one and the persona is told of it.
-fn preparation(doors: &Doors, role: &Role, identity: &Identity) -> Option<Preparation> {
-    let source = doors.contexts.get().filter(|_| role.persona.sees_context())?;
+fn preparation(doors: &Doors, role: &Role, continued: Continued, identity: &Identity) -> Option<Preparation> {
+    if !role.persona.sees_context() {
+        return None;
+    }
+    let (source, continues) = continued.into_context(&doors.contexts);
     Some(Preparation {
         persona: Arc::clone(&role.persona),
         voice: role.voice,
-        source: Arc::clone(source),
+        source,
+        continues,
         user: identity.user.expose().into(),
         budget: doors.handshake,
     })
@@ -150,6 +189,7 @@ impl From<NoSeat> for Refusal {
             NoSeat::NoSlot(later) => {
                 Problem::NoCapacity.retry_after(later.clamp(Duration::from_secs(1), Duration::from_secs(3_600)))
             }
+            NoSeat::NotTold => Problem::ContextNotAllowed.into(),
             NoSeat::Quota(exceeded) => exceeded.into(),
             NoSeat::Draining => Problem::Draining.into(),
             NoSeat::PoolLost => Problem::Internal.into(),

@@ -1,14 +1,11 @@
 //! What every door shares: who may come in, on what terms, and where calls go.
 
-use std::{
-    num::NonZeroU32,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use secrecy::SecretString;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{
     operator::Operator,
@@ -24,9 +21,11 @@ use crate::{
     session::{
         leg::upstream::connect::UpstreamConnector,
         machine::Limits,
+        registrar::Registrar,
         script::HandshakeBudget,
         switchboard::{Switchboard, UserHash},
     },
+    store::archive::Archive,
 };
 
 /// Refusals a second that are told on an upgraded socket; the rest get their HTTP status alone.
@@ -36,7 +35,11 @@ const SOCKET_REFUSALS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(19
 const OPERATIONS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
 const OPERATIONS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(49);
 
-/// The persona, voice and prompt that a caller asked for.
+/// How often one user may ask for its records in a second, and at once: a person who scrolls through a list.
+const LOOKS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
+const LOOKS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
+
+/// The persona, voice, prompt and earlier call that a caller asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes {
     /// A persona by its name.
@@ -45,12 +48,14 @@ pub struct Wishes {
     pub voice: Option<Voice>,
     /// A prompt of the caller's own.
     pub prompt: Option<SecretString>,
+    /// The call that this one continues.
+    pub continue_from: Option<Uuid>,
 }
 
 impl Wishes {
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
-        self.persona.is_none() && self.voice.is_none() && self.prompt.is_none()
+        self.persona.is_none() && self.voice.is_none() && self.prompt.is_none() && self.continue_from.is_none()
     }
 }
 
@@ -81,8 +86,12 @@ pub struct Doors {
     pub policy: DoorPolicy,
     /// Who may speak.
     pub cast: Cast,
-    /// What knows the callers, once it is there; until then nobody is known.
-    pub contexts: OnceLock<Arc<dyn ContextSource>>,
+    /// What knows the callers.
+    pub contexts: Arc<dyn ContextSource>,
+    /// The records of calls.
+    pub archive: Arc<Archive>,
+    /// Where the records of new calls go.
+    pub registrar: Arc<dyn Registrar>,
     /// How long a model server may take.
     pub handshake: HandshakeBudget,
     /// The limits of a call.
@@ -113,6 +122,7 @@ impl Doors {
 /// How often things may be tried.
 pub struct Throttle {
     attempts: DefaultKeyedRateLimiter<UserHash>,
+    looks: DefaultKeyedRateLimiter<UserHash>,
     operations: DefaultKeyedRateLimiter<Operator>,
     socket_refusals: DefaultDirectRateLimiter,
 }
@@ -122,6 +132,7 @@ impl Throttle {
     pub fn new(attempts_per_minute: NonZeroU32) -> Self {
         Self {
             attempts: RateLimiter::keyed(Quota::per_minute(attempts_per_minute)),
+            looks: RateLimiter::keyed(Quota::per_second(LOOKS_PER_SECOND).allow_burst(LOOKS_AT_ONCE)),
             operations: RateLimiter::keyed(Quota::per_second(OPERATIONS_PER_SECOND).allow_burst(OPERATIONS_AT_ONCE)),
             socket_refusals: RateLimiter::direct(Quota::per_second(SOCKET_REFUSALS_PER_SECOND)),
         }
@@ -131,6 +142,14 @@ impl Throttle {
     pub fn attempt(&self, user: UserHash) -> Result<(), Refusal> {
         self.attempts.check_key(&user).map_err(|not_yet| {
             let wait = not_yet.wait_time_from(self.attempts.clock().now());
+            Problem::TooManyAttempts.retry_after(wait)
+        })
+    }
+
+    /// Counts what a user asks of its records, and refuses what is too much.
+    pub fn look(&self, user: UserHash) -> Result<(), Refusal> {
+        self.looks.check_key(&user).map_err(|not_yet| {
+            let wait = not_yet.wait_time_from(self.looks.clock().now());
             Problem::TooManyAttempts.retry_after(wait)
         })
     }
@@ -151,6 +170,7 @@ impl Throttle {
     /// Forgets users who have not tried for a while; to be called every now and then.
     pub fn upkeep(&self) {
         self.attempts.retain_recent();
+        self.looks.retain_recent();
         self.operations.retain_recent();
     }
 }

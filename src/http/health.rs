@@ -38,7 +38,7 @@ pub async fn nothing_here() -> HttpResponse {
     Problem::UnknownRoute.error_response()
 }
 
-/// An address that exists, asked with a method that it does not take; `allow` names the one that it does.
+/// An address that exists, asked with a method that it does not take; `allow` names those that it does.
 pub fn not_allowed(allow: &'static str) -> HttpResponse {
     let mut response = Problem::MethodNotAllowed.error_response();
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));

@@ -1,9 +1,15 @@
 //! The HTTP edge: doors for callers, health and metrics for machines, and the one table of refusals.
 
 pub mod admission;
+pub mod asker;
+pub mod continuation;
+pub mod cursor;
 pub mod doors;
+pub mod erasure;
+pub mod export;
 pub mod fleet;
 pub mod health;
+pub mod history;
 pub mod identity;
 pub mod operator;
 pub mod orders;
@@ -12,6 +18,7 @@ pub mod query;
 pub mod refusal;
 pub mod resume;
 pub mod tickets;
+pub mod told;
 pub mod voice;
 
 use actix_web::{
@@ -26,6 +33,16 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(get("/api/chat").route(web::get().to(voice::moshi)))
         .service(get("/t/{ticket}/api/chat").route(web::get().to(voice::moshi)))
         .service(only("/v1/tickets", "POST").route(web::post().to(tickets::mint)))
+        .service(get("/v1/sessions").route(web::get().to(history::list)))
+        .service(
+            only("/v1/sessions/{id}", "GET, DELETE")
+                .route(web::get().to(history::one))
+                .route(web::delete().to(history::remove)),
+        )
+        .service(get("/v1/me/export").route(web::get().to(export::me)))
+        .service(only("/v1/me", "DELETE").route(web::delete().to(erasure::me)))
+        .service(get("/v1/users/{user}/export").route(web::get().to(export::user)))
+        .service(only("/v1/users/{user}", "DELETE").route(web::delete().to(erasure::user)))
         .service(only("/v1/wake", "POST").route(web::post().to(fleet::wake_any)))
         .service(only("/v1/upstreams/{name}/wake", "POST").route(web::post().to(fleet::wake_one)))
         .service(only("/v1/upstreams/{name}/sleep", "POST").route(web::post().to(fleet::sleep)))
@@ -43,7 +60,7 @@ fn get(path: &str) -> Resource {
     only(path, "GET")
 }
 
-/// A resource that names its one method to whoever tries another.
-fn only(path: &str, method: &'static str) -> Resource {
-    web::resource(path).default_service(web::to(move || async move { health::not_allowed(method) }))
+/// A resource that names its methods to whoever tries another.
+fn only(path: &str, methods: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move || async move { health::not_allowed(methods) }))
 }

@@ -3,13 +3,15 @@
 //! After the upgrade a call ends by a [`crate::protocol::ending::Ending`]; where both exist they share code, close code
 //! and sentence. Nothing here repeats what the caller sent, and no cause from inside is told.
 
+mod document;
+
 use std::fmt;
 use std::time::Duration;
 
-use actix_web::http::{StatusCode, header};
-use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
-use serde::Serialize;
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
 
+pub use self::document::{ReachedLimit, Refusal};
 use crate::auth::{TicketError, TicketRefused, TokenError};
 use crate::protocol::ending::{Ending, EndingRow};
 use crate::protocol::native::ErrorEvent;
@@ -118,6 +120,16 @@ problems! {
     NoFleet => row("no_fleet", 404, "No machine is started and stopped here; an upstream gets one by provider= behind its address."),
     /// No such machine.
     UnknownMachine => row("unknown_machine", 404, "There is no machine of this name; GET /v1/upstreams lists them."),
+    /// No such call, or one of somebody else: nobody can tell the two apart.
+    UnknownSession => row("unknown_session", 404, "There is no such call of yours; GET /v1/sessions lists those that there are."),
+    /// The call is not over.
+    SessionOpen => row("session_open", 409, "The call is not over; end it, and remove it then."),
+    /// The part of a list that is asked for is none.
+    BadPage => row("bad_page", 400, "The limit of a page is 1 to 200, and after is what an earlier answer has as next."),
+    /// What cannot be undone was asked for without saying so.
+    NotConfirmed => row("not_confirmed", 400, "This erases for good, and nothing brings it back; say so with ?confirm=erase."),
+    /// The store does not answer, or not in time.
+    StoreUnavailable => row("store_unavailable", 503, "The records cannot be reached just now; try again in a moment.").retry_after(5),
     /// The address exists, but not for this method.
     MethodNotAllowed => row("method_not_allowed", 405, "This address takes another method; the Allow header names it."),
     /// No such voice.
@@ -172,6 +184,8 @@ problems! {
     MachineCapacity => row("machine_capacity", 503, "The provider has no room for the machine: no GPU is free; ask again later.").retry_after(60),
     /// The provider refuses our credential.
     MachineAuth => row("machine_auth", 503, "The provider refuses its credential; set another in [providers].").retry_after(60),
+    /// The persona needs to know the caller, and no model server may be told of one.
+    ContextNotAllowed => row("context_not_allowed", 503, "This persona needs to know you, and no model server may be told of you; choose another persona.").retry_after(60),
     /// This process takes no more calls.
     Draining => as_ending(Ending::Drained, 503).retry_after(5),
     /// A fault of our own.
@@ -274,122 +288,6 @@ impl From<NoResume> for Problem {
             NoResume::WrongFormat => Problem::ResumeWrongFormat,
             NoResume::NoAnswer => Problem::Internal,
         }
-    }
-}
-
-/// A problem and when to try again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// What is wrong.
-    pub problem: Problem,
-    /// When another try makes sense, in seconds.
-    pub retry_after_seconds: Option<u64>,
-    /// The limit that was reached, if that is what is wrong.
-    pub limit: Option<ReachedLimit>,
-    /// The personas that the caller may choose from, if it chose another one.
-    pub personas: Vec<String>,
-}
-
-/// A limit of calls at a time, or of seconds within a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReachedLimit {
-    /// Calls, or seconds where there is a window.
-    pub value: u64,
-    /// The time within which it holds.
-    pub window: Option<Duration>,
-}
-
-impl fmt::Display for ReachedLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.window {
-            Some(window) => write!(f, "The limit is {} s in {} s.", self.value, window.as_secs()),
-            None => write!(f, "The limit is {} at a time.", self.value),
-        }
-    }
-}
-
-impl From<Problem> for Refusal {
-    fn from(problem: Problem) -> Refusal {
-        Refusal { problem, retry_after_seconds: problem.row().retry_after_seconds, limit: None, personas: Vec::new() }
-    }
-}
-
-impl Refusal {
-    /// The same refusal as a message of our own wire.
-    pub fn to_error_event(&self) -> ErrorEvent {
-        let row = self.problem.row();
-        ErrorEvent {
-            code: row.code.to_owned(),
-            message: self.to_string(),
-            status: Some(row.status),
-            retry_after_seconds: self.retry_after_seconds,
-        }
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.problem.fmt(f)?;
-        self.limit.map_or(Ok(()), |limit| write!(f, " {limit}"))?;
-        match self.personas.as_slice() {
-            [] => Ok(()),
-            names => write!(f, " There are: {}.", names.join(", ")),
-        }
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-/// The body of RFC 9457. The type is `about:blank`, so the title is the status's own name; `code` tells problems apart.
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: &'static str,
-    title: &'static str,
-    status: u16,
-    detail: String,
-    code: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_seconds: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    limit: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    window_seconds: Option<u64>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    personas: &'a [String],
-}
-
-impl ResponseError for Refusal {
-    fn status_code(&self) -> StatusCode {
-        self.problem.status()
-    }
-
-    fn error_response(&self) -> HttpResponse {
-        let (row, status) = (self.problem.row(), self.problem.status());
-        let mut response = HttpResponseBuilder::new(status);
-        response.insert_header((header::CACHE_CONTROL, "no-store"));
-        if let Some(challenge) = self.problem.challenge() {
-            response.insert_header((header::WWW_AUTHENTICATE, challenge));
-        }
-        if let Some(seconds) = self.retry_after_seconds {
-            response.insert_header((header::RETRY_AFTER, seconds));
-        }
-        if self.problem == Problem::UpgradeRequired {
-            response.insert_header((header::UPGRADE, "websocket"));
-        }
-        let body = Body {
-            r#type: "about:blank",
-            title: status.canonical_reason().unwrap_or_default(),
-            status: row.status,
-            detail: self.to_string(),
-            code: row.code,
-            retry_after_seconds: self.retry_after_seconds,
-            limit: self.limit.map(|limit| limit.value),
-            window_seconds: self.limit.and_then(|limit| limit.window).map(|window| window.as_secs()),
-            personas: &self.personas,
-        };
-        response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
-        // Strings and numbers only: serialisation cannot fail.
-        response.body(serde_json::to_vec(&body).unwrap_or_default())
     }
 }
 

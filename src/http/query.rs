@@ -36,6 +36,7 @@ pub struct CallQuery {
     persona: Option<String>,
     voice: Option<String>,
     prompt: Option<SecretString>,
+    continue_from: Option<String>,
 }
 
 impl fmt::Debug for CallQuery {
@@ -63,6 +64,7 @@ impl CallQuery {
                 "channels" => set(&mut query.channels, text),
                 "persona" => set(&mut query.persona, text),
                 "voice" | "voice_prompt" => set(&mut query.voice, text),
+                "continue_from" => set(&mut query.continue_from, text),
                 "text_prompt" => set(&mut query.prompt, || text().into()),
                 "errors" => set(&mut errors, text),
                 "wait" => set(&mut wait, text),
@@ -98,12 +100,14 @@ impl CallQuery {
     /// What is asked for; only prompts with some text count.
     pub fn wishes(&self) -> Result<Wishes, Problem> {
         let voice = self.voice.as_deref().map(str::parse).transpose().map_err(|_| Problem::UnknownVoice)?;
-        Ok(Wishes { voice, prompt: self.prompt.clone(), ..self.persona_alone() })
+        Ok(Wishes { voice, prompt: self.prompt.clone(), ..self.without_words()? })
     }
 
-    /// The persona that is asked for, and nothing else.
-    pub fn persona_alone(&self) -> Wishes {
-        Wishes { persona: self.persona.clone(), ..Wishes::default() }
+    /// The persona and the call to continue that are asked for, and no voice or prompt.
+    pub fn without_words(&self) -> Result<Wishes, Problem> {
+        let continue_from = self.continue_from.as_deref().map(str::parse).transpose();
+        let continue_from = continue_from.map_err(|_| Problem::UnknownSession)?;
+        Ok(Wishes { persona: self.persona.clone(), continue_from, ..Wishes::default() })
     }
 
     /// Whether a voice or a prompt of the caller's own is asked for.
@@ -148,6 +152,15 @@ mod tests {
         }
         let twice = CallQuery::parse("voice=NATF0.pt&voice=NATM0");
         assert_eq!(twice.wishes().unwrap().voice.unwrap().name(), "NATF0");
+    }
+
+    #[test]
+    fn a_call_to_continue_is_named_by_its_id_or_unknown() {
+        let id = uuid::Uuid::from_u128(7);
+        let wishes = |raw: &str| CallQuery::parse(raw).wishes().map(|wishes| wishes.continue_from);
+        assert_eq!(wishes(&format!("continue_from={id}&continue_from=x")), Ok(Some(id)));
+        assert_eq!((wishes(""), wishes("continue_from=")), (Ok(None), Ok(None)));
+        assert_eq!(wishes("continue_from=../7"), Err(Problem::UnknownSession));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::{
-    admission,
+    admission, continuation,
     doors::{Doors, Wishes},
     identity,
     problem::{Problem, Refusal},
@@ -27,6 +27,7 @@ struct Order {
     persona: Option<String>,
     voice: Option<String>,
     text_prompt: Option<SecretString>,
+    continue_from: Option<String>,
 }
 
 /// The answer: the ticket, and the two addresses that take it.
@@ -60,7 +61,8 @@ async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> 
     };
     let wishes = wishes(doors, &body)?;
     // What could never become a call is refused now, not when the ticket is used.
-    admission::role(doors, wishes.clone(), &identity.scopes)?;
+    let continued = continuation::of(doors, &identity, wishes.continue_from).await?;
+    admission::role(doors, wishes.clone(), &continued, &identity.scopes)?;
     let ticket = doors.tickets.mint(identity, wishes, doors.now()).map_err(Problem::from)?;
     hint(doors);
     let ticket = ticket.expose_secret();
@@ -87,12 +89,14 @@ fn wishes(doors: &Doors, body: &[u8]) -> Result<Wishes, Problem> {
     } else {
         serde_json::from_slice(body).map_err(|_| Problem::BadRequest)?
     };
+    let continue_from = order.continue_from.as_deref().map(str::parse).transpose();
+    let continue_from = continue_from.map_err(|_| Problem::UnknownSession)?;
     if order.voice.is_none() && order.text_prompt.is_none() {
-        return Ok(Wishes { persona: order.persona, ..Wishes::default() });
+        return Ok(Wishes { persona: order.persona, continue_from, ..Wishes::default() });
     }
     if !doors.policy.caller_prompts {
         return Err(Problem::PromptNotAllowed);
     }
     let voice = order.voice.as_deref().map(str::parse).transpose().map_err(|_| Problem::UnknownVoice)?;
-    Ok(Wishes { persona: order.persona, voice, prompt: order.text_prompt })
+    Ok(Wishes { persona: order.persona, voice, prompt: order.text_prompt, continue_from })
 }

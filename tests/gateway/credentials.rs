@@ -108,7 +108,7 @@ async fn development_takes_a_token_in_the_query() {
 }
 
 /// One HTTP request on a connection of its own; the status and the JSON body.
-async fn post(house: &House, path: &str, token: Option<&str>, body: &str) -> (u16, Value) {
+pub async fn post(house: &House, path: &str, token: Option<&str>, body: &str) -> (u16, Value) {
     let mut stream = TcpStream::connect(house.gateway.address).await.unwrap();
     let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     let length = body.len();

@@ -1,9 +1,12 @@
 //! Whole calls over real sockets: callers, Tandem, and simulated PersonaPlex servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod archives;
 mod blame;
 mod calls;
 mod care;
+mod continuing;
+mod crash;
 mod credentials;
 mod crowd;
 mod discovery;
@@ -13,20 +16,27 @@ mod failover;
 mod failures;
 mod formats;
 mod health;
+mod history;
 mod house;
 mod machines;
+#[path = "../store/moody.rs"]
+mod moody;
 mod odd_servers;
 mod overlap;
 mod personas;
 mod process;
+mod prompts;
 mod queue;
 mod quotas;
+mod records;
 mod refusals;
 mod resume;
 mod revival;
 mod rotation;
 mod rush;
+mod secrets;
 mod slow_callers;
 mod slowness;
+mod told;
 mod trust;
 mod turns;
