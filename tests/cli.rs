@@ -15,6 +15,9 @@ use std::time::Duration;
 #[path = "context/tokens.rs"]
 mod tokens;
 
+#[path = "cli/users.rs"]
+mod users;
+
 use tandem::sim::voice::MadeVoice;
 use tandem::sim::wav;
 
@@ -322,6 +325,25 @@ fn a_check_tries_out_the_files_that_serve_would_use() {
 }
 
 #[test]
+fn a_check_says_to_whom_transcripts_go() {
+    let desk = Desk::new();
+    let url = ("TANDEM__RECAP__URL", "https://llm.example.org/v1/chat/completions");
+    let (model, key) = (("TANDEM__RECAP__MODEL", "small"), ("TANDEM__RECAP__API_KEY", "hush-hush"));
+    let ran = desk.run(&["check", "--offline"], &[url, model, key]);
+    assert!(ran.stdout.contains("Transcripts of calls go to llm.example.org,"), "{ran:?}");
+    assert!(ran.status == Some(0) && !ran.stdout.contains("hush-hush"), "{ran:?}");
+    assert!(!desk.run(&["check", "--offline"], &[model]).stdout.contains("Transcripts of calls"));
+    let open = ("TANDEM__RECAP__URL", "http://llm.internal/v1/chat/completions");
+    let ran = desk.run(&["check", "--offline"], &[open]);
+    assert!(ran.status == Some(1) && !ran.stderr.contains("llm.internal"), "{ran:?}");
+    for words in ["recap.url", "recap.insecure", "TANDEM__RECAP__MODEL"] {
+        assert!(ran.stderr.contains(words), "{words}: {ran:?}");
+    }
+    let ran = desk.run(&["check", "--offline"], &[open, model, ("TANDEM__RECAP__INSECURE", "true")]);
+    assert!(ran.status == Some(0) && ran.stdout.contains("go to llm.internal,"), "{ran:?}");
+}
+
+#[test]
 fn a_check_shows_the_personas_and_tells_what_is_wrong_with_them() {
     let desk = Desk::new();
     fs::create_dir(desk.path("cast")).unwrap();
@@ -359,7 +381,7 @@ fn a_prompt_is_printed_alone_and_its_cost_beside_it() {
     assert!(ran.stdout.contains("Yesterday Maria wrote: \"Slept badly again."), "{ran:?}");
     let prompts = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/context/prompts.txt")).unwrap();
     assert!(prompts.contains(&ran.stdout), "the same prompt as in the tests of prompts");
-    for told in ["tokens", "of 8190 bytes", " s until the model listens", "goals       0 of 2   2 left out"] {
+    for told in ["tokens", "of 8146 bytes", " s until the model listens", "goals       0 of 2   2 left out"] {
         assert!(ran.stderr.contains(told), "{told}: {ran:?}");
     }
     let bare = desk.run(&["prompt"], &[]);
@@ -751,6 +773,7 @@ fn nothing_private_reaches_the_log_of_a_whole_run_at_its_most_talkative() {
     let desk = Desk::new();
     wav::write(&desk.path("in.wav"), &speech()).unwrap();
     let secret = "planted-secret-of-more-than-thirty-two-bytes";
+    let key = "UGxhbnRlZCBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyE=";
     let (_simulator, upstream) = simulator(&desk, &["--echo-delay-ms", "80"]);
     let (server, url) = serve(
         &desk,
@@ -761,6 +784,7 @@ fn nothing_private_reaches_the_log_of_a_whole_run_at_its_most_talkative() {
             ("TANDEM__DOORS__CALLER_PROMPTS", "always"),
             ("TANDEM__LOGGING__LEVEL", "trace"),
             ("RUST_LOG", "trace"),
+            ("TANDEM_ENCRYPTION_KEY", key),
         ],
     );
     let token = desk.run(&["token", "--user", "planted-user"], &[("JWT_SECRET", secret)]).stdout.trim().to_owned();
@@ -772,16 +796,31 @@ fn nothing_private_reaches_the_log_of_a_whole_run_at_its_most_talkative() {
     }
     let refused = desk.run(&["call", "in.wav", "--url", &url, "--token", "planted.wrong.token"], &[]);
     assert_eq!(refused.status, Some(1));
+    let settings = [
+        ("JWT_SECRET", secret),
+        ("TANDEM_ENCRYPTION_KEY", key),
+        ("TANDEM__PERSONA__PROMPT", "You know of Planted Diagnosis."),
+        ("MONGODB_URI", "mongodb://root:planted@127.0.0.1:1/app?serverSelectionTimeoutMS=100"),
+    ];
+    let checked = desk.run(&["check"], &settings);
+    assert!(checked.stdout.contains("What was said is encrypted with the key "), "{checked:?}");
+    let mut log = format!("{}{}{}", refused.stderr, checked.stdout, checked.stderr);
     server.signal("TERM");
-    let mut log = String::new();
     while let Ok(line) = server.lines.recv_timeout(DEADLINE) {
         log.push_str(&line);
         log.push('\n');
     }
     assert!(log.contains("session ended") && log.contains("\"user\":\"u_"), "{log}");
     let signature = token.rsplit('.').next().unwrap();
-    for private in [secret, "planted", "Planted", "Diagnosis", signature, "I hear", "text_prompt", "eyJ"] {
+    for private in [secret, key, "planted", "Planted", "Diagnosis", signature, "I hear", "text_prompt", "eyJ"] {
         assert!(!log.contains(private), "{private:?} is in the log:\n{log}");
+    }
+    let kept: Vec<u8> =
+        fs::read_dir(desk.path(".tandem")).unwrap().flat_map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
+    let holds = |words: &str| kept.windows(words.len()).any(|window| window == words.as_bytes());
+    assert!(holds("tandem-sealed:1:"), "the calls were written down");
+    for private in ["I hear", "Diagnosis", key] {
+        assert!(!holds(private), "{private:?} is in a file of the state");
     }
 }
 
@@ -853,14 +892,48 @@ fn users_are_taken_in_added_and_erased_and_the_check_counts_them() {
     assert!(imported.stderr.contains("Nothing is done with users.shoeSize"), "{imported:?}");
     let added = desk.run(&["user", "add", "cleo", "--name", "Cleo", "--goal", "walk", "--goal", "rest"], &[]);
     assert_eq!(added.status, Some(0), "{added:?}");
+    let waits = wait_for_the_store(&desk, "ann");
+    assert!(waits(), "looked for in the right file");
     let erased = desk.run(&["user", "erase", "ann"], &[]);
-    assert!(erased.status == Some(0) && erased.stdout.starts_with("Erased, with 0 calls."), "{erased:?}");
+    assert!(!waits(), "what was on its way is gone too");
+    assert!(
+        erased.status == Some(0) && erased.stdout.starts_with("Erased from .tandem/users.sqlite, with 0 calls."),
+        "{erased:?}"
+    );
     let again = desk.run(&["import", "users.json"], &[]);
     assert_eq!((again.status, again.stdout.as_str()), (Some(1), "1 users are known now.\n"));
     let checked = desk.run(&["check"], &[]);
     assert!(store(&checked).contains("2 users (1 erased), 0 journal entries, 0 calls"), "{checked:?}");
     let mode = fs::metadata(desk.path(".tandem/users.sqlite")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+}
+
+/// Has a call of this user wait for the store; says whether the file of what waits has its words.
+fn wait_for_the_store(desk: &Desk, user: &str) -> impl Fn() -> bool {
+    use tandem::store::{archive, local, record, spool};
+    let store = local::LocalStore::open(&desk.path(".tandem/users.sqlite"), None).unwrap();
+    let path = desk.path(".tandem/spool.sqlite");
+    let archive = archive::Archive::open_at(&path, std::sync::Arc::new(store), spool::Room::default()).unwrap();
+    let line = record::Line { speaker: record::Speaker::Assistant, at_ms: 0, text: "A heron on its way.".into() };
+    let ended = record::Ended {
+        ending: tandem::protocol::ending::Ending::ClientLeft,
+        transcript: vec![line],
+        ..record::Ended::lost(2)
+    };
+    let record = record::Record {
+        session: uuid::Uuid::new_v4(),
+        user: user.into(),
+        persona: "listener".into(),
+        began_ms: 1,
+        origin: record::Origin::default(),
+        ended: Some(ended),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(archive.complete(record)).unwrap();
+    move || {
+        let bytes = ["", "-wal"].map(|end| fs::read(format!("{}{end}", path.display())).unwrap_or_default()).concat();
+        bytes.windows(5).any(|window| window == b"heron")
+    }
 }
 
 #[test]

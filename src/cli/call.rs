@@ -51,6 +51,9 @@ pub(super) struct CallArguments {
     /// Samples a second of pcm16.
     #[arg(long, value_name = "HZ", default_value_t = 24_000, value_parser = pcm_rate)]
     rate: u32,
+    /// A persona by its name, for example listener.
+    #[arg(long)]
+    persona: Option<String>,
     /// The assistant's voice, for example NATF0.
     #[arg(long)]
     voice: Option<String>,
@@ -210,6 +213,7 @@ fn settings(
     };
     settings.credential = token.map_or(Credential::None, Credential::Bearer);
     settings.trust = if arguments.insecure { Trust::Any } else { Trust::System };
+    settings.persona = arguments.persona.clone();
     settings.voice = arguments.voice.clone();
     settings.text_prompt = arguments.prompt.clone();
     settings.comes_back = true;

@@ -132,6 +132,10 @@ fn show(settings: &Settings) {
         let source = if line.source == "default" { String::new() } else { format!("   <- {}", line.source) };
         terminal::say(format!("  {:keys$}  {}{source}", line.key, terminal::printable(&line.value)));
     }
+    if let Some(scribe) = &settings.recap {
+        let host = terminal::printable(scribe.host());
+        terminal::say(format!("\nTranscripts of calls go to {host}, which writes recaps of them (recap.url)."));
+    }
     for warning in &settings.warnings {
         terminal::say(format!("\nWarning: {warning}"));
     }

@@ -16,7 +16,7 @@ use crate::config::{self, Settings};
 use crate::context::cast::Cast;
 use crate::context::prompt::{Built, Told, build};
 use crate::context::user::{Context, MAX_FILE_BYTES, Users};
-use crate::protocol::moshi::{MAX_TARGET_BYTES, prompt_steps};
+use crate::protocol::moshi::{Voice, prompt_budget_bytes, prompt_steps};
 use crate::session::preparation::today;
 
 use super::{ConfigArguments, terminal, users};
@@ -59,7 +59,7 @@ pub(super) fn prompt(arguments: &PromptArguments) -> Result<(), String> {
     let built = build(persona, &context, arguments.date.unwrap_or_else(today));
     terminal::say(built.prompt.expose_secret());
     let counted = persona.budget.counter.are_counted();
-    terminal::status(cost(&built, settings.upstreams.voice_steps, counted));
+    terminal::status(cost(&built, persona.voice, settings.upstreams.voice_steps, counted));
     for told in &built.told {
         terminal::status(line(told));
     }
@@ -96,26 +96,29 @@ fn stored(id: &str, settings: &Settings) -> Result<Context, String> {
 }
 
 fn read(path: &Path) -> Result<Users, String> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
-    match read {
-        Ok(bytes) if bytes as u64 <= MAX_FILE_BYTES => Users::read(&text).map_err(|error| error.to_string()),
-        Ok(_) => Err(format!("{} is longer than {MAX_FILE_BYTES} bytes", path.display())),
-        Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes));
+    read.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    // Bytes first: the limit may fall inside a character.
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("{} is longer than {MAX_FILE_BYTES} bytes", path.display()));
     }
+    let text = String::from_utf8(bytes).map_err(|_| format!("{} is no text in UTF-8", path.display()))?;
+    Users::read(&text).map_err(|error| error.to_string())
 }
 
 /// What the prompt takes of the request line, of the caller's time and of the model's window.
-fn cost(built: &Built, voice_steps: u32, counted: bool) -> String {
+fn cost(built: &Built, voice: Voice, voice_steps: u32, counted: bool) -> String {
     let steps = prompt_steps(voice_steps, built.tokens);
     let [least, most] = STEP_MS.map(|step_ms| f64::from(steps * step_ms) / 1_000.0);
     let window = f64::from(steps * FRAME_MS) / 1_000.0;
     format!(
-        "\n{} {} tokens, {} of {MAX_TARGET_BYTES} bytes; with the voice {steps} steps: {least:.1} to {most:.1} s until the model \
+        "\n{} {} tokens, {} of {} bytes; with the voice {steps} steps: {least:.1} to {most:.1} s until the model \
          listens, {window:.1} s of the time that it remembers.",
         if counted { "Exactly" } else { "At most" },
         built.tokens,
-        built.bytes
+        built.bytes,
+        prompt_budget_bytes(voice)
     )
 }
 
@@ -137,8 +140,8 @@ mod tests {
     #[test]
     fn the_cost_is_told_in_bytes_tokens_and_seconds() {
         let built = Built { prompt: "Hi.".into(), tokens: 137, bytes: 500, told: Vec::new() };
-        let told = cost(&built, 51, false);
-        assert!(told.contains("137 tokens, 500 of 8190 bytes; with the voice 200 steps: 8.0 to 18.0 s"), "{told}");
+        let told = cost(&built, Voice::Natf0, 51, false);
+        assert!(told.contains("137 tokens, 500 of 8146 bytes; with the voice 200 steps: 8.0 to 18.0 s"), "{told}");
         assert!(told.ends_with("16.0 s of the time that it remembers."), "{told}");
     }
 

@@ -129,10 +129,13 @@ fn said(url: &UpstreamUrl, upstream: &Upstream) -> String {
         1 => "1 call at a time".to_owned(),
         calls => format!("{calls} calls at a time"),
     };
-    let labels = UpstreamOptions { trust: None, capacity: None, dns: false, machine: None, ..url.options.clone() }
-        .to_string()
-        .replace('&', ", ");
-    let said: Vec<String> = [trust, capacity, labels].into_iter().filter(|said| !said.is_empty()).collect();
+    let told = match upstream.endpoint.may_be_told() {
+        true => "may be told of callers".to_owned(),
+        false => "is told nothing of callers (personal_context)".to_owned(),
+    };
+    let plain = UpstreamOptions { trust: None, capacity: None, dns: false, machine: None, ..url.options.clone() };
+    let labels = UpstreamOptions { personal: None, ..plain }.to_string().replace('&', ", ");
+    let said: Vec<String> = [trust, capacity, labels, told].into_iter().filter(|said| !said.is_empty()).collect();
     terminal::printable(&said.join("; "))
 }
 

@@ -1,6 +1,6 @@
 //! The part of a URL between `://` and the path: a host and perhaps a port.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 /// A host with or without a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +49,6 @@ fn is_host(host: &str) -> bool {
         Some(inner) => inner.parse::<Ipv6Addr>().is_ok(),
         None => !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)),
     }
-}
-
-/// Whether a host is this machine, where nobody listens in between.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']').trim_end_matches('.');
-    bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]

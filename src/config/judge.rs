@@ -1,7 +1,9 @@
 //! Raw -> Settings: every rule that one value alone cannot break, all of them looked at before anything is said.
 
 mod fleet;
+mod recap;
 mod store;
+mod upstreams;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -13,20 +15,18 @@ use super::authority::Authority;
 use super::flaw::{Flaw, quoted};
 use super::raw::{
     Answers, Enabled, Raw, RawAuth, RawBreaker, RawDoors, RawPersona, RawQueue, RawQuota, RawRetry, RawRotation,
-    RawSession, RawSimulator, RawState, RawUpstreams, Where,
+    RawSession, RawSimulator, RawState, Where,
 };
 use super::settings::{
     AuthSettings, DoorSettings, DrainSettings, LedgerPlace, ListenSettings, LoggingSettings, MetricsSettings, Mode,
     QueueSettings, SessionSettings, Settings, SimulatorSettings, StateSettings, TurnSettings, UpstreamSettings,
 };
-use super::upstream_url::UpstreamUrl;
 use crate::auth::keys::{KeyError, check_strength};
 use crate::auth::{TicketLimits, TokenRules};
 use crate::context::cast::CastSettings;
 use crate::pool::breaker::BreakerSettings;
 use crate::pool::quota::QuotaSettings;
 use crate::pool::retry::RetrySettings;
-use crate::pool::trust::Trust;
 use crate::session::machine::{Limits, Rotation};
 
 /// The most bytes of a prompt once encoded for the query: servers take request lines of 8,190 bytes, and the rest of
@@ -56,6 +56,8 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
     }
     let state = state(raw.state, !raw.store.mongodb_uri.is_empty());
     let store = judge.store(raw.store, &state.dir);
+    let recap = judge.recap(raw.recap);
+    judge.telling(&upstreams, store.mongodb.is_some());
     let fleet = judge.fleet(&raw.fleet, raw.providers, &upstreams, &state.dir);
     let settings = Settings {
         mode: raw.mode,
@@ -73,6 +75,7 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
         metrics: MetricsSettings { enabled: raw.metrics.enabled },
         state,
         store,
+        recap,
         simulator,
         fleet,
         warnings: judge.warnings,
@@ -101,11 +104,6 @@ fn quota(raw: &RawQuota, session: &RawSession) -> QuotaSettings {
         window: Duration::from_secs(raw.window_seconds),
         longest: Duration::from_secs(session.max_duration_seconds),
     }
-}
-
-/// Two servers of one machine would each put the other to sleep.
-fn has_machine_of(urls: &[UpstreamUrl], url: &UpstreamUrl) -> bool {
-    urls.iter().any(|known| known.options.machine == url.options.machine)
 }
 
 /// Empty means not set.
@@ -244,52 +242,6 @@ impl Judge {
             voice,
             prompt,
             tokenizer: set(raw.tokenizer).map(Into::into),
-        }
-    }
-
-    fn upstreams(&mut self, raw: RawUpstreams) -> UpstreamSettings {
-        let mut urls = Vec::new();
-        for (at, written) in raw.urls.iter().enumerate() {
-            let which = format!("wrong in its part {}", at + 1);
-            match written.trim().parse::<UpstreamUrl>() {
-                // Two names for one server would let two calls meet on it.
-                Ok(url) if urls.iter().any(|known: &UpstreamUrl| known.identity() == url.identity()) => {
-                    self.value("upstreams.urls", format!("{which} ({} again)", url.place()), "every server once");
-                }
-                Ok(url) if url.options.machine.is_some() && has_machine_of(&urls, &url) => {
-                    self.value("upstreams.urls", format!("{which} (a machine again)"), "every machine once");
-                }
-                Ok(url) => urls.push(url),
-                Err(error) => self.value("upstreams.urls", which, error.to_string()),
-            }
-        }
-        for (at, url) in urls.iter().enumerate() {
-            if url.options.trust == Some(Trust::Anything) && !url.is_loopback() {
-                let warning = format!(
-                    "upstreams.urls (PERSONAPLEX_SERVER_URL) says insecure of its part {} ({}): whoever is between Tandem \
-                     and that server can listen in; say pin= instead, with the pin that tandem check prints.",
-                    at + 1,
-                    url.place()
-                );
-                self.warnings.push(warning);
-            }
-        }
-        if raw.insecure_tls && self.exposed {
-            let warning = "upstreams.insecure_tls (TANDEM__UPSTREAMS__INSECURE_TLS) is true: whoever is between Tandem \
-                 and its servers can listen in; set upstreams.ca_file instead.";
-            self.warnings.push(warning.to_owned());
-        }
-        UpstreamSettings {
-            urls,
-            insecure_tls: raw.insecure_tls,
-            ca_file: set(raw.ca_file).map(Into::into),
-            connect_timeout: Duration::from_millis(raw.connect_timeout_ms),
-            upgrade_timeout: Duration::from_millis(raw.upgrade_timeout_ms),
-            close_timeout: Duration::from_millis(raw.close_timeout_ms),
-            handshake_base: Duration::from_millis(raw.handshake_base_ms),
-            handshake_step: Duration::from_millis(raw.handshake_step_ms),
-            voice_steps: raw.voice_steps,
-            realtime: raw.realtime,
         }
     }
 

@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::settings::{LogFormat, LogLevel, Mode};
+use super::settings::{LogFormat, LogLevel, Mode, Telling};
 use crate::{pool::pace::Realtime, session::machine::WithoutSlot};
 
 macro_rules! raw {
@@ -37,6 +37,7 @@ raw! {
         metrics: RawMetrics,
         state: RawState,
         store: RawStore,
+        recap: RawRecap,
         simulator: RawSimulator,
         fleet: RawFleet,
         providers: RawProviders,
@@ -65,6 +66,7 @@ raw! {
         handshake_step_ms: u64,
         voice_steps: u32,
         realtime: Realtime,
+        personal_context: Telling,
     }
     RawSession {
         max_duration_seconds: u64,
@@ -104,7 +106,9 @@ raw! {
         journal_date_field: String,
         journal_text_field: String,
         retention_days: u64,
+        encryption_key: String,
     }
+    RawRecap { url: String, api_key: String, model: String, timeout_ms: u64, insecure: bool }
     RawSimulator {
         enabled: Enabled,
         answer: Answers,

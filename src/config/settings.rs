@@ -11,18 +11,19 @@ use serde::Deserialize;
 use super::upstream_url::UpstreamUrl;
 use crate::auth::{TicketLimits, TokenRules};
 use crate::context::cast::CastSettings;
+use crate::context::recap::scribe::Scribe;
 use crate::fleet::lifecycle::Policy;
 use crate::fleet::provider::{self, Access, BuildError, Exchange, Place, Provider};
 use crate::fleet::schedule::Schedule;
 use crate::pool::breaker::BreakerSettings;
 use crate::pool::discovery::Seed;
-use crate::pool::endpoint::{Endpoint, Upstream};
+use crate::pool::endpoint::{Endpoint, PersonalContext, Upstream};
 use crate::pool::pace::Realtime;
 use crate::pool::quota::QuotaSettings;
 use crate::pool::retry::RetrySettings;
 use crate::pool::trust::Trust;
 use crate::session::machine::Limits;
-use crate::store::mongo::MongoSettings;
+use crate::store::{mongo::MongoSettings, seal::Seal};
 
 /// How strict Tandem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -67,6 +68,8 @@ pub struct Settings {
     pub state: StateSettings,
     /// Where users, journals and records are kept.
     pub store: StoreSettings,
+    /// The model that writes recaps; none: they are made of what was said.
+    pub recap: Option<Scribe>,
     /// The simulated model servers.
     pub simulator: SimulatorSettings,
     /// How machines that sleep are dealt with.
@@ -139,6 +142,19 @@ pub struct DoorSettings {
     pub query_tokens: bool,
 }
 
+/// Which model servers may be told of callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Telling {
+    /// Those of which it is said; in development those of this machine too.
+    Marked,
+    /// All.
+    All,
+    /// None, whatever is said of them.
+    #[serde(rename = "none")]
+    Nobody,
+}
+
 /// The model servers and how they are reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
@@ -162,15 +178,30 @@ pub struct UpstreamSettings {
     pub voice_steps: u32,
     /// What becomes of a server that is slower than real time.
     pub realtime: Realtime,
+    /// Which may be told of callers.
+    pub telling: Telling,
+    /// Whether those of this machine count as marked.
+    pub trusts_loopback: bool,
 }
 
 impl UpstreamSettings {
+    /// How this server may be told of callers, if at all.
+    pub fn personal(&self, url: &UpstreamUrl) -> Option<PersonalContext> {
+        let here = (self.trusts_loopback && url.is_loopback()).then_some(PersonalContext::Protected);
+        match self.telling {
+            Telling::Marked => url.options.personal.or(here),
+            Telling::All => url.options.personal.or(Some(PersonalContext::Protected)),
+            Telling::Nobody => None,
+        }
+    }
+
     /// The servers as the pool takes them in, named by their place in the list.
     pub fn servers(&self) -> impl Iterator<Item = Seed> {
         self.urls.iter().enumerate().map(|(index, url)| {
             let endpoint = Endpoint {
                 tls: url.trust(self.insecure_tls, self.ca_file.as_deref()),
                 path_prefix: url.prefix.clone(),
+                personal: self.personal(url),
                 ..Endpoint::plain((index + 1).to_string(), url.host.clone(), url.port)
             };
             let capacity = url.options.capacity.unwrap_or(1);
@@ -298,6 +329,8 @@ pub struct StoreSettings {
     pub file: PathBuf,
     /// How long records are kept; none: for ever.
     pub retention: Option<Duration>,
+    /// What encrypts what was said.
+    pub seal: Seal,
 }
 
 /// The simulated model servers.

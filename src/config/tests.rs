@@ -2,6 +2,7 @@
 
 mod fleet;
 mod limits;
+mod told;
 
 use std::{path::Path, time::Duration};
 
@@ -135,7 +136,7 @@ fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
 #[test]
 fn the_short_variables_work_and_the_long_ones_win_over_them() {
     let settings = with([
-        ("PERSONAPLEX_SERVER_URL", "ws://10.0.0.7:8998, wss://voice.example.org/one ,"),
+        ("PERSONAPLEX_SERVER_URL", "ws://10.0.0.7:8998, wss://voice.example.org/one#personal_context ,"),
         ("JWT_SECRET", SECRET),
         ("TANDEM_MODE", "production"),
         ("PORT", "9000"),
@@ -146,7 +147,7 @@ fn the_short_variables_work_and_the_long_ones_win_over_them() {
     ])
     .unwrap();
     let urls: Vec<_> = settings.upstreams.urls.iter().map(UpstreamUrl::to_string).collect();
-    assert_eq!(urls, ["ws://10.0.0.7:8998", "wss://voice.example.org:443/one"]);
+    assert_eq!(urls, ["ws://10.0.0.7:8998", "wss://voice.example.org:443/one#personal_context"]);
     assert_eq!(settings.auth.jwt_secret.as_ref().unwrap().expose_secret(), SECRET);
     assert_eq!(settings.listen.address().to_string(), "0.0.0.0:9001");
     assert_eq!(settings.store.mongodb.as_ref().unwrap().uri.expose_secret(), "mongodb://root:hush@db");
@@ -263,7 +264,7 @@ fn what_is_said_of_a_server_is_judged_with_its_part_and_not_repeated() {
     let urls = "ws://h:1#region=eu,ws://h:2#hush,wss://h:3#pin=hush,ws://h:4#dns&dns,ws://H:1#capacity=2";
     let told = flaws(with([("PERSONAPLEX_SERVER_URL", urls)]));
     let begins = [
-        "wrong in its part 2; expected after # only pin, ca, insecure, capacity, model, voices, region, price, window, dns and provider,",
+        "wrong in its part 2; expected after # only pin, ca, insecure, capacity, model, voices, region, price, window, dns, personal_context",
         "wrong in its part 3; expected pin=sha256: and 44 characters of base64, as tandem check prints it.",
         "wrong in its part 4; expected dns only once after #.",
         "wrong in its part 5 (ws://h:1 again); expected every server once.",

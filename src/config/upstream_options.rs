@@ -4,7 +4,7 @@ use std::{fmt, ops::RangeInclusive, path::PathBuf, str::FromStr};
 
 use crate::fleet::provider::{Machine, MachineError};
 use crate::pool::{
-    endpoint::{Labels, Price},
+    endpoint::{Labels, PersonalContext, Price},
     trust::{Pin, Trust},
 };
 use crate::protocol::moshi::Voice;
@@ -35,6 +35,8 @@ pub struct UpstreamOptions {
     pub window_steps: Option<u32>,
     /// Whether every address of its name is a server of its own, looked up again and again.
     pub dns: bool,
+    /// Whether it may be told of callers.
+    pub personal: Option<PersonalContext>,
     /// The machine that it runs on, if Tandem starts and stops that.
     pub machine: Option<Machine>,
 }
@@ -44,8 +46,8 @@ pub struct UpstreamOptions {
 pub enum UpstreamOptionsError {
     /// A key that there is not.
     #[error(
-        "after # only pin, ca, insecure, capacity, model, voices, region, price, window, dns and provider, with & between \
-         them"
+        "after # only pin, ca, insecure, capacity, model, voices, region, price, window, dns, personal_context and provider, \
+         with & between them"
     )]
     Unknown,
     /// A key twice.
@@ -78,6 +80,9 @@ pub enum UpstreamOptionsError {
     /// Not a number of steps.
     #[error("window= and a whole number from 0 to {MAX_WINDOW_STEPS}")]
     Window,
+    /// Another word for how it may be told of callers.
+    #[error("personal_context, or personal_context=plaintext where the network in between is private")]
+    Personal,
     /// Not a machine.
     #[error(transparent)]
     Machine(#[from] MachineError),
@@ -109,8 +114,20 @@ impl FromStr for UpstreamOptions {
 }
 
 /// Everything that can be said.
-const KEYS: [&str; 11] =
-    ["pin", "ca", "insecure", "capacity", "model", "voices", "region", "price", "window", "dns", "provider"];
+const KEYS: [&str; 12] = [
+    "pin",
+    "ca",
+    "insecure",
+    "capacity",
+    "model",
+    "voices",
+    "region",
+    "price",
+    "window",
+    "dns",
+    "personal_context",
+    "provider",
+];
 
 impl UpstreamOptions {
     fn take(&mut self, key: &'static str, value: Option<&str>) -> Result<(), UpstreamOptionsError> {
@@ -123,6 +140,7 @@ impl UpstreamOptions {
             "insecure" | "dns" if value.is_some() => return Err(Wrong::Switch(key)),
             "insecure" => self.trust(Trust::Anything)?,
             "dns" => self.dns = true,
+            "personal_context" => self.personal = Some(personal(value).ok_or(Wrong::Personal)?),
             "capacity" => self.capacity = Some(number(text, 1..=MAX_CAPACITY).ok_or(Wrong::Capacity)?),
             "window" => self.window_steps = Some(number(text, 0..=MAX_WINDOW_STEPS).ok_or(Wrong::Window)?),
             "voices" => self.voices = voices(text).ok_or(Wrong::Voices)?,
@@ -157,6 +175,14 @@ impl UpstreamOptions {
 fn number<N: FromStr + PartialOrd>(text: &str, range: RangeInclusive<N>) -> Option<N> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|number| digits && range.contains(number))
+}
+
+fn personal(value: Option<&str>) -> Option<PersonalContext> {
+    match value {
+        None => Some(PersonalContext::Protected),
+        Some("plaintext") => Some(PersonalContext::Plaintext),
+        Some(_) => None,
+    }
 }
 
 /// At least one voice, and none twice.
@@ -194,6 +220,10 @@ impl fmt::Display for UpstreamOptions {
             self.price.map(|price| format!("price={price}")),
             self.window_steps.map(|steps| format!("window={steps}")),
             self.dns.then(|| "dns".to_owned()),
+            self.personal.map(|personal| match personal {
+                PersonalContext::Protected => "personal_context".to_owned(),
+                PersonalContext::Plaintext => "personal_context=plaintext".to_owned(),
+            }),
             self.machine.as_ref().map(|machine| format!("provider={machine}")),
         ];
         f.write_str(&said.into_iter().flatten().collect::<Vec<_>>().join("&"))
@@ -230,6 +260,13 @@ mod tests {
             Some(Trust::CaFile("/etc/tls/ca file=1.pem".into()))
         );
         assert_eq!(read("insecure").unwrap().trust, Some(Trust::Anything));
+        for (text, personal) in [
+            ("personal_context", PersonalContext::Protected),
+            ("personal_context=plaintext", PersonalContext::Plaintext),
+        ] {
+            let options = read(text).unwrap();
+            assert_eq!((options.personal, options.to_string().as_str()), (Some(personal), text));
+        }
         let managed = read("price=1&provider=runpod:abc").unwrap();
         assert_eq!(
             (managed.machine.clone(), managed.to_string()),
@@ -240,7 +277,8 @@ mod tests {
     #[test]
     fn each_mistake_has_its_own_sentence() {
         use UpstreamOptionsError::{
-            Ca, Capacity, DnsMachine, Doubled, Label, Machine, Pin, Price, Switch, Trusts, Unknown, Voices, Window,
+            Ca, Capacity, DnsMachine, Doubled, Label, Machine, Personal, Pin, Price, Switch, Trusts, Unknown, Voices,
+            Window,
         };
         let long = format!("model={}", "m".repeat(65));
         let table = [
@@ -274,6 +312,9 @@ mod tests {
             ("price=free", Price),
             ("window=-1", Window),
             ("window=1000001", Window),
+            ("personal_context=", Personal),
+            ("personal_context=yes", Personal),
+            ("personal_context=plaintext&personal_context", Doubled("personal_context")),
             ("provider", Machine(MachineError::Provider)),
             ("provider=hush:1", Machine(MachineError::Provider)),
             ("provider=vast:hush", Machine(MachineError::Vast)),
@@ -301,7 +342,7 @@ mod tests {
         fn what_is_written_is_read_back_the_same(
             items in proptest::collection::vec(
                 "pin=sha256:[A-Za-z0-9+/]{42}A=|ca=[^&]{1,20}|insecure|capacity=[0-9]{1,3}|model=[a-z0-9.:/-]{1,9}\
-                 |voices=NAT[FM][0-3](\\+VAR[FM][0-4])?|region=[a-z]{1,4}|price=[0-9]{1,9}(\\.[0-9]{1,6})?|window=[0-9]{1,5}|dns\
+                 |voices=NAT[FM][0-3](\\+VAR[FM][0-4])?|region=[a-z]{1,4}|price=[0-9]{1,9}(\\.[0-9]{1,6})?|window=[0-9]{1,5}|dns|personal_context(=plaintext)?\
                  |provider=(vast:[0-9]{1,3}|runpod:[a-z0-9]{1,5}|railway:[a-z]{1,3}/[a-z]{1,3})|.{0,9}",
                 1..6,
             )

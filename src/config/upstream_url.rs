@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::str::FromStr;
 
-use super::authority::{Authority, AuthorityError, is_loopback};
+use super::authority::{Authority, AuthorityError};
 use super::upstream_options::{UpstreamOptions, UpstreamOptionsError};
+use crate::pool::endpoint::is_loopback;
 use crate::pool::trust::Trust;
 
 /// The path of the calls on every server, which need not be written.

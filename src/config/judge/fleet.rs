@@ -6,7 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use super::{Judge, set};
-use crate::config::authority::{Authority, is_loopback};
+use crate::config::authority::Authority;
 use crate::config::flaw::{Flaw, quoted};
 use crate::config::raw::{
     RawCloud, RawCommand, RawDocker, RawFleet, RawKubernetes, RawProviders, RawRailway, RawWebhook,
@@ -18,6 +18,7 @@ use crate::fleet::provider::{
     command::CommandLineError, docker::Daemon, kubernetes, railway::Token, webhook,
 };
 use crate::fleet::schedule::{Schedule, ScheduleError};
+use crate::pool::endpoint::is_loopback;
 
 /// What a provider needs, and why.
 struct Need {

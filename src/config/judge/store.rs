@@ -8,7 +8,10 @@ use super::super::flaw::quoted;
 use super::super::raw::RawStore;
 use super::super::settings::StoreSettings;
 use super::{Judge, set};
-use crate::store::mongo::{MongoSettings, Names, check_address, is_path};
+use crate::store::{
+    mongo::{MongoSettings, Names, check_address, is_path},
+    seal::Seal,
+};
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 /// The embedded store in the state directory.
@@ -42,7 +45,17 @@ impl Judge {
             };
             MongoSettings { uri, database, names, retention }
         });
-        StoreSettings { mongodb, file: state.join(FILE_NAME), retention }
+        let seal = self.seal(raw.encryption_key.into());
+        StoreSettings { mongodb, file: state.join(FILE_NAME), retention, seal }
+    }
+
+    fn seal(&mut self, keys: SecretString) -> Seal {
+        Seal::read(&keys).unwrap_or_else(|error| {
+            let expected = "32 random bytes in base64, as openssl rand -base64 32 makes them, or several with commas in \
+                 between";
+            self.value("store.encryption_key", format!("not usable ({error})"), expected);
+            Seal::default()
+        })
     }
 
     fn path(&mut self, key: &'static str, path: String) -> String {
