@@ -35,6 +35,7 @@ mod tree;
 use page::{code_spans, examples, is_test_name, links, list, number, rows, slugs};
 
 const OPERATE_PAGE: &str = "docs/protocol/operate.md";
+const HISTORY_PAGE: &str = "docs/protocol/history.md";
 
 fn text(path: &str) -> String {
     let files = tree::text_files();
@@ -68,7 +69,7 @@ fn every_ending_is_in_the_table_with_its_close_code() {
 
 #[test]
 fn what_nothing_ends_with_so_far_is_marked_and_nothing_else() {
-    let session = source("src/session/");
+    let session = source("src/session/") + &source("src/http/");
     for (ending, row) in Ending::ALL.into_iter().zip(rows(&client_page(), "How calls end")) {
         let raised = session.contains(&format!("Ending::{ending:?}"));
         let told = !row[2].starts_with("not yet") && !row[2].starts_with("not told");
@@ -78,11 +79,14 @@ fn what_nothing_ends_with_so_far_is_marked_and_nothing_else() {
 
 #[test]
 fn every_refusal_is_in_the_table_with_its_status_and_close_code() {
-    let (callers, operators) = (rows(&client_page(), "Refusals"), rows(&text(OPERATE_PAGE), "Refusals"));
-    let of = |problem: &&Problem| operators.iter().any(|row| row[0] == problem.code());
-    let (for_operators, for_callers): (Vec<&Problem>, Vec<&Problem>) = Problem::ALL.iter().partition(of);
-    let problems: Vec<&Problem> = for_callers.into_iter().chain(for_operators).collect();
-    let table: Vec<_> = callers.into_iter().chain(operators.clone()).collect();
+    let [callers, history, operators] =
+        [client_page(), text(HISTORY_PAGE), text(OPERATE_PAGE)].map(|page| rows(&page, "Refusals"));
+    let page_of = |problem: &&Problem| {
+        [&history, &operators].iter().position(|table| table.iter().any(|row| row[0] == problem.code()))
+    };
+    let mut problems: Vec<&Problem> = Problem::ALL.iter().collect();
+    problems.sort_by_key(page_of);
+    let table: Vec<_> = [callers, history.clone(), operators.clone()].concat();
     let told: Vec<_> = table.iter().map(|row| row[..3].to_vec()).collect();
     let known = problems.iter().map(|problem| {
         let row = problem.row();
@@ -174,14 +178,15 @@ fn every_error_in_a_call_is_in_the_table() {
 
 #[test]
 fn every_address_is_in_the_table() {
-    let pages = [client_page(), text(OPERATE_PAGE)];
+    let pages = [client_page(), text(HISTORY_PAGE), text(OPERATE_PAGE)];
     let table = pages.iter().flat_map(|page| rows(page, "Addresses"));
     let told: BTreeSet<String> = table.map(|row| row[0].clone()).collect();
     let routes = text("src/http/mod.rs");
-    let known = routes.lines().filter_map(|line| {
-        let (path, rest) = line.trim().strip_prefix(".service(")?.split_once('"')?.1.split_once('"')?;
-        let handler = rest.split_once(".route(web::")?.1;
-        Some(format!("{} {path}", handler.split_once('(')?.0.to_uppercase()))
+    let known = routes.split(".service(").skip(1).flat_map(|service| {
+        let path = service.split('"').nth(1).unwrap();
+        let methods = service.split(".route(web::").skip(1).map(|route| route.split_once('(').unwrap().0);
+        // Whatever can be got has a head.
+        methods.filter(|method| *method != "head").map(move |method| format!("{} {path}", method.to_uppercase()))
     });
     assert_eq!(told, known.collect());
 }

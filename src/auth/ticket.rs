@@ -12,7 +12,7 @@ use dashmap::DashMap;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 
-use super::identity::Identity;
+use super::identity::{Identity, UserId};
 use super::keys::{RANDOM_BYTES, random_bytes};
 
 /// Characters of a ticket: 32 bytes in base64url without padding.
@@ -145,6 +145,11 @@ impl<T> TicketBox<T> {
         }
     }
 
+    /// Forgets the unused tickets of a user; their calls do not begin any more.
+    pub fn forget(&self, user: &UserId) {
+        self.held.retain(|_, held| held.redeemed.identity.user != *user);
+    }
+
     /// How many tickets are held, expired ones that were not swept yet included.
     pub fn len(&self) -> usize {
         self.held.len()
@@ -164,7 +169,7 @@ mod tests {
     use proptest::prelude::*;
     use secrecy::ExposeSecret;
 
-    use super::super::identity::{TenantId, UserId};
+    use super::super::identity::TenantId;
     use super::*;
 
     const TTL: Duration = Duration::from_secs(60);
@@ -190,6 +195,15 @@ mod tests {
         assert_eq!(redeemed, Ok(Redeemed { identity: of("ada"), terms: "pcm16" }));
         assert_eq!(tickets.redeem(ticket.expose_secret(), now), Err(TicketError::Unknown));
         assert!(tickets.is_empty());
+    }
+
+    #[test]
+    fn a_user_who_is_forgotten_has_no_tickets_and_others_keep_theirs() {
+        let (tickets, now) = (tickets(10, 10), start());
+        let (gone, kept) = (tickets.mint(of("ada"), "", now).unwrap(), tickets.mint(of("bob"), "", now).unwrap());
+        tickets.forget(&UserId::new("ada").unwrap());
+        assert_eq!(tickets.redeem(gone.expose_secret(), now), Err(TicketError::Unknown));
+        assert!(tickets.redeem(kept.expose_secret(), now).is_ok());
     }
 
     #[test]

@@ -149,10 +149,12 @@ impl Tokens {
     /// `sub`, `userId` and `id`; scopes are the words of `scope` and the members of `scopes`.
     pub fn verify(&self, token: &str, now_unix_s: u64) -> Result<Identity, TokenError> {
         let identity = self.verify_for(None, token, now_unix_s)?;
-        match &self.rules.required_scope {
-            Some(required) if !identity.scopes.contains(required) => Err(TokenError::Forbidden),
-            _ => Ok(identity),
-        }
+        if self.may_call(&identity) { Ok(identity) } else { Err(TokenError::Forbidden) }
+    }
+
+    /// Whether somebody has the scope that calls need, if they need one.
+    pub fn may_call(&self, identity: &Identity) -> bool {
+        self.rules.required_scope.as_ref().is_none_or(|required| identity.scopes.contains(required))
     }
 
     /// The same for whoever wants to do something else than to call: with this scope, if one is named, and without the

@@ -50,6 +50,9 @@ pub enum Ending {
     GatewayLost,
     /// A fault of Tandem's own.
     Internal,
+    /// One that a later version knows: it is only read from what that wrote down, no call ends with it, and it is not in
+    /// [`Ending::ALL`].
+    Unknown,
 }
 
 /// How an [`Ending`] is told: label, close code and public sentence.
@@ -68,7 +71,7 @@ const fn row(code: &'static str, close_code: u16, sentence: &'static str) -> End
 }
 
 impl Ending {
-    /// Every ending, in the order of the table.
+    /// Every ending of a call, in the order of the table.
     pub const ALL: [Ending; 22] = [
         Ending::ClientLeft,
         Ending::ClientLost,
@@ -127,7 +130,13 @@ impl Ending {
             Ending::Admin => row("admin", 4471, "The call was ended by an operator."),
             Ending::GatewayLost => row("gateway_lost", 4472, "The service failed during the call; call again."),
             Ending::Internal => row("internal", 1011, "Something failed on our side; call again."),
+            Ending::Unknown => row("unknown", 1011, "The call is over."),
         }
+    }
+
+    /// The ending that was written down with this code.
+    pub fn of(code: &str) -> Self {
+        Self::ALL.into_iter().find(|ending| ending.code() == code).unwrap_or(Ending::Unknown)
     }
 
     /// The API code: also the metric label, the record's value and the log field.

@@ -6,12 +6,12 @@ use super::violation::Violation;
 const RULE: &str = "crates";
 
 /// A crate, and the files or folders below `src/` (prefixes) that may name it.
-const PLACES: [(&str, &[&str]); 13] = [
+const PLACES: [(&str, &[&str]); 14] = [
     (
         "actix",
         &[
             "session/actor/",
-            "session/switchboard.rs",
+            "session/switchboard",
             "pool/actor/",
             "fleet/actor/",
             "fleet/control.rs",
@@ -30,6 +30,7 @@ const PLACES: [(&str, &[&str]); 13] = [
     ("hyper_util", &["fleet/provider/exchange/courier"]),
     ("mongodb", &["store/mongo"]),
     ("kitoken", &["context/tokens"]),
+    ("unicode_normalization", &["context/plain/"]),
     ("rusqlite", &["store/"]),
     ("tokio_tungstenite", &["sim.rs", "sim/"]),
 ];

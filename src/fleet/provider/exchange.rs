@@ -87,6 +87,19 @@ impl Exchange {
         Ok((reply.status, reply.json()))
     }
 
+    /// Sends JSON to an address that is no provider's: the status, and the body if it is JSON of at most 64 KiB.
+    pub async fn write(
+        &self,
+        url: &str,
+        token: Option<&SecretString>,
+        body: &Value,
+    ) -> Result<(u16, Option<Value>), ProviderError> {
+        let request = Request::post(url).json(body);
+        let request = token.into_iter().fold(request, Request::bearer);
+        let reply = self.send(request).await?;
+        Ok((reply.status, reply.json()))
+    }
+
     async fn ask(&self, request: Request<'_>) -> Result<Reply, ProviderError> {
         let sending = request.on(&self.client);
         let mut answer = sending.await.map_err(|error| failure(&error))?;

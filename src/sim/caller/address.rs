@@ -120,6 +120,11 @@ fn append_format(query: &mut Serializer<'_, String>, audio: Audio) {
 }
 
 fn append_prompts(query: &mut Serializer<'_, String>, settings: &CallerSettings) {
+    if let Some(persona) = &settings.persona {
+        query.append_pair("persona", persona);
+    }
+    // A model server hangs up without these; a gateway that was told a persona would say them in its place.
+    let needed = settings.wire == Wire::Moshi && settings.persona.is_none();
     let moshi = settings.wire == Wire::Moshi;
     match &settings.voice {
         Some(voice) if moshi && !voice.contains('.') => {
@@ -128,7 +133,7 @@ fn append_prompts(query: &mut Serializer<'_, String>, settings: &CallerSettings)
         Some(voice) => {
             query.append_pair("voice_prompt", voice);
         }
-        None if moshi => {
+        None if needed => {
             query.append_pair("voice_prompt", MOSHI_VOICE);
         }
         None => {}
@@ -137,7 +142,7 @@ fn append_prompts(query: &mut Serializer<'_, String>, settings: &CallerSettings)
         Some(prompt) => {
             query.append_pair("text_prompt", prompt.expose_secret());
         }
-        None if moshi => {
+        None if needed => {
             query.append_pair("text_prompt", MOSHI_PROMPT);
         }
         None => {}
@@ -191,8 +196,9 @@ mod tests {
         settings.text_prompt = Some("Be kind & brief.".to_owned().into());
         settings.credential = Credential::Ticket("t1".to_owned().into());
         settings.wire = Wire::Native(Audio::OggOpus);
+        settings.persona = Some("listener".into());
         settings.url = "ws://h/p/v1/voice".into();
-        let wishes = "voice_prompt=NATM1&text_prompt=Be+kind+%26+brief.&ticket=t1";
+        let wishes = "persona=listener&voice_prompt=NATM1&text_prompt=Be+kind+%26+brief.&ticket=t1";
         assert_eq!(target(&settings), format!("/p/v1/voice?audio=ogg-opus&{wishes}"));
     }
 

@@ -26,6 +26,8 @@ pub struct CallerSettings {
     pub trust: Trust,
     /// How the caller proves who it is.
     pub credential: Credential,
+    /// A persona's name, which a gateway knows and a model server does not; the service's own choice when absent.
+    pub persona: Option<String>,
     /// A voice's name, for example `NATF0`; the service's own choice when absent.
     pub voice: Option<String>,
     /// Whether the caller waits for a model server when all are busy.
@@ -66,6 +68,7 @@ impl CallerSettings {
             wire: Wire::Native(Audio::Pcm16 { rate_hz: SAMPLE_RATE_HZ }),
             trust: Trust::System,
             credential: Credential::None,
+            persona: None,
             voice: None,
             waits: true,
             text_prompt: None,
