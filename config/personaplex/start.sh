@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Starts a PersonaPlex server, and the fence before it once the server answers. Ends when either of them ends, and then
+# with a failure, so that whatever started this starts it again.
+#
+# HF_TOKEN      a token of Hugging Face whose account has accepted the licence of nvidia/personaplex-7b-v1
+# FENCE_PORT    the port of the fence, 8999 without it (PORT counts before that: Railway sets it)
+# FENCE_PREFIX  the path that callers have to know (haproxy.cfg)
+# FENCE_TLS     "self-signed": TLS with a certificate that is made once and kept in FENCE_HOME; else as haproxy.cfg says
+# MODEL_OPTIONS further words for the server, such as --cpu-offload
+set -euo pipefail
+cd "$(dirname "$0")"
+
+: "${HF_TOKEN:?accept the licence at https://huggingface.co/nvidia/personaplex-7b-v1 and set a token of that account}"
+export MODEL_ADDRESS=127.0.0.1:8998
+export FENCE_ADDRESS="0.0.0.0:${PORT:-${FENCE_PORT:-8999}}"
+export FENCE_PREFIX="${FENCE_PREFIX:-}" FENCE_TLS="${FENCE_TLS:-}"
+
+# A key of this server alone, in the volume, so that its pin stays the same.
+make_certificate() {
+  local home=$1
+  umask 077
+  mkdir -p "$home"
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj /CN=personaplex \
+    -keyout "$home/key.pem" -out "$home/cert.pem" 2>/dev/null
+  cat "$home/cert.pem" "$home/key.pem" >"$home/fence.pem"
+}
+
+if [ "$FENCE_TLS" = self-signed ]; then
+  home=${FENCE_HOME:-/data/fence}
+  [ -s "$home/fence.pem" ] || make_certificate "$home"
+  pin=$(openssl x509 -in "$home/fence.pem" -noout -pubkey | openssl pkey -pubin -outform der |
+    openssl dgst -sha256 -binary | base64)
+  echo "To be put behind the address of this server: #pin=sha256:$pin"
+  export FENCE_TLS="ssl crt $home/fence.pem alpn http/1.1"
+fi
+
+# shellcheck disable=SC2086 # several words
+"${PYTHON:-python3}" launch.py --host 127.0.0.1 --port "${MODEL_ADDRESS##*:}" --static none ${MODEL_OPTIONS:-} &
+model=$!
+fence=
+stop() {
+  trap - TERM INT
+  [ -z "$fence" ] || kill -USR1 "$fence" 2>/dev/null || true
+  kill -TERM "$model" 2>/dev/null || true
+  wait
+  exit 143
+}
+trap stop TERM INT
+
+answers() {
+  [ "$(curl -s -o /dev/null -m 5 -w '%{http_code}' "http://$MODEL_ADDRESS/api/chat")" = 400 ]
+}
+until answers; do
+  kill -0 "$model" 2>/dev/null || { echo "the model server has ended before it answered" >&2; exit 1; }
+  sleep 1 &
+  wait $! || true
+done
+
+"${HAPROXY:-haproxy}" -db -f haproxy.cfg &
+fence=$!
+echo "the model server answers, and the fence is at $FENCE_ADDRESS"
+wait -n "$model" "$fence" || true
+echo "the model server or its fence has ended" >&2
+kill -TERM "$model" "$fence" 2>/dev/null || true
+wait
+exit 1
