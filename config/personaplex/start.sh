@@ -6,12 +6,13 @@
 # FENCE_PORT    the port of the fence, 8999 without it (PORT counts before that: Railway sets it)
 # FENCE_PREFIX  the path that callers have to know (haproxy.cfg)
 # FENCE_TLS     "self-signed": TLS with a certificate that is made once and kept in FENCE_HOME; else as haproxy.cfg says
+# MODEL_PORT    the port of the server itself, 8998 without it
 # MODEL_OPTIONS further words for the server, such as --cpu-offload
 set -euo pipefail
 cd "$(dirname "$0")"
 
 : "${HF_TOKEN:?accept the licence at https://huggingface.co/nvidia/personaplex-7b-v1 and set a token of that account}"
-export MODEL_ADDRESS=127.0.0.1:8998
+export MODEL_ADDRESS="127.0.0.1:${MODEL_PORT:-8998}"
 export FENCE_ADDRESS="0.0.0.0:${PORT:-${FENCE_PORT:-8999}}"
 export FENCE_PREFIX="${FENCE_PREFIX:-}" FENCE_TLS="${FENCE_TLS:-}"
 

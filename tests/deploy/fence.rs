@@ -11,6 +11,7 @@ use std::{
 use secrecy::SecretString;
 use tandem::{
     auth::UserId,
+    cli::make_server_certificate,
     config,
     gateway::{Gateway, Rehearsal},
     http::identity::unix_now_seconds,
@@ -41,10 +42,10 @@ impl Fence {
     /// Nothing where there is no haproxy and need not be one.
     async fn start() -> Option<Fence> {
         let settings = upstream::Settings { answer: Answer::Silence, ..upstream::Settings::instant() };
-        Fence::before(Simulator::start(settings).await.unwrap())
+        Fence::before(Simulator::start(settings).await.unwrap(), &[])
     }
 
-    fn before(server: Simulator) -> Option<Fence> {
+    fn before(server: Simulator, variables: &[(&str, &str)]) -> Option<Fence> {
         let haproxy = haproxy();
         run(haproxy, &["-v"])?;
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -52,6 +53,7 @@ impl Fence {
         let mut command = Command::new(haproxy);
         command.args(["-db", "-f"]).arg(path(FENCE));
         command.envs([("FENCE_ADDRESS", "fd@0"), ("MODEL_ADDRESS", &server.addr().to_string())]);
+        command.envs(variables.iter().copied());
         command.stdin(OwnedFd::from(listener)).stdout(Stdio::piped()).stderr(Stdio::piped());
         Some(Fence { child: command.spawn().unwrap(), addr, server })
     }
@@ -98,7 +100,7 @@ impl Drop for Fence {
 }
 
 /// Debian has it where not everybody's PATH looks.
-fn haproxy() -> &'static str {
+pub fn haproxy() -> &'static str {
     let debian = "/usr/sbin/haproxy";
     if std::path::Path::new(debian).exists() { debian } else { "haproxy" }
 }
@@ -175,7 +177,7 @@ async fn a_probe_is_answered_in_a_call_and_nothing_else_gets_through() {
         let asked = upgrade("/api/chat?text_prompt=x&voice_prompt=NATF0.pt").replace("Upgrade: websocket", header);
         assert_eq!(fence.ask(&asked).await.1, 503, "{header} is a call, as far as anybody knows");
     }
-    assert_eq!((fence.server.log().len(), fence.server.plain_requests()), (1, 2));
+    assert_eq!((fence.server.log().len(), fence.server.peak_open_sockets()), (1, 1));
 }
 
 #[tokio::test]
@@ -220,7 +222,7 @@ async fn nothing_of_a_call_is_kept() {
 #[tokio::test]
 async fn a_whole_call_passes_through() {
     let server = Simulator::start(upstream::Settings::instant()).await.unwrap();
-    let Some(fence) = Fence::before(server) else { return };
+    let Some(fence) = Fence::before(server, &[]) else { return };
     let settings = CallerSettings {
         wire: Wire::Moshi,
         text_prompt: Some("hush-7391".into()),
@@ -236,9 +238,9 @@ async fn a_whole_call_passes_through() {
 }
 
 /// A Tandem that believes the server to be its own, and a caller of it.
-fn tandem_over(fence: &Fence, user: &str) -> (Gateway, CallerSettings) {
+fn tandem_over(server: &str, user: &str) -> (Gateway, CallerSettings) {
     let variables = [
-        ("PERSONAPLEX_SERVER_URL", format!("ws://{}", fence.addr)),
+        ("PERSONAPLEX_SERVER_URL", server.to_owned()),
         ("PORT", "0".to_owned()),
         ("JWT_SECRET", SECRET.to_owned()),
         ("TANDEM__STATE__LEDGER", "off".to_owned()),
@@ -260,9 +262,10 @@ fn tandem_over(fence: &Fence, user: &str) -> (Gateway, CallerSettings) {
 #[actix_web::test]
 async fn two_gateways_that_know_nothing_of_each_other_never_meet_at_the_server() {
     let server = Simulator::start(upstream::Settings::instant()).await.unwrap();
-    let Some(fence) = Fence::before(server) else { return };
-    let (first, ann) = tandem_over(&fence, "ann");
-    let (second, bob) = tandem_over(&fence, "bob");
+    let Some(fence) = Fence::before(server, &[]) else { return };
+    let url = format!("ws://{}", fence.addr);
+    let (first, ann) = tandem_over(&url, "ann");
+    let (second, bob) = tandem_over(&url, "bob");
     let (one, other) =
         tokio::time::timeout(PATIENCE * 3, async { tokio::join!(caller::call(ann), caller::call(bob)) }).await.unwrap();
     assert!(one.went_well() || other.went_well(), "{one:?} {other:?}");
@@ -273,4 +276,52 @@ async fn two_gateways_that_know_nothing_of_each_other_never_meet_at_the_server()
     }
     first.stop().await;
     second.stop().await;
+}
+
+#[tokio::test]
+async fn who_does_not_know_the_path_is_told_of_nothing() {
+    let server = Simulator::start(upstream::Settings::instant()).await.unwrap();
+    let Some(fence) = Fence::before(server, &[("FENCE_PREFIX", "/4ZbmD8qk")]) else { return };
+    for target in ["/api/chat", "/4ZbmD8qk", "/4ZbmD8qk/api/chat/", "/4zbmd8qk/api/chat", "//4ZbmD8qk/api/chat"] {
+        assert_eq!(
+            fence.ask(&upgrade(&format!("{target}?text_prompt=a&voice_prompt=NATF0.pt"))).await.1,
+            404,
+            "{target}"
+        );
+    }
+    let (_call, status, _) = fence.ask(&upgrade("/4ZbmD8qk/api/chat?text_prompt=a&voice_prompt=NATF0.pt")).await;
+    let calls = fence.server.wait_for(|calls| calls.len() == 1 && calls[0].handshake, PATIENCE).await.unwrap();
+    assert_eq!((status, calls[0].query_keys.len()), (101, 2), "{calls:?}");
+}
+
+#[tokio::test]
+async fn its_health_is_that_of_the_server() {
+    let Some(fence) = Fence::start().await else { return };
+    let request = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (_call, _, _) = fence.call().await;
+    assert_eq!(fence.ask(request).await.1, 200, "a server in a call is up");
+    fence.server.kill();
+    let mut looks = tokio::time::interval(Duration::from_millis(100));
+    let patience = Instant::now() + PATIENCE * 2;
+    while fence.ask(request).await.1 != 503 {
+        assert!(Instant::now() < patience, "the fence takes a dead server for a live one");
+        looks.tick().await;
+    }
+    assert_eq!(fence.server.peak_open_sockets(), 1, "no check opens a call");
+}
+
+#[actix_web::test]
+async fn a_public_fence_takes_calls_over_tls_from_who_knows_its_path() {
+    let keys = std::env::temp_dir().join(format!("tandem-fence-{}", uuid::Uuid::new_v4()));
+    let pin = make_server_certificate(&keys, &[]).unwrap();
+    let both = ["cert.pem", "key.pem"].map(|name| std::fs::read_to_string(keys.join(name)).unwrap()).concat();
+    std::fs::write(keys.join("fence.pem"), both).unwrap();
+    let tls = format!("ssl crt {} alpn http/1.1", keys.join("fence.pem").display());
+    let server = Simulator::start(upstream::Settings::instant()).await.unwrap();
+    let Some(fence) = Fence::before(server, &[("FENCE_PREFIX", "/4ZbmD8qk"), ("FENCE_TLS", &tls)]) else { return };
+    let (gateway, ann) = tandem_over(&format!("wss://{}/4ZbmD8qk#pin={pin}", fence.addr), "ann");
+    let report = tokio::time::timeout(PATIENCE, caller::call(ann)).await.unwrap();
+    assert!(report.went_well(), "{report:?}");
+    gateway.stop().await;
+    std::fs::remove_dir_all(&keys).unwrap();
 }

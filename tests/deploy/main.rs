@@ -3,6 +3,8 @@
 
 mod alerts;
 mod fence;
+mod hosts;
+mod start;
 
 use std::{
     fs,
