@@ -39,29 +39,38 @@ fi
 "${PYTHON:-python3}" launch.py --host 127.0.0.1 --port "${MODEL_ADDRESS##*:}" --static none ${MODEL_OPTIONS:-} &
 model=$!
 fence=
+# Ends both and then this, with that status. The fence takes nobody new, and calls end when the server ends them.
 stop() {
   trap - TERM INT
   [ -z "$fence" ] || kill -USR1 "$fence" 2>/dev/null || true
   kill -TERM "$model" 2>/dev/null || true
-  wait
-  exit 143
+  wait || true
+  exit "$1"
 }
-trap stop TERM INT
+trap 'stop 143' TERM INT
 
-answers() {
+# Comes back when the rest of the words succeed, or ends with the process of this id.
+until_so() {
+  local process=$1 name=$2
+  shift 2
+  until "$@"; do
+    kill -0 "$process" 2>/dev/null || { echo "$name has ended before it was ready" >&2; stop 1; }
+    sleep 0.5 &
+    wait $! || true
+  done
+}
+model_answers() {
   [ "$(curl -s -o /dev/null -m 5 -w '%{http_code}' "http://$MODEL_ADDRESS/api/chat")" = 400 ]
 }
-until answers; do
-  kill -0 "$model" 2>/dev/null || { echo "the model server has ended before it answered" >&2; exit 1; }
-  sleep 1 &
-  wait $! || true
-done
+fence_listens() {
+  (exec 3<>"/dev/tcp/127.0.0.1/${FENCE_ADDRESS##*:}") 2>/dev/null
+}
 
+until_so "$model" "the model server" model_answers
 "${HAPROXY:-haproxy}" -db -f haproxy.cfg &
 fence=$!
+until_so "$fence" "the fence" fence_listens
 echo "the model server answers, and the fence is at $FENCE_ADDRESS"
 wait -n "$model" "$fence" || true
 echo "the model server or its fence has ended" >&2
-kill -TERM "$model" "$fence" 2>/dev/null || true
-wait
-exit 1
+stop 1

@@ -6,7 +6,10 @@ use std::{
     net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
-    sync::mpsc,
+    sync::{
+        atomic::{AtomicU16, Ordering},
+        mpsc,
+    },
     time::Duration,
 };
 
@@ -93,13 +96,18 @@ fn signal(name: &str, process: u32) {
     let _ = Command::new("kill").args([format!("-{name}"), process.to_string()]).stderr(Stdio::null()).status();
 }
 
-/// Ports that are free and that the system gives to nobody who asks for any.
+/// Ports that are free, that the system gives to nobody who asks for any, and that no other test of this process has.
 fn ports() -> [u16; 2] {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 2_000).unwrap() * 10;
-    let mut free = (first..first + 2_000)
-        .map(|n| 10_000 + n % 20_000)
-        .filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    [free.next().unwrap(), free.next().unwrap()]
+    [(); 2].map(|()| {
+        loop {
+            let port = 10_000 + (first + GIVEN.fetch_add(1, Ordering::Relaxed)) % 20_000;
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                break port;
+            }
+        }
+    })
 }
 
 #[test]
