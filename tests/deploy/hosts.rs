@@ -296,3 +296,41 @@ fn what_is_said_to_the_model_service_is_what_it_listens_to() {
     assert_eq!(json(&format!("{folder}/runpod.json"))["ports"], serde_json::json!(["8999/tcp"]));
     assert_content("bash", &["-n", "config/personaplex/start.sh"]);
 }
+
+#[test]
+fn every_variable_and_setting_of_the_walks_exists() {
+    let model =
+        ["start.sh", "haproxy.cfg", "Dockerfile"].map(|name| text(&format!("config/personaplex/{name}"))).concat();
+    // What the hosts themselves read.
+    let hosts = ["RAILWAY_DEPLOYMENT_DRAINING_SECONDS", "RAILWAY_DEPLOYMENT_OVERLAP_SECONDS", "RAILWAY_RUN_UID"];
+    let known = known_variables();
+    let settings = config::DEFAULTS.parse::<toml::Table>().unwrap();
+    let is_setting = |words: &str| {
+        let mut place = Some(&settings);
+        let mut parts = words.split('.').peekable();
+        while let (Some(part), Some(table)) = (parts.next(), place) {
+            match (table.get(part), parts.peek()) {
+                (Some(toml::Value::Table(inner)), Some(_)) => place = Some(inner),
+                (found, next) => return found.is_some_and(|value| !value.is_table()) && next.is_none(),
+            }
+        }
+        false
+    };
+    assert!(is_setting("fleet.idle_seconds") && !is_setting("fleet.idle") && !is_setting("fleet"));
+    let pages = files("docs/deploy").into_iter().chain(["docs/runbook.md".to_owned()]);
+    for page in pages {
+        let text = text(&page);
+        let words = text.split(|c: char| !c.is_ascii_uppercase() && c != '_').filter(|word| word.len() > 4);
+        for word in words.filter(|word| word.trim_matches('_').contains('_')) {
+            let exists = known.iter().any(|name| name == word) || hosts.contains(&word) || model.contains(word);
+            assert!(exists, "{page}: nothing reads {word}");
+        }
+        let sections: Vec<&String> = settings.keys().collect();
+        for span in text.split('`').skip(1).step_by(2) {
+            let setting = span.split(' ').next().unwrap();
+            let is_ours = sections.iter().any(|section| setting.starts_with(&format!("{section}.")));
+            let is_file = [".toml", ".json", ".yaml", ".md"].iter().any(|end| setting.ends_with(end));
+            assert!(!is_ours || is_file || is_setting(setting), "{page}: there is no setting {setting}");
+        }
+    }
+}

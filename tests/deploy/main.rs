@@ -4,6 +4,7 @@
 mod alerts;
 mod fence;
 mod hosts;
+mod local;
 mod start;
 
 use std::{
