@@ -16,15 +16,23 @@ export MODEL_ADDRESS="127.0.0.1:${MODEL_PORT:-8998}"
 export FENCE_ADDRESS="0.0.0.0:${PORT:-${FENCE_PORT:-8999}}"
 export FENCE_PREFIX="${FENCE_PREFIX:-}" FENCE_TLS="${FENCE_TLS:-}"
 
+# Says that nothing can be kept, before hours of downloads are lost.
+for place in ${HF_HOME:+"$HF_HOME"} ${FENCE_HOME:+"$FENCE_HOME"}; do
+  if ! mkdir -p "$place" 2>/dev/null || [ ! -w "$place" ]; then
+    echo "$place cannot be written by user $(id -u): mount the volume for that user" >&2
+    exit 1
+  fi
+done
+
 # A key of this server alone, in the volume, so that its pin stays the same.
-make_certificate() {
-  local home=$1
+make_certificate() (
   umask 077
-  mkdir -p "$home"
+  mkdir -p "$1"
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 -subj /CN=personaplex \
-    -keyout "$home/key.pem" -out "$home/cert.pem" 2>/dev/null
-  cat "$home/cert.pem" "$home/key.pem" >"$home/fence.pem"
-}
+    -keyout "$1/key.pem" -out "$1/cert.pem" 2>/dev/null
+  cat "$1/cert.pem" "$1/key.pem" >"$1/new.pem"
+  mv "$1/new.pem" "$1/fence.pem"
+)
 
 if [ "$FENCE_TLS" = self-signed ]; then
   home=${FENCE_HOME:-/data/fence}

@@ -141,3 +141,14 @@ fn without_a_token_it_says_what_to_do() {
     let words = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(!said.status.success() && words.contains("accept the licence at https://"), "{words}");
 }
+
+#[test]
+fn a_volume_that_cannot_be_written_is_named_before_anything_is_downloaded() {
+    let script = path("config/personaplex/start.sh");
+    let mut start = Command::new("bash");
+    // Below a file there is no directory, whoever asks.
+    start.arg(&script).env("HF_TOKEN", "none is needed").env("HF_HOME", script.join("data")).env_remove("FENCE_HOME");
+    let said = start.output().unwrap();
+    let words = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(!said.status.success() && words.contains("start.sh/data cannot be written by user"), "{words}");
+}
