@@ -22,8 +22,11 @@ fn said<'a>(rule: &'a Value, key: &str) -> &'a str {
     rule.pointer(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The selectors of an expression: a name and what is asked of its labels, as `label`, operator and value.
-fn selectors(expr: &str) -> Vec<(String, Vec<(String, String, String)>)> {
+/// What is asked of a label: its name, the operator and the value.
+type Matcher = (String, String, String);
+
+/// The selectors of an expression: a name and what is asked of its labels.
+fn selectors(expr: &str) -> Vec<(String, Vec<Matcher>)> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let mut found = Vec::new();
     let mut rest = expr;
@@ -37,7 +40,7 @@ fn selectors(expr: &str) -> Vec<(String, Vec<(String, String, String)>)> {
     found
 }
 
-fn matchers(inside: &str) -> Vec<(String, String, String)> {
+fn matchers(inside: &str) -> Vec<Matcher> {
     let parts = inside.split("\",").map(|part| part.trim().trim_end_matches('"'));
     parts
         .map(|part| {

@@ -1,5 +1,6 @@
 //! What operators run beside the program: its alert rules, the fence before its model servers, the files of each host.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stderr, reason = "a test that is left out says so")]
 
 mod alerts;
 mod fence;
