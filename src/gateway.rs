@@ -3,7 +3,8 @@
 mod counter;
 mod doors;
 mod machines;
-pub mod storage;
+mod records;
+mod storage;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -20,17 +21,20 @@ use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
 };
-use uuid::Uuid;
 
 use self::{
     counter::Counter,
     doors::House,
     machines::{MachineError, Owners, PoolLater},
+    records::Records,
 };
 use crate::{
     auth::{KeyError, SigningKey, Tokens},
-    config::{LedgerPlace, Settings},
-    context::cast::{Cast, CastError},
+    config::Settings,
+    context::{
+        cast::{Cast, CastError},
+        source::ContextSource,
+    },
     fleet::control::Control,
     http::{self, doors::Doors},
     metrics::Metrics,
@@ -39,7 +43,6 @@ use crate::{
         discovery::Configured,
         endpoint::Endpoint,
         lease::Lease,
-        ledger::LeaseLedger,
         roster::{Policy, Probed, RosterSettings, SlotSnapshot, SlotState},
     },
     protocol::ending::Ending,
@@ -50,11 +53,7 @@ use crate::{
         },
         switchboard::{SeatLimits, Switchboard},
     },
-    store::{
-        StoreError,
-        ledger::{self, SqliteLedger},
-        mongo::{self, MongoStore},
-    },
+    store::{Store, StoreError, source::StoredContexts, spool::Room},
 };
 
 /// What a caller's socket may hold unread in the kernel, in bytes: more would be stale sound that nobody can take back.
@@ -100,7 +99,7 @@ pub enum StartError {
     /// A machine cannot be asked for.
     #[error(transparent)]
     Machine(#[from] MachineError),
-    /// The record of leases cannot be used.
+    /// The store, or the record of leases, cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The metrics' table is broken.
@@ -123,7 +122,7 @@ pub enum ReloadError {
 }
 
 /// What only tests choose.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct Rehearsal {
     /// How slots are given out.
     pub policy: Policy,
@@ -131,11 +130,24 @@ pub struct Rehearsal {
     pub workers: usize,
     /// Between two rounds of probes.
     pub probe_every: Duration,
+    /// Another store than that of the settings.
+    pub store: Option<Arc<dyn Store>>,
+    /// What knows the callers in place of the store.
+    pub contexts: Option<Arc<dyn ContextSource>>,
+    /// How many records may wait.
+    pub spool: Room,
 }
 
 impl Default for Rehearsal {
     fn default() -> Self {
-        Self { policy: Policy::default(), workers: 0, probe_every: PROBE_EVERY }
+        Self {
+            policy: Policy::default(),
+            workers: 0,
+            probe_every: PROBE_EVERY,
+            store: None,
+            contexts: None,
+            spool: Room::default(),
+        }
     }
 }
 
@@ -147,6 +159,7 @@ pub struct Gateway {
     pub doors: web::Data<Doors>,
     pool: Addr<PoolActor>,
     owners: Owners,
+    records: Arc<Records>,
     server: ServerHandle,
     drain: Duration,
     close: Duration,
@@ -161,7 +174,7 @@ impl Gateway {
         let listener = bind(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let connector = connector(settings)?;
-        let ledger = ledger(settings)?;
+        let storage = storage::open(settings, &rehearsal)?;
         let cast = Cast::load(&settings.persona)?;
         let owners = Owners::of(settings)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
@@ -187,7 +200,7 @@ impl Gateway {
                 patience: settings.upstreams.handshake_base + settings.upstreams.handshake_step * REHEARSAL_STEPS,
             })),
             prober: Some(Box::new(Probes { connector: connector.clone(), every: rehearsal.probe_every })),
-            ledger,
+            ledger: storage.ledger.clone(),
             fleet: Some(Box::new(ear)),
         };
         let servers: Vec<_> = settings.upstreams.servers().collect();
@@ -199,12 +212,15 @@ impl Gateway {
             SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota },
             pool.clone(),
         );
-        let doors =
-            web::Data::new(doors::open(settings, House { tokens, switchboard, connector, metrics, cast, fleet }));
+        let records = Records::keep(&storage, &metrics);
+        let contexts = rehearsal.contexts.unwrap_or_else(|| Arc::new(StoredContexts::new(storage.archive.store())));
+        let house =
+            House { tokens, switchboard, connector, metrics, cast, fleet, contexts, records: records.clone(), storage };
+        let doors = web::Data::new(doors::open(settings, house));
         let server = serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
         let close = settings.upstreams.close_timeout;
-        Ok(Self { address, doors, pool, owners, server, drain: settings.drain.deadline, close })
+        Ok(Self { address, doors, pool, owners, records, server, drain: settings.drain.deadline, close })
     }
 
     /// Takes the model servers of new settings in place of those that it has. Calls go on: a server that is not among
@@ -240,6 +256,7 @@ impl Gateway {
             tracing::warn!(calls = left, ending = Ending::GatewayLost.code(), "calls are cut off");
         }
         self.await_acknowledgements().await;
+        self.records.flush().await;
         self.server.stop(false).await;
         // The pool may be gone already; then nothing is left to stop.
         let _ = self.pool.send(Stop).await;
@@ -294,19 +311,6 @@ impl Prober for Probes {
     fn every(&self) -> Duration {
         self.every
     }
-}
-
-/// The record of leases, if one is kept.
-fn ledger(settings: &Settings) -> Result<Option<Arc<dyn LeaseLedger>>, StoreError> {
-    let directory = &settings.state.dir;
-    Ok(match (&settings.state.ledger, &settings.store.mongodb) {
-        (LedgerPlace::File(file), _) => Some(Arc::new(SqliteLedger::open(file, directory)?)),
-        (LedgerPlace::MongoDb, Some(mongodb)) => {
-            let store = MongoStore::new(mongodb.clone());
-            Some(Arc::new(store.ledger(Uuid::new_v4(), ledger::home(directory)?, mongo::EXPIRY)))
-        }
-        (LedgerPlace::Off | LedgerPlace::MongoDb, _) => None,
-    })
 }
 
 /// Opens sockets to the servers; every file that certificates need is read first.

@@ -2,8 +2,10 @@
 //!
 //! The recorder belongs to one gateway and is not installed globally, so that several can live in one process.
 
+mod doors;
 mod fleet;
 mod queue;
+mod records;
 mod relay;
 mod resumes;
 mod turns;
@@ -81,18 +83,6 @@ const FIRST_SOUND: Series = series(
     &["protocol"],
     "From the upgrade to the assistant's first sound.",
 );
-const ADMISSION: Series = series(
-    "tandem_admission_total",
-    Kind::Counter,
-    &["result", "reason"],
-    "Attempts to start a call: immediate or rejected, and why.",
-);
-const AUTH: Series = series(
-    "tandem_auth_total",
-    Kind::Counter,
-    &["result", "reason"],
-    "Credentials that were looked at: ok or refused, and why.",
-);
 const FRAMES: Series =
     series("tandem_frames_total", Kind::Counter, &["direction"], "Opus packets passed on, up to models or down.");
 const FRAMES_SYNTHETIC: Series = series(
@@ -121,8 +111,8 @@ pub const TABLE: &[Series] = &[
     SESSION_DURATION,
     SESSION_SETUP,
     FIRST_SOUND,
-    ADMISSION,
-    AUTH,
+    doors::ADMISSION,
+    doors::AUTH,
     upstreams::SLOTS,
     upstreams::ATTEMPTS,
     upstreams::UPSTREAM_HANDSHAKE,
@@ -170,6 +160,10 @@ pub const TABLE: &[Series] = &[
     turns::INTERRUPTION_STOP,
     turns::BACKCHANNELS,
     turns::TALK,
+    records::RECORDS,
+    records::WAITING,
+    records::CONTEXTS,
+    records::CONTEXT_LOAD,
     DRAINING,
     BUILD_INFO,
 ];
@@ -236,12 +230,11 @@ impl Metrics {
             }
         }
         TurnMetrics::new(self).begin_at_zero();
-        for (row, result) in [(&ADMISSION, "immediate"), (&AUTH, "ok")] {
-            self.counter(row, &[result.into(), "ok".into()]).increment(0);
-        }
+        self.begin_doors();
         self.begin_relay();
         self.begin_resumes();
         self.begin_queue();
+        self.begin_records();
         self.begin_fleet();
         self.begin_upstreams();
     }
@@ -254,18 +247,6 @@ impl Metrics {
     /// Folds histogram samples; to be called every few seconds, or they pile up unread.
     pub fn upkeep(&self) {
         self.handle.run_upkeep();
-    }
-
-    /// One credential was looked at; `refused` names what was wrong with it.
-    pub fn auth(&self, refused: Option<&'static str>) {
-        let result = if refused.is_some() { "refused" } else { "ok" };
-        self.counter(&AUTH, &[result.into(), refused.unwrap_or("ok").into()]).increment(1);
-    }
-
-    /// Somebody asked for a call; `rejected` names why it was refused.
-    pub fn admission(&self, rejected: Option<&'static str>) {
-        let result = if rejected.is_some() { "rejected" } else { "immediate" };
-        self.counter(&ADMISSION, &[result.into(), rejected.unwrap_or("ok").into()]).increment(1);
     }
 
     /// The process begins to shut down.

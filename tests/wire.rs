@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +12,10 @@ use serde::Deserialize;
 use tandem::audio::ogg::{OggDemuxer, OggError, OggItem, OpusHead};
 use tandem::audio::opus::OpusDecoder;
 use tandem::audio::packet::OpusPacket;
+use tandem::protocol::ending::Ending;
 use tandem::protocol::moshi::Message;
+use tandem::session::chronicle::Chronicle;
+use tandem::session::transcript::Transcript;
 
 const CAPTURES: [&str; 10] = [
     "browser_encoder_session",
@@ -40,6 +44,7 @@ enum Side {
 /// One line of a capture.
 #[derive(Debug, Deserialize)]
 struct Line {
+    t_ms: f64,
     dir: Side,
     opcode: String,
     b64: String,
@@ -240,4 +245,31 @@ mod cuts {
             prop_assert_eq!(whole.iter().filter(|item| item.is_err()).count(), 1);
         }
     }
+}
+
+/// The model of the recordings has weights made by chance: its words make no sense, and every kind of piece occurs.
+#[test]
+fn the_words_of_a_recording_become_a_transcript_with_times() {
+    let (began, mut transcript) = (Instant::now(), Transcript::default());
+    let mut chronicle = Chronicle::new("native", began);
+    for line in lines("normal_session").iter().filter(|line| line.dir == Side::Server && line.opcode == "binary") {
+        if let Ok(Message::Text(piece)) = Message::decode(line.bytes())
+            && let Some(text) = transcript.push(&piece.expose())
+        {
+            chronicle.words(&text, began + Duration::from_secs_f64(line.t_ms / 1_000.0));
+        }
+    }
+    let ended = chronicle.end(Ending::ClientLeft, 0, began + Duration::from_secs(12));
+    let said: Vec<&str> = ended.transcript.iter().map(|line| line.text.expose().as_str()).collect();
+    assert_eq!(
+        said,
+        [
+            "Context upquantization()I,4 context case weightsdir mimiInputLEitems\u{fffd}baseanetLA context correspond@ \
+             layersallowshape convVARM useL\u{fffd}nvidiaLtalTextMessagesParse I([ setup nullVectorQuantiz case \
+             contextstreamprojectTssl'Parse mergeStreamingpt\u{fffd} ofcopyL.",
+            "[]\u{fffd}\u{fffd}Decoder",
+        ]
+    );
+    let times: Vec<i64> = ended.transcript.iter().map(|line| line.at_ms).collect();
+    assert_eq!(times, [2_723, 10_720]);
 }

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::auth::UserId;
 use crate::config::{self, ConfigError, Environment, LedgerPlace, LogFormat, LogLevel, Settings};
-use crate::gateway::{Gateway, Rehearsal, storage};
+use crate::gateway::{Gateway, Rehearsal};
 use crate::http::identity::unix_now_seconds;
 use crate::telemetry;
 
@@ -87,7 +87,6 @@ fn run(mut settings: Settings, reloader: Reloader) -> Result<ExitCode, String> {
         let gateway = Gateway::start(&settings, &secret, Rehearsal::default()).map_err(|error| error.to_string())?;
         let deaf = |error: std::io::Error| format!("signals cannot be heard: {error}");
         let (signals, hangups) = (StopSignals::listen().map_err(deaf)?, Hangups::listen().map_err(deaf)?);
-        storage::keep(&settings).map_err(|error| error.to_string())?;
         greet(&settings, &gateway)?;
         actix_rt::spawn(stop_when_told(gateway, signals, hangups, reloader));
         Ok::<(), String>(())

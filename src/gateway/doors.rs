@@ -1,14 +1,16 @@
 //! What the doors share, made from the settings.
 
-use std::{
-    num::NonZeroU32,
-    sync::{Arc, OnceLock},
+use std::{num::NonZeroU32, sync::Arc};
+
+use super::{
+    records::{Desk, Records},
+    storage::Storage,
 };
 
 use crate::{
     auth::{OperatorKey, TicketBox, Tokens},
     config::Settings,
-    context::cast::Cast,
+    context::{cast::Cast, source::ContextSource},
     fleet::control::Control,
     http::{
         doors::{DoorPolicy, Doors, Throttle},
@@ -26,11 +28,14 @@ pub(super) struct House {
     pub(super) metrics: Arc<Metrics>,
     pub(super) cast: Cast,
     pub(super) fleet: Control,
+    pub(super) contexts: Arc<dyn ContextSource>,
+    pub(super) records: Arc<Records>,
+    pub(super) storage: Storage,
 }
 
 /// The doors of this house.
 pub(super) fn open(settings: &Settings, house: House) -> Doors {
-    let House { tokens, switchboard, connector, metrics, cast, fleet } = house;
+    let House { tokens, switchboard, connector, metrics, cast, fleet, contexts, records, storage } = house;
     let attempts = NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN);
     Doors {
         tokens,
@@ -44,7 +49,9 @@ pub(super) fn open(settings: &Settings, house: House) -> Doors {
             metrics: settings.metrics.enabled,
         },
         cast,
-        contexts: OnceLock::new(),
+        contexts,
+        archive: storage.archive,
+        registrar: Arc::new(Desk(records)),
         handshake: HandshakeBudget {
             base: settings.upstreams.handshake_base,
             step: settings.upstreams.handshake_step,

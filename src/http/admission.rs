@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     auth::Identity,
-    context::{cast::NoPersona, persona::Persona},
+    context::{cast::NoPersona, persona::Persona, private::Private},
     protocol::moshi::Voice,
     session::{
         leg::dialect::Dialect,
@@ -30,6 +30,8 @@ pub struct Admitted {
     pub seat: Seat,
     /// Who the assistant is, and what it says first.
     pub role: Role,
+    /// The user, as tokens name them.
+    pub user: Private<String>,
     /// The user, as logs may name them.
     pub pseudonym: String,
 }
@@ -61,7 +63,8 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
     role.preparation = preparation(doors, &role, &identity);
     let payer = Payer { user, tenant: identity.tenant.hash() };
     let seat = doors.switchboard.admit(payer, waits(request, query)).await?;
-    Ok(Admitted { dialect, seat, role, pseudonym: identity.user.pseudonym() })
+    let (user, pseudonym) = (identity.user.expose().into(), identity.user.pseudonym());
+    Ok(Admitted { dialect, seat, role, user, pseudonym })
 }
 
 /// Whether the caller waits where no model server is free: yes, unless it says `wait=0`, or `Prefer: wait=0` (RFC 7240).
@@ -110,11 +113,10 @@ pub fn role(doors: &Doors, wishes: Wishes, scopes: &[String]) -> Result<Role, Re
 
 /// How the caller's context gets into the prompt, where there is one and the persona is told of it.
 fn preparation(doors: &Doors, role: &Role, identity: &Identity) -> Option<Preparation> {
-    let source = doors.contexts.get().filter(|_| role.persona.sees_context())?;
-    Some(Preparation {
+    role.persona.sees_context().then(|| Preparation {
         persona: Arc::clone(&role.persona),
         voice: role.voice,
-        source: Arc::clone(source),
+        source: Arc::clone(&doors.contexts),
         user: identity.user.expose().into(),
         budget: doors.handshake,
     })

@@ -1,10 +1,6 @@
 //! What every door shares: who may come in, on what terms, and where calls go.
 
-use std::{
-    num::NonZeroU32,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use secrecy::SecretString;
@@ -24,9 +20,11 @@ use crate::{
     session::{
         leg::upstream::connect::UpstreamConnector,
         machine::Limits,
+        registrar::Registrar,
         script::HandshakeBudget,
         switchboard::{Switchboard, UserHash},
     },
+    store::archive::Archive,
 };
 
 /// Refusals a second that are told on an upgraded socket; the rest get their HTTP status alone.
@@ -81,8 +79,12 @@ pub struct Doors {
     pub policy: DoorPolicy,
     /// Who may speak.
     pub cast: Cast,
-    /// What knows the callers, once it is there; until then nobody is known.
-    pub contexts: OnceLock<Arc<dyn ContextSource>>,
+    /// What knows the callers.
+    pub contexts: Arc<dyn ContextSource>,
+    /// The records of calls.
+    pub archive: Arc<Archive>,
+    /// Where the records of new calls go.
+    pub registrar: Arc<dyn Registrar>,
     /// How long a model server may take.
     pub handshake: HandshakeBudget,
     /// The limits of a call.

@@ -21,6 +21,7 @@ use crate::{
             dialect::{Decoder, Dialect, Encoder},
         },
         machine::{ContextNeed, Limits, Terms},
+        registrar::{Beginning, Entry},
         setup::Setup,
         switchboard::ResumeOffer,
     },
@@ -46,8 +47,8 @@ async fn answer(doors: &Doors, request: HttpRequest, payload: web::Payload, door
     let refused = match opening {
         Ok(Opening { codec, jack, call }) => match upgrade(&request, payload, jack, codec) {
             Ok(response) => {
-                if let Some((admitted, line)) = call {
-                    start(doors, admitted, line);
+                if let Some(call) = call {
+                    start(doors, call);
                     doors.metrics.admission(None);
                 }
                 return response;
@@ -87,16 +88,34 @@ pub struct Opening {
     pub codec: Codec,
     /// Where the socket goes.
     pub jack: Jack,
-    /// The new call and its end of the leg.
-    pub call: Option<(Admitted, Line)>,
+    /// The new call, if it is one.
+    pub call: Option<Call>,
+}
+
+/// A call that is admitted and written down, with its end of the leg.
+pub struct Call {
+    admitted: Admitted,
+    limits: Limits,
+    entry: Entry,
+    line: Line,
 }
 
 /// Admits a caller to a new call.
 async fn begin(doors: &Doors, request: &HttpRequest, query: &CallQuery, door: Door) -> Result<Opening, Refusal> {
     let admitted = admit(doors, request, query, door).await?;
     let codec = Codec::new(admitted.dialect)?;
+    let limits = limits(&doors.limits, &admitted.role.persona);
+    let beginning = Beginning {
+        session: admitted.seat.id(),
+        user: admitted.user.clone(),
+        persona: admitted.role.persona.name.clone(),
+        protocol: admitted.dialect.code(),
+    };
+    let entry = Entry::new(&doors.registrar, beginning, &limits);
+    // Nobody is told of a call that a crash would leave no trace of.
+    entry.open().await;
     let (line, jack) = client::line();
-    Ok(Opening { codec, jack, call: Some((admitted, line)) })
+    Ok(Opening { codec, jack, call: Some(Call { admitted, limits, entry, line }) })
 }
 
 /// Both ways of one leg's dialect.
@@ -127,10 +146,9 @@ fn upgrade(request: &HttpRequest, payload: web::Payload, jack: Jack, codec: Code
     Ok(response)
 }
 
-fn start(doors: &Doors, admitted: Admitted, line: Line) {
-    let Admitted { dialect, seat, role, pseudonym } = admitted;
+fn start(doors: &Doors, Call { admitted, limits, entry, line }: Call) {
+    let Admitted { dialect, seat, role, pseudonym, .. } = admitted;
     let Role { persona, script, preparation, .. } = role;
-    let limits = limits(&doors.limits, &persona);
     let session_id = seat.id().to_string();
     let span = tracing::info_span!("session", session = session_id, user = pseudonym);
     let resumable = match dialect {
@@ -158,6 +176,7 @@ fn start(doors: &Doors, admitted: Admitted, line: Line) {
         },
         limits,
         seat,
+        entry,
         script,
         preparation,
         connector: doors.connector.clone(),

@@ -42,7 +42,7 @@ pub trait Desk: Send + Sync {
 /// opened, or after [`Lease::close`], it frees the slot; dropped in any other way, a panic included, it quarantines it.
 pub struct Lease {
     grant: Grant,
-    endpoint: Endpoint,
+    endpoint: Box<Endpoint>,
     desk: Arc<dyn Desk>,
     state: State,
 }
@@ -85,7 +85,7 @@ enum State {
 impl Lease {
     /// Wraps a grant of the roster.
     pub fn new(grant: Grant, endpoint: Endpoint, desk: Arc<dyn Desk>) -> Self {
-        Self { grant, endpoint, desk, state: State::Unused }
+        Self { grant, endpoint: Box::new(endpoint), desk, state: State::Unused }
     }
 
     /// Which upstream it is for.

@@ -2,8 +2,10 @@
 //!
 //! docs/protocol/client.md describes every message for the people who write clients.
 
+mod reason;
 mod turn;
 
+pub use reason::{ExpiryReason, QueueReason, RecoveryReason, WarningCode};
 pub use turn::{LatencyReport, TurnReport};
 
 use std::fmt;
@@ -154,6 +156,14 @@ pub enum ServerEvent {
     /// The model keeps up with real time again: takes `session.degraded` back.
     #[serde(rename = "session.restored")]
     Restored {},
+    /// Something is not as it should be, and the call goes on.
+    #[serde(rename = "session.warning")]
+    Warning {
+        /// What, for programs.
+        code: WarningCode,
+        /// The same for people: one sentence.
+        message: String,
+    },
     /// Somebody begins to speak.
     #[serde(rename = "turn.started")]
     TurnStarted {
@@ -264,55 +274,6 @@ pub struct ResumeTerms {
 impl fmt::Debug for ResumeTerms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResumeTerms").field("grace_ms", &self.grace_ms).finish_non_exhaustive()
-    }
-}
-
-/// What a call in the queue waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum QueueReason {
-    /// Other calls are in the way.
-    Busy,
-    /// A model server is being woken.
-    Waking,
-}
-
-/// Which limit a `session.expiring` warns of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExpiryReason {
-    /// No speech came from the caller; speech takes the warning back.
-    Idle,
-    /// The call reaches its longest duration.
-    MaxDuration,
-    /// Tandem is shutting down.
-    Drain,
-    /// The time that the caller may talk is used up.
-    Quota,
-    /// The model forgets its persona; the call itself goes on, and `session.rotated` takes it back.
-    Persona,
-}
-
-/// What happened to the model server of a call that goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecoveryReason {
-    /// Its connection ended.
-    Lost,
-    /// It gives no sound.
-    Silent,
-}
-
-impl RecoveryReason {
-    /// Every reason, for tables and metrics.
-    pub const ALL: [Self; 2] = [Self::Lost, Self::Silent];
-
-    /// The metric label and log field.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Lost => "lost",
-            Self::Silent => "silent",
-        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! One call: a pure machine that decides, an actor that does, and two legs that own the sockets.
 
 pub mod actor;
+pub mod chronicle;
 pub mod leg;
 pub mod legs;
 pub mod machine;
 pub mod preparation;
+pub mod registrar;
 pub mod resume;
 pub mod script;
 pub mod setup;

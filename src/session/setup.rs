@@ -8,6 +8,7 @@ use super::{
     leg::upstream::connect::UpstreamConnector,
     machine::{Limits, Terms},
     preparation::Preparation,
+    registrar::Entry,
     script::Script,
     switchboard::{ResumeOffer, Seat},
 };
@@ -21,6 +22,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Its place on the switchboard.
     pub seat: Seat,
+    /// Its place among the records.
+    pub entry: Entry,
     /// Voice and prompts.
     pub script: Script,
     /// What makes other prompts of the caller's context, if the persona is told of it.

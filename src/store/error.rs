@@ -92,6 +92,32 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// What an error in writing says of trying again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing can be written just now, or with these settings: whatever it is, it waits.
+    Outage,
+    /// The store said no. Whether to this or to everything is seen by what else it takes.
+    Refusal,
+    /// This can never be written.
+    Record,
+}
+
+impl StoreError {
+    /// Whose fault it is that something was not written.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Unreadable(_) => Fault::Record,
+            Self::Sqlite(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig) => Fault::Record,
+                _ => Fault::Refusal,
+            },
+            Self::Mongo(_) => Fault::Refusal,
+            _ => Fault::Outage,
+        }
+    }
+}
+
 /// The releases of MongoDB that speak a version of its protocol.
 fn release(wire_version: &str) -> &'static str {
     match wire_version {

@@ -151,6 +151,19 @@ impl Store for LocalStore {
         })
     }
 
+    fn erase_session(&self, session: Uuid) -> StoreFuture<bool> {
+        let writer = self.writer.clone();
+        Box::pin(async move {
+            let was_there = writer.run(move |transaction| Ok(calls::erase(transaction, session, now_ms())?)).await?;
+            writer.bare(embedded::forget).await?;
+            Ok(was_there)
+        })
+    }
+
+    fn close_lost(&self, home: String, process: Uuid) -> StoreFuture<u64> {
+        Box::pin(self.writer.run(move |transaction| Ok(calls::close_lost(transaction, &home, process, now_ms())?)))
+    }
+
     fn expire(&self) -> StoreFuture<u64> {
         let (writer, since_ms) = (self.writer.clone(), self.since_ms());
         Box::pin(async move {

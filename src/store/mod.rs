@@ -3,7 +3,9 @@
 //! A [`Store`] is one of two: [`local`] keeps everything in one SQLite file, [`mongo`] reads the users and journals of
 //! an app where they are and keeps its records beside them. [`source`] gives what is known to calls.
 
+pub mod archive;
 pub mod bounds;
+pub mod details;
 pub mod embedded;
 pub mod error;
 pub mod ledger;
@@ -32,7 +34,8 @@ pub trait Store: Send + Sync {
     fn context(&self, user: Private<String>) -> StoreFuture<Option<Context>>;
     /// Writes down that a call began. Once is enough: a second time changes nothing.
     fn open(&self, record: Record) -> StoreFuture<Written>;
-    /// Writes down how a call ended, whether or not its beginning was. Once is enough: the first one counts.
+    /// Writes down how a call ended, whether or not its beginning was. Once is enough: the first one counts, but that an
+    /// end that somebody saw takes the place of one that was only found out ([`Ended::lost`](record::Ended::lost)).
     fn complete(&self, record: Record) -> StoreFuture<Written>;
     /// A user's calls, the newest first, without transcripts.
     fn sessions(&self, user: Private<String>, page: Page) -> StoreFuture<Vec<Record>>;
@@ -41,6 +44,11 @@ pub trait Store: Send + Sync {
     /// Removes everything of ours about a user, for good: later writes about it are refused. Once more does no harm.
     /// Gives the number of calls that were removed.
     fn erase(&self, user: Private<String>) -> StoreFuture<u64>;
+    /// Removes one call with its transcript, for good: what comes of it later is refused. Says whether it was there.
+    fn erase_session(&self, session: Uuid) -> StoreFuture<bool>;
+    /// Closes the calls that nobody carries any more as [`Ended::lost`](record::Ended::lost): those of this home that
+    /// another process than this one began, and whosever ones cannot last until now. Gives their number.
+    fn close_lost(&self, home: String, process: Uuid) -> StoreFuture<u64>;
     /// Removes the records whose time is over, if they have one; gives their number. Readers never see them, removed or
     /// not.
     fn expire(&self) -> StoreFuture<u64>;

@@ -1,7 +1,9 @@
 //! What is kept of a call.
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::details::Details;
 use crate::{context::private::Private, protocol::ending::Ending};
 
 /// The longest transcript that is kept, in bytes of text; later lines are left out.
@@ -20,8 +22,21 @@ pub struct Record {
     pub persona: String,
     /// When the call began.
     pub began_ms: i64,
+    /// Who carries it.
+    pub origin: Origin,
     /// How it ended, if it did.
     pub ended: Option<Ended>,
+}
+
+/// The process that carries a call: what is needed to find calls that nobody carries any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The state directory's own name ([`home`](super::ledger::home)): one process at a time has it.
+    pub home: String,
+    /// The process, a name that is never used twice.
+    pub process: Uuid,
+    /// When the call is over at the latest, whatever happens, in milliseconds since 1970.
+    pub until_ms: i64,
 }
 
 /// How a call ended, and what was said in it.
@@ -35,6 +50,8 @@ pub struct Ended {
     pub talked_ms: i64,
     /// What a later call should know of this one; may be empty.
     pub recap: Private<String>,
+    /// How it went.
+    pub details: Details,
     /// What was said, oldest first. Lists of calls leave it out.
     pub transcript: Vec<Line>,
 }
@@ -74,9 +91,26 @@ impl Speaker {
 }
 
 impl Ended {
-    /// As much of the transcript as is kept.
+    /// The end of a call whose process is gone: found out, not seen. One that was seen takes its place.
+    pub fn lost(at_ms: i64) -> Self {
+        Self {
+            at_ms,
+            ending: Ending::GatewayLost,
+            talked_ms: 0,
+            recap: String::new().into(),
+            details: Details::default(),
+            transcript: Vec::new(),
+        }
+    }
+
+    /// Whether nobody saw the call end.
+    pub fn is_lost(&self) -> bool {
+        self.ending == Ending::GatewayLost
+    }
+
+    /// As much of the transcript as is kept; of a call that was lost nothing is.
     pub fn kept(&self) -> impl Iterator<Item = &Line> {
-        let mut room = MAX_TRANSCRIPT_BYTES;
+        let mut room = if self.is_lost() { 0 } else { MAX_TRANSCRIPT_BYTES };
         self.transcript.iter().take(MAX_TRANSCRIPT_LINES).take_while(move |line| {
             let bytes = line.text.expose().len();
             let fits = bytes <= room;
@@ -143,8 +177,10 @@ mod tests {
     fn a_transcript_is_kept_up_to_its_limit_and_words_do_not_print() {
         let line = |bytes| Line { speaker: Speaker::Caller, at_ms: 0, text: "s".repeat(bytes).into() };
         let lines = vec![line(MAX_TRANSCRIPT_BYTES - 1), line(1), line(1)];
-        let ended = Ended { at_ms: 1, ending: Ending::ClientLeft, talked_ms: 1, recap: "ss".into(), transcript: lines };
+        let ended =
+            Ended { ending: Ending::ClientLeft, recap: "ss".into(), transcript: lines.clone(), ..Ended::lost(1) };
         assert_eq!(ended.kept().count(), 2);
+        assert_eq!(Ended { transcript: lines, ..Ended::lost(1) }.kept().count(), 0);
         assert!(!format!("{ended:?}").contains("ss\""), "{ended:?}");
         assert_eq!(Speaker::named("assistant"), Some(Speaker::Assistant));
         assert_eq!(Speaker::named("model"), None);

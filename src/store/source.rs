@@ -16,8 +16,8 @@ pub struct StoredContexts(Arc<dyn Store>);
 
 impl StoredContexts {
     /// The contexts of this store.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self(store)
+    pub fn new(store: &Arc<dyn Store>) -> Self {
+        Self(Arc::clone(store))
     }
 }
 

@@ -1,20 +1,28 @@
 //! Records on their way: what a store does not take now waits in a file, and is brought to it later.
 //!
 //! A record is durable once [`Spool::keep`] says so, whether or not the store answers; a process that was killed goes on
-//! where it stopped. The store takes each record once, so that one that is brought twice does no harm.
+//! where it stopped. The store takes each record once, so that one that is brought twice does no harm. What the store
+//! refuses while it takes others is set aside, so that it is in nobody's way.
 
-use std::{path::Path, sync::Arc};
+mod rows;
+mod waiting;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
-use serde::{Deserialize, Serialize};
+use std::{path::Path, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
 use uuid::Uuid;
 
+use self::{
+    rows::{Row, SCHEMA},
+    waiting::Waiting,
+};
 use super::{
-    Store, StoreError, StoreFuture, embedded,
-    record::{Ended, Line, Record, Speaker},
+    Store, StoreError, StoreFuture, digest, embedded,
+    error::Fault,
+    now_ms,
+    record::{Record, Written},
     writer::Writer,
 };
-use crate::protocol::ending::Ending;
 
 /// How much may wait; what is more is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +39,12 @@ impl Default for Room {
     }
 }
 
-/// A call that began and its end are two rows: the second says all that the first does.
-const SCHEMA: [&str; 1] = ["
-    CREATE TABLE waiting (
-        number INTEGER PRIMARY KEY AUTOINCREMENT,
-        session TEXT NOT NULL,
-        ended INTEGER NOT NULL,
-        record TEXT NOT NULL,
-        UNIQUE (session, ended)
-    ) STRICT;
-"];
+/// Records that are brought to the store at once.
+const AT_ONCE: u32 = 16;
+/// How often the store takes others before a record that it does not take is set aside.
+pub const TRIES: u32 = 5;
+/// The most records that are set aside; the oldest goes first.
+pub const SET_ASIDE: u32 = 1_000;
 
 /// A file of records on their way to a store. Clones share it.
 #[derive(Clone)]
@@ -50,13 +54,15 @@ pub struct Spool {
     room: Room,
 }
 
-/// What is left after records were brought to the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What became of records that were brought to the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Brought {
     /// Records that the store took, or refused because their user was erased.
     pub records: u64,
-    /// Records that could not be read any more, and were dropped.
-    pub unreadable: u64,
+    /// Records that were set aside now: the store will never take them.
+    pub set_aside: u64,
+    /// Why not all were taken, if some were not: the store cannot be reached, or refuses one that still waits.
+    pub trouble: Option<String>,
 }
 
 impl Spool {
@@ -65,110 +71,108 @@ impl Spool {
         Ok(Self { writer: Writer::start(embedded::connect(path, &SCHEMA)?)?, store, room })
     }
 
-    /// Keeps a record until the store has taken it: of a call that began, or of one that ended.
-    pub fn keep(&self, record: &Record) -> StoreFuture<()> {
+    /// Keeps a record until the store has taken it: of a call that began, or of one that ended. It is on its way at once,
+    /// whether or not the answer is waited for.
+    pub fn keep(&self, record: Record) -> StoreFuture<Written> {
         let room = self.room;
-        let (session, ended) = (record.session.to_string(), record.ended.is_some());
-        let text = serde_json::to_string(&Waiting::of(record)).map_err(|_| StoreError::Unreadable("a record"));
         Box::pin(self.writer.run(move |transaction| {
-            let text = text?;
-            let (records, bytes): (i64, i64) = transaction
-                .prepare_cached("SELECT count(*), coalesce(sum(octet_length(record)), 0) FROM waiting")?
-                .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            let length = i64::try_from(text.len()).unwrap_or(i64::MAX);
-            if records >= room.records.into() || bytes.saturating_add(length) > room.bytes.into() {
-                return Err(StoreError::Full);
-            }
-            let sql = "INSERT OR IGNORE INTO waiting (session, ended, record) VALUES (?1, ?2, ?3)";
-            transaction.prepare_cached(sql)?.execute(params![session, ended, text])?;
-            Ok(())
+            let row = Row {
+                session: record.session.to_string(),
+                user: digest(record.user.expose()),
+                ended: record.ended.is_some(),
+                record: Waiting::of(&record).text()?,
+            };
+            rows::keep(transaction, &row, room)
         }))
     }
 
-    /// Brings what waits to the store, the oldest first, and stops at the first record that the store does not take; the
-    /// rest stays. To be called at the start, after each record, and now and then while the store is down.
+    /// Brings what waits to the store, the oldest first, until the store cannot be reached; the rest stays. To be called at
+    /// the start, after each record, and now and then while the store is down. An error is one of the file.
     pub async fn bring(&self) -> Result<Brought, StoreError> {
-        let mut brought = Brought { records: 0, unreadable: 0 };
-        while let Some((number, text)) = self.writer.run(|transaction| Ok(oldest(transaction)?)).await? {
-            match serde_json::from_str::<Waiting>(&text).ok().and_then(Waiting::record) {
-                Some(record) => {
-                    let taken =
-                        if record.ended.is_some() { self.store.complete(record) } else { self.store.open(record) };
-                    taken.await?;
-                    brought.records += 1;
+        let (mut brought, mut refused, mut after, mut is_down) = (Brought::default(), Vec::new(), 0, false);
+        while !is_down {
+            let rows = self.writer.run(move |transaction| Ok(rows::next(transaction, after)?)).await?;
+            let Some((last, _)) = rows.last() else { break };
+            after = *last;
+            let mut taken = Vec::new();
+            for (number, outcome) in join_all(rows.into_iter().map(|row| self.give(row))).await {
+                match outcome.map_err(|error| (error.fault(), error)) {
+                    Ok(()) => taken.push(number),
+                    Err((Fault::Record, error)) => self.set_aside(number, &error, &mut brought).await?,
+                    Err((fault, error)) => {
+                        is_down |= fault == Fault::Outage;
+                        refused.extend((fault == Fault::Refusal).then_some(number));
+                        brought.trouble = Some(error.to_string());
+                    }
                 }
-                None => brought.unreadable += 1,
             }
-            let remove = "DELETE FROM waiting WHERE number = ?1";
-            self.writer.run(move |transaction| Ok(transaction.execute(remove, [number])?)).await?;
+            brought.records += taken.len() as u64;
+            self.writer.run(move |transaction| Ok(rows::remove(transaction, &taken)?)).await?;
         }
-        if brought.records + brought.unreadable > 0 {
-            self.writer.bare(embedded::forget).await?;
+        // One that is refused while others are taken is at fault itself; if none is taken the store may be.
+        if brought.records > 0 && !refused.is_empty() {
+            brought.set_aside += self.writer.run(move |transaction| rows::strike(transaction, &refused)).await?;
+        }
+        if brought.records + brought.set_aside > 0
+            && let Err(error) = self.writer.bare(embedded::forget).await
+        {
+            // Whoever erases something waits for this; what was brought is gone from the log a little later.
+            tracing::debug!(%error, "the log of the spool is not empty yet");
         }
         Ok(brought)
     }
 
-    /// How many records wait.
-    pub fn waiting(&self) -> StoreFuture<u64> {
-        Box::pin(self.writer.run(|transaction| {
-            let count: i64 = transaction.query_row("SELECT count(*) FROM waiting", [], |row| row.get(0))?;
-            Ok(count.unsigned_abs())
-        }))
-    }
-}
-
-fn oldest(connection: &Connection) -> rusqlite::Result<Option<(i64, String)>> {
-    connection
-        .prepare_cached("SELECT number, record FROM waiting ORDER BY number LIMIT 1")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()
-}
-
-/// A record as it waits. Private texts have no way to be written down but this one.
-#[derive(Serialize, Deserialize)]
-struct Waiting {
-    session: Uuid,
-    user: String,
-    persona: String,
-    began_ms: i64,
-    ended: Option<WaitingEnd>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WaitingEnd {
-    at_ms: i64,
-    ending: Ending,
-    talked_ms: i64,
-    recap: String,
-    lines: Vec<(String, i64, String)>,
-}
-
-impl Waiting {
-    fn of(record: &Record) -> Self {
-        let line = |line: &Line| (line.speaker.name().to_owned(), line.at_ms, line.text.expose().clone());
-        let ended = record.ended.as_ref().map(|ended| WaitingEnd {
-            at_ms: ended.at_ms,
-            ending: ended.ending,
-            talked_ms: ended.talked_ms,
-            recap: ended.recap.expose().clone(),
-            lines: ended.kept().map(line).collect(),
-        });
-        let (user, persona) = (record.user.expose().clone(), record.persona.clone());
-        Self { session: record.session, user, persona, began_ms: record.began_ms, ended }
-    }
-
-    fn record(self) -> Option<Record> {
-        let ended = match self.ended {
-            None => None,
-            Some(WaitingEnd { at_ms, ending, talked_ms, recap, lines }) => {
-                let line = |(speaker, at_ms, text): (String, i64, String)| {
-                    Some(Line { speaker: Speaker::named(&speaker)?, at_ms, text: text.into() })
-                };
-                let transcript = lines.into_iter().map(line).collect::<Option<_>>()?;
-                Some(Ended { at_ms, ending, talked_ms, recap: recap.into(), transcript })
-            }
+    /// Gives one row to the store.
+    async fn give(&self, (number, text): (i64, String)) -> (i64, Result<(), StoreError>) {
+        let given = match Waiting::read(&text) {
+            Some(record) if record.ended.is_some() => self.store.complete(record).await.map(drop),
+            Some(record) => self.store.open(record).await.map(drop),
+            None => Err(StoreError::Unreadable("a record")),
         };
-        let (user, persona) = (self.user.into(), self.persona);
-        Some(Record { session: self.session, user, persona, began_ms: self.began_ms, ended })
+        (number, given)
+    }
+
+    async fn set_aside(&self, number: i64, error: &StoreError, brought: &mut Brought) -> Result<(), StoreError> {
+        tracing::error!(%error, "a record of a call cannot be stored, and is set aside");
+        self.writer.run(move |transaction| Ok(rows::set_aside(transaction, number)?)).await?;
+        brought.set_aside += 1;
+        Ok(())
+    }
+
+    /// How many records wait. The answer comes after all that was given to [`Spool::keep`] before.
+    pub fn waiting(&self) -> StoreFuture<u64> {
+        Box::pin(self.writer.run(|transaction| Ok(rows::count(transaction, "waiting")?)))
+    }
+
+    /// How many records are set aside.
+    pub fn aside(&self) -> StoreFuture<u64> {
+        Box::pin(self.writer.run(|transaction| Ok(rows::count(transaction, "aside")?)))
+    }
+
+    /// Removes what waits or is set aside of this user, for good: later records of it are not kept. Gives their number.
+    pub fn erase(&self, user: &str) -> StoreFuture<u64> {
+        let (this, user) = (self.clone(), digest(user));
+        Box::pin(async move {
+            let removed = this.writer.run(move |transaction| Ok(rows::erase_user(transaction, user)?)).await?;
+            this.writer.bare(embedded::forget).await?;
+            Ok(removed)
+        })
+    }
+
+    /// The same of one call.
+    pub fn erase_session(&self, session: Uuid) -> StoreFuture<u64> {
+        let this = self.clone();
+        Box::pin(async move {
+            let id = session.to_string();
+            let removed = this.writer.run(move |transaction| Ok(rows::erase_call(transaction, &id)?)).await?;
+            this.writer.bare(embedded::forget).await?;
+            Ok(removed)
+        })
+    }
+
+    /// Removes what was set aside longer ago than this; gives its number.
+    pub fn expire(&self, age: Duration) -> StoreFuture<u64> {
+        let since_ms = now_ms().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        Box::pin(self.writer.run(move |transaction| Ok(rows::expire(transaction, since_ms)?)))
     }
 }

@@ -39,6 +39,7 @@ const TABLE: &[(&str, &[May])] = &[
             Use("metrics"),
             Use("telemetry"),
             Use("fleet::control"),
+            Use("store::archive"),
             See("pool"),
             See("store"),
         ],

@@ -42,7 +42,9 @@ pub fn quiet() -> upstream::Settings {
 
 /// A gateway in development over these servers, with variables of the environment on top.
 pub fn gateway_over(urls: &str, variables: &[(&str, &str)], rehearsal: Rehearsal) -> Gateway {
+    let state = std::env::temp_dir().join(format!("tandem-gateway-{}", uuid::Uuid::new_v4()));
     let mut environment = BTreeMap::from([
+        ("TANDEM__STATE__DIR".to_owned(), state.display().to_string()),
         ("PERSONAPLEX_SERVER_URL".to_owned(), urls.to_owned()),
         ("PORT".to_owned(), "0".to_owned()),
         ("JWT_SECRET".to_owned(), SECRET.to_owned()),
@@ -51,7 +53,11 @@ pub fn gateway_over(urls: &str, variables: &[(&str, &str)], rehearsal: Rehearsal
     ]);
     environment.extend(variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
     let settings = config::load(None, &environment).unwrap();
-    Gateway::start(&settings, &SecretString::from(SECRET), Rehearsal { workers: 2, ..rehearsal }).unwrap()
+    let rehearsal = Rehearsal { workers: 2, ..rehearsal };
+    let gateway = Gateway::start(&settings, &SecretString::from(SECRET), rehearsal).unwrap();
+    // Open files live on without their names: nothing is left behind, however a test ends.
+    let _ = std::fs::remove_dir_all(state);
+    gateway
 }
 
 impl House {

@@ -4,6 +4,7 @@
 mod blame;
 mod calls;
 mod care;
+mod crash;
 mod credentials;
 mod crowd;
 mod discovery;
@@ -15,12 +16,15 @@ mod formats;
 mod health;
 mod house;
 mod machines;
+#[path = "../store/moody.rs"]
+mod moody;
 mod odd_servers;
 mod overlap;
 mod personas;
 mod process;
 mod queue;
 mod quotas;
+mod records;
 mod refusals;
 mod resume;
 mod revival;

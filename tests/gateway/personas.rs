@@ -18,6 +18,7 @@ use tandem::{
         source::{ContextError, ContextSource, Loading},
         user::{Context, Entry},
     },
+    gateway::Rehearsal,
     http::identity::unix_now_seconds,
     pool::roster::SlotState,
 };
@@ -49,7 +50,15 @@ impl Shelf {
     }
 
     async fn house(&self, servers: usize) -> House {
-        House::set(quiet(), servers, &[("TANDEM__PERSONA__DIR", self.0.to_str().unwrap())]).await
+        self.house_with(servers, Rehearsal::default()).await
+    }
+
+    async fn house_knowing(&self, contexts: Arc<Store>) -> House {
+        self.house_with(1, Rehearsal { contexts: Some(contexts), ..Rehearsal::default() }).await
+    }
+
+    async fn house_with(&self, servers: usize, rehearsal: Rehearsal) -> House {
+        House::with(quiet(), servers, &[("TANDEM__PERSONA__DIR", self.0.to_str().unwrap())], rehearsal).await
     }
 }
 
@@ -156,9 +165,8 @@ async fn who_asks_for_a_persona_that_is_not_there_or_not_for_them_is_told_those_
 #[actix_web::test]
 async fn a_persona_is_told_of_its_caller_and_only_where_it_may_see_it() {
     let shelf = Shelf::new();
-    let house = shelf.house(1).await;
     let store = Arc::new(Store::default());
-    house.gateway.doors.contexts.set(store.clone()).ok().unwrap();
+    let house = shelf.house_knowing(store.clone()).await;
     let maria = bearer(&house, "maria");
     for path in ["/v1/voice?persona=listener", "/v1/voice?persona=nurse"] {
         let (_, prompt) = asked(&house, knock(&house, path, std::slice::from_ref(&maria)).await).await;
@@ -175,15 +183,18 @@ async fn a_persona_is_told_of_its_caller_and_only_where_it_may_see_it() {
 #[actix_web::test]
 async fn a_store_that_fails_ends_only_the_calls_that_need_it() {
     let shelf = Shelf::new();
-    let house = shelf.house(1).await;
-    house.gateway.doors.contexts.set(Arc::new(Store::default())).ok().unwrap();
+    let house = shelf.house_knowing(Arc::default()).await;
     let bob = bearer(&house, "bob");
-    let (_, prompt) =
-        asked(&house, knock(&house, "/v1/voice?persona=listener", std::slice::from_ref(&bob)).await).await;
+    let mut answer = knock(&house, "/v1/voice?persona=listener", std::slice::from_ref(&bob)).await;
+    let Answer::Open(socket, _) = &mut answer else { panic!("refused") };
+    let warning = event(socket, "session.warning").await;
+    assert_eq!(warning["code"], "context_unavailable");
+    let (_, prompt) = asked(&house, answer).await;
     assert!(prompt.contains("with the caller about") && !prompt.contains("Information:"), "{prompt}");
     let mut socket = knock(&house, "/v1/voice?persona=nurse", &[bob]).await.socket();
     assert_eq!(event(&mut socket, "session.ended").await["ending"], "context_unavailable");
     assert_eq!(u16::from(close(&mut socket).await.code), 4465);
     assert_eq!(house.log().len(), 1, "no server heard of the second call");
+    house.metric_until("tandem_context_loads_total{result=\"unavailable\"}", 2.0).await;
     house.slots_until(|slots| slots.iter().all(|slot| slot.state == SlotState::Free)).await;
 }

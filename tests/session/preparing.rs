@@ -36,11 +36,11 @@ fn the_context_comes_before_the_slot_and_its_prompt_counts_for_the_handshake() {
 #[test]
 fn a_persona_that_only_wants_the_context_goes_on_alone_when_there_is_none_or_it_is_late() {
     let mut none = begun(ContextNeed::Wanted);
-    none.input(Input::Unprepared).expect("Acquire");
+    none.input(Input::Unprepared).expect("warning context_unavailable").expect("Acquire");
     let mut late = begun(ContextNeed::Wanted);
     assert_eq!(late.machine.deadline(), Some(late.now + Limits::default().context_timeout));
     late.advance(Limits::default().context_timeout - Duration::from_millis(1)).refuse("Acquire");
-    late.advance(Duration::from_millis(1)).expect("Acquire");
+    late.advance(Duration::from_millis(1)).expect("warning context_unavailable").expect("Acquire");
     late.input(Input::Prepared(terms(100_000))).refuse("Acquire");
     late.input(Input::Leased(Offer::default())).expect("OpenUpstream(1, Persona");
     late.up(UpstreamInput::Opened).up(UpstreamInput::Ready).expect("ready");

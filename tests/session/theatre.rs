@@ -208,7 +208,7 @@ impl Theatre {
             }
             Coming::Granted(ask) if ask == self.asks && self.asking => {
                 self.asking = false;
-                self.machine.handle(Input::Leased(Offer { step: Some(40 * MS), window_steps: None }), self.now);
+                self.machine.handle(Input::Leased(Offer { step: Some(40 * MS), ..Offer::default() }), self.now);
             }
             Coming::Refused(ask, why) if ask == self.asks && self.asking => {
                 self.asking = false;

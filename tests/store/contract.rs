@@ -11,7 +11,8 @@ use tandem::{
     store::{
         Store,
         bounds::{JOURNAL_ENTRIES, RECAPS, TEXT_BYTES},
-        record::{Ended, Line, Page, Record, Speaker, Written},
+        details::{ContextUse, Details, Failover, Phases, Spread, Turns},
+        record::{Ended, Line, Origin, Page, Record, Speaker, Written},
     },
 };
 use uuid::Uuid;
@@ -50,6 +51,9 @@ contract!(
     whoever_writes_while_a_user_is_erased_leaves_nothing,
     what_is_too_old_is_not_shown_and_goes,
     two_stores_see_the_same,
+    calls_whose_process_is_gone_are_closed_once,
+    an_end_that_was_seen_takes_the_place_of_one_that_was_not,
+    an_erased_call_stays_erased,
 );
 
 async fn on<B: Bench>(test: impl AsyncFnOnce(&B)) {
@@ -63,7 +67,27 @@ fn who(user: &str) -> Private<String> {
 }
 
 fn begun(user: &str, began_ms: i64) -> Record {
-    Record { session: Uuid::new_v4(), user: who(user), persona: "listener".into(), began_ms, ended: None }
+    let origin = Origin { home: "here".into(), process: Uuid::new_v4(), until_ms: i64::MAX / 2 };
+    Record { session: Uuid::new_v4(), user: who(user), persona: "listener".into(), began_ms, origin, ended: None }
+}
+
+/// Something in every field that can hold something.
+fn details() -> Details {
+    Details {
+        protocol: "native".into(),
+        model: "personaplex".into(),
+        upstreams: vec!["a".into(), "b".into()],
+        phases: Phases { waiting_ms: 1_000, talking_ms: 55_000, ..Phases::default() },
+        attempts: 2,
+        failovers: 1,
+        failover_list: vec![Failover { reason: "lost".into(), at_ms: 9_000, gap_ms: None, same: false }],
+        setup_ms: Some(3_000),
+        lag: Some(Spread { p50_ms: 1, p95_ms: 2, max_ms: 1 << 40 }),
+        turns: Some(Turns { caller: 4, latency: Some(Spread::default()), ..Turns::default() }),
+        context: ContextUse::Told,
+        cost_millionths: Some(12_345),
+        ..Details::default()
+    }
 }
 
 fn ended(record: &Record, recap: &str) -> Record {
@@ -73,6 +97,7 @@ fn ended(record: &Record, recap: &str) -> Record {
         ending: Ending::ClientLeft,
         talked_ms: 55_000,
         recap: recap.into(),
+        details: details(),
         transcript: vec![line(Speaker::Assistant, 900, "Hello."), line(Speaker::Caller, 2_000, "I slept badly.")],
     };
     Record { ended: Some(ended), ..record.clone() }
@@ -242,4 +267,63 @@ async fn two_stores_see_the_same(bench: &impl Bench) {
     assert_eq!(one.session(record.session).await.unwrap(), Some(ended(&record, "by the other")));
     let found = one.look().await.unwrap();
     assert!(found.facts.iter().any(|fact| fact.contains("1 calls")), "{found:?}");
+}
+
+async fn calls_whose_process_is_gone_are_closed_once(bench: &impl Bench) {
+    let (store, me) = (bench.open(None), Uuid::new_v4());
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let open = async |home: &str, process, until_ms| {
+        let origin = Origin { home: home.into(), process, until_ms };
+        let record = Record { origin, ..begun("maria", now_ms - 60_000) };
+        store.open(record.clone()).await.unwrap();
+        record
+    };
+    let (later, over) = (now_ms + 3_600_000, now_ms - 30_000);
+    let mine = open("here", me, later).await;
+    let gone = open("here", Uuid::new_v4(), later).await;
+    let elsewhere = open("there", Uuid::new_v4(), later).await;
+    let vanished = open("a host that is no more", Uuid::new_v4(), over).await;
+    let done = ended(&open("here", Uuid::new_v4(), over).await, "done");
+    store.complete(done.clone()).await.unwrap();
+    assert_eq!(store.close_lost("here".into(), me).await.unwrap(), 2);
+    assert_eq!(store.close_lost("here".into(), me).await.unwrap(), 0);
+    for same in [mine, elsewhere, done] {
+        assert_eq!(store.session(same.session).await.unwrap(), Some(same));
+    }
+    let found = store.session(gone.session).await.unwrap().unwrap();
+    let at_ms = found.ended.as_ref().unwrap().at_ms;
+    assert!((now_ms..=now_ms + 60_000).contains(&at_ms), "{at_ms}");
+    assert_eq!(found, Record { ended: Some(Ended::lost(at_ms)), ..gone });
+    let found = store.session(vanished.session).await.unwrap().unwrap();
+    assert_eq!(found, Record { ended: Some(Ended::lost(over)), ..vanished }, "it cannot have lasted longer");
+}
+
+async fn an_end_that_was_seen_takes_the_place_of_one_that_was_not(bench: &impl Bench) {
+    let store = bench.open(None);
+    let record = Record { origin: Origin { until_ms: NOON_MS, ..Origin::default() }, ..begun("maria", NOON_MS) };
+    store.open(record.clone()).await.unwrap();
+    // Whoever finds a call lost and then hears that it was not, and the other way round.
+    let lost = Record { ended: Some(Ended::lost(NOON_MS)), ..record.clone() };
+    store.complete(lost.clone()).await.unwrap();
+    assert_eq!(store.session(record.session).await.unwrap(), Some(lost.clone()));
+    let seen = ended(&record, "seen");
+    for late in [&seen, &lost, &ended(&record, "second")] {
+        assert_eq!(store.complete(late.clone()).await.unwrap(), Written::Kept);
+        assert_eq!(store.session(record.session).await.unwrap(), Some(seen.clone()));
+    }
+    assert_eq!(store.close_lost("anywhere".into(), Uuid::new_v4()).await.unwrap(), 0);
+}
+
+async fn an_erased_call_stays_erased(bench: &impl Bench) {
+    let store = bench.open(None);
+    let (first, other) = (begun("maria", NOON_MS), ended(&begun("maria", NOON_MS + 1), "kept"));
+    store.complete(ended(&first, "secret")).await.unwrap();
+    store.complete(other.clone()).await.unwrap();
+    assert!(store.erase_session(first.session).await.unwrap());
+    assert!(!store.erase_session(first.session).await.unwrap());
+    assert_eq!(store.complete(ended(&first, "late")).await.unwrap(), Written::Erased);
+    assert_eq!(store.open(first.clone()).await.unwrap(), Written::Erased);
+    assert_eq!(store.session(first.session).await.unwrap(), None);
+    assert_eq!(listed(&*store, "maria").await, [without_transcript(other)]);
+    assert_eq!(texts(&store.context(who("maria")).await.unwrap().unwrap().recaps), ["kept"]);
 }

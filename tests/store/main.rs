@@ -16,5 +16,6 @@ mod contract;
 mod file;
 mod leases;
 mod mongo;
+mod moody;
 mod spool;
 mod unreachable;

@@ -3,90 +3,41 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
 };
 
 use tandem::{
-    context::{private::Private, user::Context},
     protocol::ending::Ending,
     store::{
-        Findings, Store, StoreError, StoreFuture,
-        local::LocalStore,
-        record::{Ended, Line, Page, Record, Speaker, Written},
-        spool::{Brought, Room, Spool},
+        Store, StoreError,
+        archive::Archive,
+        details::Details,
+        record::{Ended, Line, Origin, Record, Speaker, Written},
+        spool::{Brought, Room, Spool, TRIES},
     },
 };
 use uuid::Uuid;
 
-use crate::bench::File;
+use crate::{bench::File, moody::Moody};
 
 /// Where the process that is killed finds its file.
 const PLACE: &str = "TANDEM_TEST_SPOOL";
 
-/// A store that can be down.
-struct Moody {
-    inner: LocalStore,
-    down: AtomicBool,
-}
-
-impl Moody {
-    fn in_this(file: &File, down: bool) -> Arc<Moody> {
-        Arc::new(Moody { inner: file.local(None), down: down.into() })
-    }
-
-    fn write(&self, writing: impl FnOnce() -> StoreFuture<Written>) -> StoreFuture<Written> {
-        match self.down.load(Ordering::Relaxed) {
-            true => Box::pin(async { Err(StoreError::Unreachable("it is down".into())) }),
-            false => writing(),
-        }
-    }
-}
-
-impl Store for Moody {
-    fn context(&self, user: Private<String>) -> StoreFuture<Option<Context>> {
-        self.inner.context(user)
-    }
-
-    fn open(&self, record: Record) -> StoreFuture<Written> {
-        self.write(|| self.inner.open(record))
-    }
-
-    fn complete(&self, record: Record) -> StoreFuture<Written> {
-        self.write(|| self.inner.complete(record))
-    }
-
-    fn sessions(&self, user: Private<String>, page: Page) -> StoreFuture<Vec<Record>> {
-        self.inner.sessions(user, page)
-    }
-
-    fn session(&self, session: Uuid) -> StoreFuture<Option<Record>> {
-        self.inner.session(session)
-    }
-
-    fn erase(&self, user: Private<String>) -> StoreFuture<u64> {
-        self.inner.erase(user)
-    }
-
-    fn expire(&self) -> StoreFuture<u64> {
-        self.inner.expire()
-    }
-
-    fn look(&self) -> StoreFuture<Findings> {
-        self.inner.look()
-    }
-}
-
 fn begun(user: &str, began_ms: i64) -> Record {
-    Record { session: Uuid::new_v4(), user: user.into(), persona: "listener".into(), began_ms, ended: None }
+    let origin = Origin { home: "here".into(), process: Uuid::new_v4(), until_ms: 99 };
+    Record { session: Uuid::new_v4(), user: user.into(), persona: "listener".into(), began_ms, origin, ended: None }
 }
 
 fn ended(record: &Record) -> Record {
     let line = Line { speaker: Speaker::Caller, at_ms: 5, text: "I told nobody of the lump.".into() };
-    let ended =
-        Ended { at_ms: 9, ending: Ending::MaxDuration, talked_ms: 4, recap: "A lump.".into(), transcript: vec![line] };
+    let ended = Ended {
+        at_ms: 9,
+        ending: Ending::MaxDuration,
+        talked_ms: 4,
+        recap: "A lump.".into(),
+        details: Details { attempts: 3, ..Details::default() },
+        transcript: vec![line],
+    };
     Record { ended: Some(ended), ..record.clone() }
 }
 
@@ -95,66 +46,113 @@ fn spool(file: &File, store: &Arc<Moody>, room: Room) -> Spool {
     Spool::open(&file.0.join("spool.sqlite"), store, room).unwrap()
 }
 
+fn took(records: u64) -> Brought {
+    Brought { records, ..Brought::default() }
+}
+
 #[tokio::test]
 async fn what_a_store_does_not_take_waits_until_it_does() {
     let (file, records) = (File::scratch(), File::scratch());
-    let store = Moody::in_this(&records, true);
+    let store = Moody::over(records.local(None), true);
     let spool = spool(&file, &store, Room::default());
-    let call = begun("maria", 1);
-    let second = Record { persona: "second".into(), ..ended(&call) };
-    for record in [&call, &call, &ended(&call), &second] {
-        spool.keep(record).await.unwrap();
+    let (call, second) = (begun("maria", 1), begun("maria", 2));
+    for record in [&call, &call, &ended(&call), &Record { persona: "late".into(), ..ended(&call) }, &second] {
+        assert_eq!(spool.keep(record.clone()).await.unwrap(), Written::Kept);
     }
-    assert!(matches!(spool.bring().await, Err(StoreError::Unreachable(_))));
+    let brought = spool.bring().await.unwrap();
+    assert!(brought.records == 0 && brought.trouble.unwrap().contains("MongoDB cannot be reached"));
     assert_eq!((spool.waiting().await.unwrap(), store.session(call.session).await.unwrap()), (2, None));
     assert!(file.holds("the lump"), "it is looked for in the right files");
     store.down.store(false, Ordering::Relaxed);
-    let other = rusqlite::Connection::open(file.0.join("spool.sqlite")).unwrap();
-    let seconds = "SELECT count(*) FROM waiting WHERE record LIKE '%second%'";
-    assert_eq!(other.query_row(seconds, [], |row| row.get::<_, i64>(0)).unwrap(), 0, "the first one counts");
-    drop(other);
-    assert_eq!(spool.bring().await.unwrap(), Brought { records: 2, unreadable: 0 });
-    assert_eq!(store.session(call.session).await.unwrap(), Some(ended(&call)));
+    assert_eq!(spool.bring().await.unwrap(), took(2));
+    assert_eq!(store.session(call.session).await.unwrap(), Some(ended(&call)), "the first end counts");
+    assert_eq!(store.session(second.session).await.unwrap(), Some(second));
     assert_eq!((spool.waiting().await.unwrap(), file.holds("the lump")), (0, false));
-    assert_eq!(spool.bring().await.unwrap(), Brought { records: 0, unreadable: 0 });
+    assert_eq!(spool.bring().await.unwrap(), took(0));
 }
 
 #[tokio::test]
 async fn what_waits_of_an_erased_user_is_dropped() {
     let (file, records) = (File::scratch(), File::scratch());
-    let store = Moody::in_this(&records, false);
+    let store = Moody::over(records.local(None), false);
     let spool = spool(&file, &store, Room::default());
     let call = begun("maria", 1);
-    spool.keep(&ended(&call)).await.unwrap();
+    spool.keep(ended(&call)).await.unwrap();
     store.erase("maria".into()).await.unwrap();
-    assert_eq!(spool.bring().await.unwrap(), Brought { records: 1, unreadable: 0 });
+    assert_eq!(spool.bring().await.unwrap(), took(1));
     assert_eq!((store.session(call.session).await.unwrap(), file.holds("the lump")), (None, false));
+}
+
+#[tokio::test]
+async fn an_erasure_reaches_what_is_on_its_way_before_it_is_acknowledged() {
+    let (file, records) = (File::scratch(), File::scratch());
+    let store = Moody::over(records.local(None), true);
+    let archive = Archive::open_at(&file.0.join("spool.sqlite"), store.clone(), Room::default()).unwrap();
+    let (hers, running, others) = (begun("maria", 1), begun("maria", 2), begun("other", 3));
+    for record in [ended(&hers), running.clone(), ended(&others)] {
+        archive.complete(record).await.unwrap();
+    }
+    // Only writes of records fail in this store: erasing works.
+    assert_eq!(archive.erase("maria".into()).await.unwrap(), 0);
+    assert!(!file.holds("maria") && file.holds("other"));
+    assert_eq!(archive.complete(ended(&running)).await.unwrap(), Written::Erased);
+    assert!(archive.erase_session(others.session).await.unwrap(), "it was on its way");
+    assert!(!file.holds("other") && !archive.erase_session(others.session).await.unwrap());
+    assert_eq!(archive.complete(ended(&others)).await.unwrap(), Written::Erased);
+    assert_eq!(archive.waiting().await.unwrap(), 0);
 }
 
 #[tokio::test]
 async fn what_cannot_be_read_does_not_hold_up_the_rest() {
     let (file, records) = (File::scratch(), File::scratch());
-    let store = Moody::in_this(&records, false);
+    let store = Moody::over(records.local(None), false);
     let spool = spool(&file, &store, Room::default());
     let (first, second) = (begun("maria", 1), begun("maria", 2));
-    spool.keep(&first).await.unwrap();
-    spool.keep(&second).await.unwrap();
+    spool.keep(first).await.unwrap();
+    spool.keep(second.clone()).await.unwrap();
     let other = rusqlite::Connection::open(file.0.join("spool.sqlite")).unwrap();
     other.execute("UPDATE waiting SET record = '{}' WHERE number = 1", []).unwrap();
-    assert_eq!(spool.bring().await.unwrap(), Brought { records: 1, unreadable: 1 });
+    assert_eq!(spool.bring().await.unwrap(), Brought { set_aside: 1, ..took(1) });
     assert_eq!(store.session(second.session).await.unwrap(), Some(second));
+    assert_eq!((spool.waiting().await.unwrap(), spool.aside().await.unwrap()), (0, 1));
+    assert_eq!(spool.expire(std::time::Duration::from_secs(60)).await.unwrap(), 0);
+    other.execute("UPDATE aside SET at_ms = 0", []).unwrap();
+    assert_eq!(spool.expire(std::time::Duration::from_secs(60)).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_record_that_is_refused_while_others_are_taken_is_set_aside() {
+    let (file, records) = (File::scratch(), File::scratch());
+    let store = Moody::over(records.local(None), false);
+    let spool = spool(&file, &store, Room::default());
+    spool.keep(begun(Moody::REFUSED, 1)).await.unwrap();
+    for _ in 0..=TRIES {
+        let brought = spool.bring().await.unwrap();
+        assert_eq!((brought.records, brought.set_aside, brought.trouble.is_some()), (0, 0, true));
+    }
+    assert_eq!(spool.waiting().await.unwrap(), 1, "a store that takes nothing may be at fault itself");
+    for number in 1..=TRIES {
+        let call = begun("maria", i64::from(number));
+        spool.keep(call.clone()).await.unwrap();
+        let brought = spool.bring().await.unwrap();
+        assert_eq!((brought.records, brought.set_aside), (1, u64::from(number == TRIES)));
+        assert_eq!(store.session(call.session).await.unwrap(), Some(call));
+    }
+    assert_eq!((spool.waiting().await.unwrap(), spool.aside().await.unwrap()), (0, 1));
+    assert_eq!(spool.erase(Moody::REFUSED).await.unwrap(), 1);
+    assert!(!file.holds(Moody::REFUSED));
 }
 
 #[tokio::test]
 async fn there_is_room_for_so_many_records_and_so_many_bytes() {
     let (file, records) = (File::scratch(), File::scratch());
-    let store = Moody::in_this(&records, true);
+    let store = Moody::over(records.local(None), true);
     let two = spool(&file, &store, Room { records: 2, bytes: 1 << 20 });
-    two.keep(&begun("maria", 1)).await.unwrap();
-    two.keep(&begun("maria", 2)).await.unwrap();
-    assert!(matches!(two.keep(&begun("maria", 3)).await, Err(StoreError::Full)));
+    two.keep(begun("maria", 1)).await.unwrap();
+    two.keep(begun("maria", 2)).await.unwrap();
+    assert!(matches!(two.keep(begun("maria", 3)).await, Err(StoreError::Full)));
     let small = spool(&file, &store, Room { records: 9, bytes: 300 });
-    assert!(matches!(small.keep(&ended(&begun("maria", 4))).await, Err(StoreError::Full)));
+    assert!(matches!(small.keep(ended(&begun("maria", 4))).await, Err(StoreError::Full)));
     assert_eq!(two.waiting().await.unwrap(), 2);
 }
 
@@ -172,7 +170,7 @@ async fn what_a_killed_process_kept_is_brought_by_the_next_one() {
     child.kill().unwrap();
     child.wait().unwrap();
     let session: Uuid = told.expect("it keeps a record").parse().unwrap();
-    let store = Moody::in_this(&records, false);
+    let store = Moody::over(records.local(None), false);
     assert_eq!(spool(&file, &store, Room::default()).bring().await.unwrap().records, 1);
     assert_eq!(store.session(session).await.unwrap().unwrap().user.expose(), "maria");
 }
@@ -182,9 +180,9 @@ async fn what_a_killed_process_kept_is_brought_by_the_next_one() {
 async fn a_process_that_is_killed() {
     let Some(place) = std::env::var_os(PLACE) else { return };
     let (file, records) = (std::mem::ManuallyDrop::new(File(place.into())), File::scratch());
-    let spool = spool(&file, &Moody::in_this(&records, true), Room::default());
+    let spool = spool(&file, &Moody::over(records.local(None), true), Room::default());
     let call = ended(&begun("maria", 1));
-    spool.keep(&call).await.unwrap();
+    spool.keep(call.clone()).await.unwrap();
     println!("KEPT {}", call.session);
     std::future::pending::<()>().await;
 }

@@ -6,7 +6,7 @@ use mongodb::bson::{Document, doc};
 use tandem::{
     context::source::{CONTEXT_TIMEOUT, ContextError, ContextSource as _},
     store::{
-        Store as _, StoreError,
+        Store, StoreError,
         mongo::{MongoSettings, MongoStore, Names},
         source::StoredContexts,
     },
@@ -22,6 +22,11 @@ fn store(port: u16) -> MongoStore {
     MongoStore::new(MongoSettings { uri, database: None, names: Names::default(), retention: None })
 }
 
+fn contexts(store: MongoStore) -> StoredContexts {
+    let store: Arc<dyn Store> = Arc::new(store);
+    StoredContexts::new(&store)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_accepts_and_says_nothing_costs_a_call_two_seconds_at_most() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -32,7 +37,7 @@ async fn a_server_that_accepts_and_says_nothing_costs_a_call_two_seconds_at_most
             held.push(listener.accept().await.unwrap());
         }
     });
-    let (begun, contexts) = (Instant::now(), StoredContexts::new(Arc::new(store(port))));
+    let (begun, contexts) = (Instant::now(), contexts(store(port)));
     let failed = contexts.load("maria".into()).await.unwrap_err();
     assert!(begun.elapsed() <= CONTEXT_TIMEOUT + Duration::from_millis(5), "{:?}", begun.elapsed());
     assert!(!failed.to_string().contains("hush"), "{failed}");
@@ -51,7 +56,7 @@ async fn a_server_that_is_down_is_told_as_such_in_time() {
     assert!(matches!(failed, StoreError::Unreachable(_) | StoreError::Timeout(_)), "{failed}");
     assert!(begun.elapsed() <= CONTEXT_TIMEOUT + Duration::from_millis(5), "{:?}", begun.elapsed());
     assert!(!failed.to_string().contains("hush"), "{failed}");
-    let failed = StoredContexts::new(Arc::new(store)).load("maria".into()).await.unwrap_err();
+    let failed = contexts(store).load("maria".into()).await.unwrap_err();
     assert!(matches!(failed, ContextError::Store(_) | ContextError::Timeout), "{failed}");
 }
 

@@ -44,6 +44,13 @@ impl Latencies {
         sorted.get(sorted.len() / 2).copied()
     }
 
+    /// The shortest that so many of 100 do not exceed, if there are any; of the last 512.
+    pub fn percentile(&self, percent: usize) -> Option<Duration> {
+        let mut sorted: Vec<_> = self.kept.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied()
+    }
+
     /// The longest, if there are any.
     pub fn longest(&self) -> Option<Duration> {
         (self.count > 0).then_some(self.longest)

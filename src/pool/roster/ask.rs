@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Grant, UpstreamId, estimate::Eta};
-use crate::pool::endpoint::Needs;
+use crate::pool::endpoint::{Needs, Price};
 
 /// Who calls, as far as fairness must know: the SHA-256 of the id.
 pub type UserHash = [u8; 32];
@@ -147,12 +147,16 @@ impl WaitEnd {
 }
 
 /// What is known of the server of a slot that is granted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offer {
     /// The time that a step of a prompt took there lately.
     pub step: Option<Duration>,
     /// The window of its model, in steps of 80 ms, if that was said of it; 0: it forgets nothing.
     pub window_steps: Option<u32>,
+    /// The model that it runs, if that was said.
+    pub model: Option<String>,
+    /// What an hour of it costs, if that was said.
+    pub price: Option<Price>,
 }
 
 /// Why there is no slot.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Class, Grant, Offer, Power, Roster, SlotState, UpstreamId, member::Member};
 use crate::pool::{
     breaker::Trust,
-    endpoint::{Endpoint, Upstream},
+    endpoint::{Endpoint, Labels, Upstream},
     ledger::SlotKey,
 };
 
@@ -150,7 +150,10 @@ impl Roster {
 
     /// What is known of a server for whoever gets a slot of it.
     pub fn offer(&self, upstream: UpstreamId) -> Offer {
-        let offer = |member: &Member| Offer { step: member.step, window_steps: member.upstream.labels.window_steps };
+        let offer = |member: &Member| {
+            let Labels { window_steps, model, price, .. } = &member.upstream.labels;
+            Offer { step: member.step, window_steps: *window_steps, model: model.clone(), price: *price }
+        };
         self.members.get(&upstream).map(offer).unwrap_or_default()
     }
 

@@ -21,6 +21,7 @@ use super::{
     legs::{CallerLegs, Rank, is_life},
     machine::{ClientInput, Effect, Input, Machine, Summary, millis},
     preparation::Preparation,
+    registrar::Entry,
     script::Script,
     setup::Setup,
     switchboard::{Attach, Control, ResumeOffer, Seat},
@@ -51,6 +52,7 @@ pub struct SessionActor {
     call: CallMetrics,
     protocol: &'static str,
     ending: Option<Ending>,
+    entry: Entry,
     span: Span,
 }
 
@@ -62,6 +64,7 @@ impl SessionActor {
             let (client, heard) = line.split();
             listen_to(heard, CallerLegs::FIRST, ctx);
             let session = ctx.address().recipient();
+            setup.entry.start();
             setup.terms.resume = setup.resumable.map(|offer| setup.seat.offer_resume(offer, session, None));
             Self {
                 machine: Machine::new(setup.terms, setup.limits, now.into_std()),
@@ -80,6 +83,7 @@ impl SessionActor {
                 metrics: setup.metrics,
                 protocol: setup.protocol,
                 ending: None,
+                entry: setup.entry,
                 span: setup.span,
             }
         })
@@ -98,11 +102,21 @@ impl SessionActor {
             self.perform(effect, ctx);
         }
         self.upstreams.stage(self.machine.on_stage());
+        self.write_down();
         self.seat.is_listened_to(self.machine.on_stage().is_some());
         if self.legs.has_candidate() && self.machine.is_detached() {
             self.promote(ctx);
         }
         self.arm(ctx);
+    }
+
+    /// Has the record know where the call is now.
+    fn write_down(&mut self) {
+        let (chronicle, now) = (&mut self.entry.chronicle, Instant::now().into_std());
+        chronicle.enter(self.machine.phase_name(), self.machine.is_detached(), now);
+        let stage = self.machine.on_stage();
+        chronicle.on_stage(stage, self.upstreams.name_of(stage));
+        chronicle.holds(|attempt| self.upstreams.has(attempt), now);
     }
 
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
@@ -124,6 +138,7 @@ impl SessionActor {
             Effect::MarkClient(mark) => self.legs.mark(mark),
             Effect::CloseClient(ending) => self.legs.close(ending),
             Effect::LetClientGo => self.legs.let_go(),
+            Effect::Remember(delta) => self.entry.chronicle.words(&delta.text, Instant::now().into_std()),
             Effect::Note(note) => self.note(note),
             Effect::Done(summary) => self.done(&summary, ctx),
         }
@@ -155,6 +170,7 @@ impl SessionActor {
 
     fn done(&mut self, summary: &Summary, ctx: &mut Context<Self>) {
         self.ending = Some(summary.ending);
+        self.entry.chronicle.sum_up(summary);
         if summary.abandoned {
             self.metrics.resume("abandoned");
         }
@@ -215,6 +231,7 @@ impl Actor for SessionActor {
         // Also reached by a panic of a handler: every call that was counted as begun is counted as ended.
         let ending = self.ending.unwrap_or(Ending::Internal);
         self.metrics.ended(self.protocol, ending.code());
+        self.entry.end(ending);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a call's notes become: counts, log lines, and what the pool is told of its servers.
 
+use tokio::time::Instant;
+
 use crate::{
     audio::turns::{Happening, Speaker},
     pool::{lease::Remark, pace::Measured},
@@ -10,6 +12,7 @@ use super::SessionActor;
 
 impl SessionActor {
     pub(super) fn note(&mut self, note: Note) {
+        self.entry.chronicle.note(&note, Instant::now().into_std());
         match note {
             Note::Detached => {
                 self.call.detached.set(true);
@@ -52,7 +55,7 @@ impl SessionActor {
                 tracing::warn!(upstream = self.upstreams.name(), result, "attempt on upstream failed");
             }
             Note::FirstAudio(since_start) => self.call.first_audio(since_start),
-            Note::Filled => self.call.frame_filled(),
+            Note::Filled(_) => self.call.frame_filled(),
             Note::Passed(Direction::Up) => self.call.frame_up(),
             Note::Passed(Direction::Down) => self.call.frame_down(),
             Note::Turn(happening) => self.turn(happening),

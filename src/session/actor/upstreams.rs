@@ -87,6 +87,11 @@ impl UpstreamLegs {
         }
     }
 
+    /// Whether the call has a leg of this attempt, and with it a slot.
+    pub(super) fn has(&self, attempt: u32) -> bool {
+        self.legs.iter().any(|leg| leg.attempt == attempt)
+    }
+
     fn take(&mut self, attempt: u32) -> Option<UpstreamLeg> {
         let index = self.legs.iter().position(|leg| leg.attempt == attempt)?;
         Some(self.legs.swap_remove(index))
@@ -148,6 +153,7 @@ impl SessionActor {
         let target = self.script.target(prompt, self.machine.said());
         let (handle, heard) = upstream::open(&self.connector, lease, &target);
         self.upstreams.last = Some((id, name.clone()));
+        self.entry.chronicle.opened(attempt, &name, tokio::time::Instant::now().into_std());
         self.upstreams.since.get_or_insert_with(|| tokio::time::Instant::now().into_std());
         if self.machine.on_stage().is_none() {
             self.upstreams.held = Some((attempt, witness.grant()));

@@ -90,6 +90,7 @@ impl SessionActor {
         match outcome {
             Some(Outcome::Granted(lease, offer)) => {
                 self.lease = Some(lease);
+                self.entry.chronicle.granted(&offer);
                 self.drive(Input::Leased(offer), ctx);
                 // Not taken up by a call that is ending: it goes back at once.
                 self.lease = None;

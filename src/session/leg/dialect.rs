@@ -257,6 +257,7 @@ impl Encoder {
             | ServerEvent::Recovering { .. }
             | ServerEvent::Recovered { .. }
             | ServerEvent::Rotating { .. }
+            | ServerEvent::Warning { .. }
             | ServerEvent::Rotated { .. }
             | ServerEvent::Degraded { .. }
             | ServerEvent::Restored {}

@@ -6,7 +6,10 @@ use super::{ClientOutput, Direction, DropReason, Summary, UpstreamEnd};
 use crate::{
     audio::{packet::OpusPacket, turns::Happening},
     pool::roster::Class,
-    protocol::{ending::Ending, native::RecoveryReason},
+    protocol::{
+        ending::Ending,
+        native::{RecoveryReason, TranscriptDelta},
+    },
 };
 
 /// The prompts that a model server is opened with.
@@ -56,6 +59,8 @@ pub enum Effect {
     CloseClient(Ending),
     /// Drop the caller's leg: whatever it says from now on is no input.
     LetClientGo,
+    /// Words of the assistant, as they are to be remembered.
+    Remember(TranscriptDelta),
     /// Something worth counting or logging.
     Note(Note),
     /// The call is over and both legs are let go.
@@ -121,8 +126,8 @@ pub enum Note {
     FirstAudio(Duration),
     /// One packet passed.
     Passed(Direction),
-    /// One packet that the caller did not send went to the model, to fill a gap.
-    Filled,
+    /// So much that the caller did not send went to the model, to fill a gap: one packet.
+    Filled(Duration),
     /// The caller's connection broke; the call waits for it.
     Detached,
     /// The caller is on a new socket.

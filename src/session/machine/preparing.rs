@@ -3,7 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::{Effect, HandshakeTerms, Machine, state::Phase};
-use crate::{pool::roster::Class, protocol::ending::Ending};
+use crate::{
+    pool::roster::Class,
+    protocol::{
+        ending::Ending,
+        native::{ServerEvent, WarningCode},
+    },
+};
 
 /// Whether a call's prompts wait for its caller's context.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,7 +45,11 @@ impl Machine {
     pub(super) fn unprepared(&mut self, now: Instant) {
         match (self.is_preparing(), self.terms.context) {
             (true, ContextNeed::Required) => self.end(Ending::ContextUnavailable, now),
-            (true, _) => self.begin_leasing(),
+            (true, _) => {
+                let code = WarningCode::ContextUnavailable;
+                self.say(ServerEvent::Warning { code, message: code.sentence().to_owned() }, now);
+                self.begin_leasing();
+            }
             (false, _) => {}
         }
     }

@@ -73,7 +73,7 @@ impl Server {
 
     /// What is known of this server for the next time.
     pub(super) fn offer(&self) -> Offer {
-        Offer { step: Some(self.prompt.step), window_steps: Some(self.window) }
+        Offer { step: Some(self.prompt.step), window_steps: Some(self.window), ..Offer::default() }
     }
 
     /// How long prompts of so many steps take here.

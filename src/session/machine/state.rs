@@ -49,6 +49,10 @@ pub struct Summary {
     pub reached_model: bool,
     /// Model servers that were tried.
     pub attempts: u32,
+    /// Audio of the caller.
+    pub audio_in: Duration,
+    /// Audio of the assistant.
+    pub audio_out: Duration,
     /// Whether the caller's connection broke and it did not come back.
     pub abandoned: bool,
     /// Who spoke when, if the call was measured.
@@ -364,6 +368,8 @@ impl Machine {
             duration: self.watch.last_input.saturating_duration_since(self.started),
             reached_model: self.upstream.was_ready(),
             attempts: self.upstream.attempt(),
+            audio_in: self.totals.audio_in,
+            audio_out: self.totals.audio_out,
             abandoned: self.is_detached(),
             turns: self.tally(),
         }));

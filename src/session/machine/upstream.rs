@@ -282,7 +282,9 @@ impl Machine {
             self.relay.said.push(&text);
             self.relay.spoke = true;
             let audio_ms = millis(self.totals.audio_out);
-            let event = ServerEvent::Transcript(TranscriptDelta { text, audio_ms });
+            let delta = TranscriptDelta { text, audio_ms };
+            self.effects.push_back(Effect::Remember(delta.clone()));
+            let event = ServerEvent::Transcript(delta);
             if self.to_client.push(ClientOutput::Event(event), now).is_err() {
                 self.end(self.full_of_words(now), now);
             }
@@ -314,7 +316,10 @@ impl Machine {
             while let Some(fed) = server.next(now) {
                 let (packet, note) = match fed {
                     Fed::Caller(packet) => (packet, Note::Passed(Direction::Up)),
-                    Fed::Synthetic(packet) => (packet, Note::Filled),
+                    Fed::Synthetic(packet) => {
+                        let note = Note::Filled(packet.duration());
+                        (packet, note)
+                    }
                 };
                 self.effects.push_back(Effect::Note(note));
                 self.effects.push_back(Effect::SendUpstream(server.attempt(), packet));

@@ -197,16 +197,14 @@ impl Ear {
             ServerEvent::Rotated { gap_ms } => self.tell(CallEvent::Rotated { gap_ms }),
             ServerEvent::Degraded { realtime_factor } => self.tell(CallEvent::Degraded { realtime_factor }),
             ServerEvent::Restored {} => self.tell(CallEvent::Restored),
+            ServerEvent::Warning { code, message } => {
+                self.tell(CallEvent::Warning { code: code.code().to_owned(), message });
+            }
             ServerEvent::Error(error) => {
                 self.tell(CallEvent::Warning { code: error.code.clone(), message: error.message.clone() });
                 self.complaint = Some(error);
             }
-            ServerEvent::Ended(ended) => {
-                self.report.ending = Some(ended.ending);
-                self.report.turns = ended.turns.as_deref().cloned();
-                self.tell(CallEvent::Ended { ending: ended.ending });
-                self.ended = Some(ended);
-            }
+            ServerEvent::Ended(ended) => self.note_end(ended),
             ServerEvent::TurnResponse { latency_ms, .. } => self.tell(CallEvent::Answered { latency_ms }),
             ServerEvent::TurnInterrupted { stopped_after_ms, .. } => {
                 self.tell(CallEvent::Interrupted { stopped_after_ms });
@@ -218,6 +216,13 @@ impl Ear {
             | ServerEvent::Pong { .. } => {}
         }
         Ok(Heard::Other)
+    }
+
+    fn note_end(&mut self, ended: EndReport) {
+        self.report.ending = Some(ended.ending);
+        self.report.turns = ended.turns.as_deref().cloned();
+        self.tell(CallEvent::Ended { ending: ended.ending });
+        self.ended = Some(ended);
     }
 
     fn hear_moshi(&mut self, mut bytes: Bytes, now: Instant) -> Result<Heard, CallerError> {

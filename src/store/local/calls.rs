@@ -8,35 +8,43 @@ use crate::{
     protocol::ending::Ending,
     store::{
         StoreError,
-        record::{Ended, Line, Page, Record, Speaker, Written},
+        details::Details,
+        record::{Ended, Line, Origin, Page, Record, Speaker, Written},
     },
 };
 
-const COLUMNS: &str = "id, user, persona, began_ms, ended_ms, ending, talked_ms, recap";
+const COLUMNS: &str =
+    "id, user, persona, began_ms, home, process, until_ms, ended_ms, ending, talked_ms, recap, details";
 
 /// Writes down that a call began.
 pub(super) fn open(connection: &Connection, record: &Record) -> Result<Written, StoreError> {
-    let user = record.user.expose();
-    if is_erased(connection, user)? {
+    let (session, user) = (record.session.to_string(), record.user.expose());
+    let removed = connection.prepare_cached("SELECT 1 FROM erased_sessions WHERE id = ?1")?.exists([&session])?;
+    if removed || is_erased(connection, user)? {
         return Ok(Written::Erased);
     }
-    let sql = "INSERT OR IGNORE INTO sessions (id, user, persona, began_ms) VALUES (?1, ?2, ?3, ?4)";
-    let values = params![record.session.to_string(), user, record.persona, record.began_ms];
+    let sql = "INSERT OR IGNORE INTO sessions (id, user, persona, began_ms, home, process, until_ms)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let Origin { home, process, until_ms } = &record.origin;
+    let values = params![session, user, record.persona, record.began_ms, home, process.to_string(), until_ms];
     connection.prepare_cached(sql)?.execute(values)?;
     Ok(Written::Kept)
 }
 
-/// Writes down how a call ended, unless that is written down already.
+/// Writes down how a call ended, unless that is written down already. An end that was seen takes the place of one that was
+/// only found out.
 pub(super) fn complete(connection: &Connection, record: &Record) -> Result<Written, StoreError> {
     let Some(ended) = &record.ended else { return open(connection, record) };
     if open(connection, record)? == Written::Erased {
         return Ok(Written::Erased);
     }
     let session = record.session.to_string();
-    let sql = "UPDATE sessions SET ended_ms = ?2, ending = ?3, talked_ms = ?4, recap = ?5
-               WHERE id = ?1 AND user = ?6 AND ended_ms IS NULL";
+    let sql = "UPDATE sessions SET ended_ms = ?2, ending = ?3, talked_ms = ?4, recap = ?5, details = ?6
+               WHERE id = ?1 AND user = ?7 AND (ended_ms IS NULL OR (ending = ?8 AND ?3 <> ?8))";
     let (ending, recap, user) = (ended.ending.code(), ended.recap.expose(), record.user.expose());
-    let values = params![session, ended.at_ms, ending, ended.talked_ms, recap, user];
+    let details = serde_json::to_string(&ended.details).map_err(|_| StoreError::Unreadable("how a call went"))?;
+    let lost = Ending::GatewayLost.code();
+    let values = params![session, ended.at_ms, ending, ended.talked_ms, recap, details, user, lost];
     if connection.prepare_cached(sql)?.execute(values)? == 0 {
         return Ok(Written::Kept);
     }
@@ -82,6 +90,22 @@ pub(super) fn one(connection: &Connection, session: Uuid, since_ms: i64) -> Resu
     Ok(Some(record))
 }
 
+/// Closes calls that nobody carries any more, until `now_ms` or until they were over at the latest.
+pub(super) fn close_lost(connection: &Connection, home: &str, process: Uuid, now_ms: i64) -> rusqlite::Result<u64> {
+    let sql = "UPDATE sessions SET ended_ms = max(began_ms, min(until_ms, ?3)), ending = ?4, talked_ms = 0, recap = ''
+               WHERE ended_ms IS NULL AND (until_ms < ?3 OR (home = ?1 AND process <> ?2))";
+    let lost = Ending::GatewayLost.code();
+    Ok(connection.execute(sql, params![home, process.to_string(), now_ms, lost])? as u64)
+}
+
+/// Removes one call, and remembers that it did.
+pub(super) fn erase(connection: &Connection, session: Uuid, now_ms: i64) -> rusqlite::Result<bool> {
+    let id = session.to_string();
+    connection.execute("INSERT OR IGNORE INTO erased_sessions (id, at_ms) VALUES (?1, ?2)", params![id, now_ms])?;
+    connection.execute("DELETE FROM lines WHERE session = ?1", [&id])?;
+    Ok(connection.execute("DELETE FROM sessions WHERE id = ?1", [&id])? > 0)
+}
+
 /// Removes the calls that began before `since_ms`.
 pub(super) fn expire(connection: &Connection, since_ms: i64) -> rusqlite::Result<u64> {
     connection
@@ -90,20 +114,26 @@ pub(super) fn expire(connection: &Connection, since_ms: i64) -> rusqlite::Result
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<Result<Record, StoreError>> {
-    let ended = match (row.get::<_, Option<i64>>(4)?, row.get::<_, Option<String>>(5)?) {
-        (Some(at_ms), Some(ending)) => {
-            let Some(ending) = Ending::ALL.into_iter().find(|known| known.code() == ending) else {
+    let ended = match (row.get::<_, Option<i64>>(7)?, row.get::<_, Option<String>>(8)?) {
+        (Some(at_ms), Some(code)) => {
+            let Some(ending) = Ending::ALL.into_iter().find(|known| known.code() == code) else {
                 return Ok(Err(StoreError::Unreadable("an ending")));
             };
-            let (talked_ms, recap): (Option<i64>, Option<String>) = (row.get(6)?, row.get(7)?);
-            let recap = recap.unwrap_or_default().into();
-            Some(Ended { at_ms, ending, talked_ms: talked_ms.unwrap_or_default(), recap, transcript: Vec::new() })
+            let (talked_ms, recap): (Option<i64>, Option<String>) = (row.get(9)?, row.get(10)?);
+            let (talked_ms, recap) = (talked_ms.unwrap_or_default(), recap.unwrap_or_default().into());
+            let details: Option<String> = row.get(11)?;
+            let Ok(details) = details.map_or(Ok(Details::default()), |text| serde_json::from_str(&text)) else {
+                return Ok(Err(StoreError::Unreadable("how a call went")));
+            };
+            Some(Ended { at_ms, ending, talked_ms, recap, details, transcript: Vec::new() })
         }
         _ => None,
     };
-    let Ok(session) = row.get::<_, String>(0)?.parse() else {
+    let (session, process): (String, String) = (row.get(0)?, row.get(5)?);
+    let (Ok(session), Ok(process)) = (session.parse(), process.parse()) else {
         return Ok(Err(StoreError::Unreadable("a session's name")));
     };
     let user: String = row.get(1)?;
-    Ok(Ok(Record { session, user: user.into(), persona: row.get(2)?, began_ms: row.get(3)?, ended }))
+    let origin = Origin { home: row.get(4)?, process, until_ms: row.get(6)? };
+    Ok(Ok(Record { session, user: user.into(), persona: row.get(2)?, began_ms: row.get(3)?, origin, ended }))
 }

@@ -27,13 +27,18 @@ pub(super) const SCHEMA: [&str; 1] = ["
         user TEXT NOT NULL,
         persona TEXT NOT NULL,
         began_ms INTEGER NOT NULL,
+        home TEXT NOT NULL,
+        process TEXT NOT NULL,
+        until_ms INTEGER NOT NULL,
         ended_ms INTEGER,
         ending TEXT,
         talked_ms INTEGER,
-        recap TEXT
+        recap TEXT,
+        details TEXT
     ) STRICT;
     CREATE INDEX sessions_newest ON sessions (user, began_ms DESC, id DESC);
     CREATE INDEX sessions_by_age ON sessions (began_ms);
+    CREATE INDEX sessions_open ON sessions (until_ms) WHERE ended_ms IS NULL;
     CREATE TABLE lines (
         session TEXT NOT NULL REFERENCES sessions (id),
         number INTEGER NOT NULL,
@@ -44,6 +49,10 @@ pub(super) const SCHEMA: [&str; 1] = ["
     ) STRICT;
     CREATE TABLE erased (
         user BLOB PRIMARY KEY,
+        at_ms INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE erased_sessions (
+        id TEXT PRIMARY KEY,
         at_ms INTEGER NOT NULL
     ) STRICT;
 "];

@@ -5,6 +5,7 @@
 //! the other, and no transactions are needed.
 
 mod document;
+mod erasure;
 mod ledger;
 mod link;
 mod look;
@@ -32,13 +33,16 @@ pub use self::{
 use super::{
     Findings, Store, StoreError, StoreFuture,
     bounds::{self, JOURNAL_ENTRIES, RECAPS, TEXT_BYTES},
-    digest, now_ms,
+    now_ms,
     record::{Page, Record, Written},
 };
 use crate::context::{
     private::Private,
     user::{Context, Entry},
 };
+
+/// Calls that nobody carries any more which are closed at once; the rest is closed the next time.
+const LOST: i64 = 1_000;
 
 /// How a MongoDB is reached, and where in it things are.
 #[derive(Clone, Debug)]
@@ -113,7 +117,7 @@ impl MongoStore {
             .projection(self.names.projection())
             .max_time(READ);
         let (erased, profile, journal, recaps) = tokio::try_join!(
-            is_erased(database, user),
+            erasure::of_user(database, user),
             within(READ, profile),
             self.journal(database, ids),
             self.recaps(database, user),
@@ -158,27 +162,48 @@ impl MongoStore {
 
     async fn write(&self, record: &Record) -> Result<Written, StoreError> {
         let database = self.database().await?;
-        let user = record.user.expose();
-        if is_erased(database, user).await? {
+        let (id, user) = (record.session.to_string(), record.user.expose());
+        if erasure::of_call(database, &id, user).await? {
             // What an attempt may have left that was cut off in the middle.
-            remove(database, doc! { "_id": record.session.to_string() }).await?;
+            remove(database, doc! { "_id": id }).await?;
             return Ok(Written::Erased);
         }
-        let id = record.session.to_string();
         let begun = doc! { "$setOnInsert": records::begun(record) };
         first(WRITE, sessions(database).update_one(doc! { "_id": &id }, begun).upsert(true)).await?;
         if let Some(ended) = &record.ended {
-            let lines = doc! { "$setOnInsert": records::transcript(record, ended) };
-            let transcripts = database.collection::<Document>(schema::TRANSCRIPTS);
-            first(WRITE, transcripts.update_one(doc! { "_id": &id }, lines).upsert(true)).await?;
-            let unended = doc! { "_id": &id, "user": user, "ended": null };
-            within(WRITE, sessions(database).update_one(unended, doc! { "$set": records::ended(ended) })).await?;
+            if !ended.is_lost() {
+                let lines = doc! { "$setOnInsert": records::transcript(record, ended) };
+                let transcripts = database.collection::<Document>(schema::TRANSCRIPTS);
+                first(WRITE, transcripts.update_one(doc! { "_id": &id }, lines).upsert(true)).await?;
+            }
+            let which = records::without_end(&id, user, ended);
+            within(WRITE, sessions(database).update_one(which, doc! { "$set": records::ended(ended)? })).await?;
         }
-        if is_erased(database, user).await? {
+        if erasure::of_call(database, &id, user).await? {
             remove(database, doc! { "_id": id }).await?;
             return Ok(Written::Erased);
         }
         Ok(Written::Kept)
+    }
+
+    async fn close(&self, home: &str, process: Uuid) -> Result<u64, StoreError> {
+        let (database, now_ms) = (self.database().await?, now_ms());
+        let sessions = sessions(database);
+        let reading = sessions.find(records::uncarried(home, process, now_ms)).limit(LOST).max_time(READ);
+        let found = within(READ, async { reading.await?.try_collect::<Vec<Document>>().await }).await?;
+        let mut closed = 0;
+        for document in found {
+            let open = doc! { "_id": document.get("_id"), "ended": null };
+            let end = doc! { "$set": records::ended(&records::lost(&document, now_ms)?)? };
+            closed += within(WRITE, sessions.update_one(open, end)).await?.modified_count;
+        }
+        Ok(closed)
+    }
+
+    async fn forget_one(&self, session: Uuid) -> Result<bool, StoreError> {
+        let (database, id) = (self.database().await?, session.to_string());
+        erasure::remember(database, &erasure::call(&id)).await?;
+        Ok(remove(database, doc! { "_id": id }).await? > 0)
     }
 
     async fn list(&self, user: &str, page: Page) -> Result<Vec<Record>, StoreError> {
@@ -209,25 +234,13 @@ impl MongoStore {
 
     async fn forget(&self, user: &str) -> Result<u64, StoreError> {
         let database = self.database().await?;
-        let erased = database.collection::<Document>(schema::ERASED);
-        let at = doc! { "$setOnInsert": { "at": DateTime::from_millis(now_ms()) } };
-        first(WRITE, erased.update_one(doc! { "_id": hex(user) }, at).upsert(true)).await?;
+        erasure::remember(database, &erasure::user(user)).await?;
         remove(database, doc! { "user": user }).await
     }
 }
 
 fn sessions(database: &Database) -> Collection<Document> {
     database.collection(schema::SESSIONS)
-}
-
-/// A user that was erased, as it is remembered.
-fn hex(user: &str) -> String {
-    digest(user).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-async fn is_erased(database: &Database, user: &str) -> Result<bool, StoreError> {
-    let erased = database.collection::<Document>(schema::ERASED);
-    Ok(within(READ, erased.find_one(doc! { "_id": hex(user) })).await?.is_some())
 }
 
 /// Removes calls, transcripts first: a call whose transcript is gone can be removed once more.
@@ -266,6 +279,16 @@ impl Store for MongoStore {
     fn erase(&self, user: Private<String>) -> StoreFuture<u64> {
         let this = self.clone();
         Box::pin(async move { this.forget(user.expose()).await })
+    }
+
+    fn erase_session(&self, session: Uuid) -> StoreFuture<bool> {
+        let this = self.clone();
+        Box::pin(async move { this.forget_one(session).await })
+    }
+
+    fn close_lost(&self, home: String, process: Uuid) -> StoreFuture<u64> {
+        let this = self.clone();
+        Box::pin(async move { this.close(&home, process).await })
     }
 
     fn expire(&self) -> StoreFuture<u64> {

@@ -1,12 +1,14 @@
 //! The records of calls as documents (pure).
 
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{Bson, DateTime, Document, deserialize_from_bson, doc, serialize_to_bson};
+use uuid::Uuid;
 
 use crate::{
     protocol::ending::Ending,
     store::{
         StoreError,
-        record::{Ended, Line, Page, Record, Speaker},
+        details::Details,
+        record::{Ended, Line, Origin, Page, Record, Speaker},
     },
 };
 
@@ -16,17 +18,46 @@ pub(super) fn begun(record: &Record) -> Document {
         "user": record.user.expose(),
         "persona": &record.persona,
         "began": DateTime::from_millis(record.began_ms),
+        "origin": {
+            "home": &record.origin.home,
+            "process": record.origin.process.to_string(),
+            "until": DateTime::from_millis(record.origin.until_ms),
+        },
     }
 }
 
 /// What is added when it ends.
-pub(super) fn ended(ended: &Ended) -> Document {
-    doc! {
+pub(super) fn ended(ended: &Ended) -> Result<Document, StoreError> {
+    let details = serialize_to_bson(&ended.details).map_err(|_| StoreError::Unreadable("how a call went"))?;
+    Ok(doc! {
         "ended": DateTime::from_millis(ended.at_ms),
         "ending": ended.ending.code(),
         "talkedMs": ended.talked_ms,
         "recap": ended.recap.expose(),
+        "details": details,
+    })
+}
+
+/// The call whose end this is to become: one that has none, or none that somebody saw.
+pub(super) fn without_end(id: &str, user: &str, ended: &Ended) -> Document {
+    let mut open = vec![doc! { "ended": null }];
+    if !ended.is_lost() {
+        open.push(doc! { "ending": Ending::GatewayLost.code() });
     }
+    doc! { "_id": id, "user": user, "$or": open }
+}
+
+/// The open calls that nobody carries any more.
+pub(super) fn uncarried(home: &str, process: Uuid, now_ms: i64) -> Document {
+    let gone = doc! { "origin.home": home, "origin.process": { "$ne": process.to_string() } };
+    let over = doc! { "origin.until": { "$lt": DateTime::from_millis(now_ms) } };
+    doc! { "ended": null, "$or": [gone, over] }
+}
+
+/// When a call that nobody carries any more is taken to have ended: now, or when it was over at the latest.
+pub(super) fn lost(document: &Document, now_ms: i64) -> Result<Ended, StoreError> {
+    let Record { began_ms, origin, .. } = record(document)?;
+    Ok(Ended::lost(origin.until_ms.min(now_ms).max(began_ms)))
 }
 
 /// The transcript of a call.
@@ -63,6 +94,12 @@ pub(super) fn record(document: &Document) -> Result<Record, StoreError> {
                 ending: ending.ok_or(StoreError::Unreadable("an ending"))?,
                 talked_ms: document.get_i64("talkedMs").unwrap_or_default(),
                 recap: document.get_str("recap").unwrap_or_default().into(),
+                details: match document.get("details") {
+                    Some(details) => {
+                        deserialize_from_bson(details.clone()).map_err(|_| StoreError::Unreadable("how a call went"))?
+                    }
+                    None => Details::default(),
+                },
                 transcript: Vec::new(),
             })
         }
@@ -72,8 +109,17 @@ pub(super) fn record(document: &Document) -> Result<Record, StoreError> {
         user: text("user")?.into(),
         persona: text("persona")?.to_owned(),
         began_ms: document.get_datetime("began").map_err(unreadable("a call"))?.timestamp_millis(),
+        origin: document.get_document("origin").map(origin).unwrap_or_default(),
         ended,
     })
+}
+
+fn origin(origin: &Document) -> Origin {
+    Origin {
+        home: origin.get_str("home").unwrap_or_default().to_owned(),
+        process: origin.get_str("process").ok().and_then(|name| name.parse().ok()).unwrap_or_default(),
+        until_ms: origin.get_datetime("until").map(|at| at.timestamp_millis()).unwrap_or_default(),
+    }
 }
 
 /// The lines of a transcript.

@@ -16,7 +16,7 @@ use crate::store::StoreError;
 pub(super) const SESSIONS: &str = "voice_sessions";
 /// One for each call that ended.
 pub(super) const TRANSCRIPTS: &str = "voice_transcripts";
-/// One for each user that was erased.
+/// One for each user, and for each call, that was erased.
 pub(super) const ERASED: &str = "voice_erased";
 /// One document, which says what has been made.
 const SCHEMA: &str = "voice_schema";
@@ -42,6 +42,11 @@ pub(super) async fn prepare(database: &Database, retention: Option<Duration>) ->
         .build();
     let sessions = database.collection::<Document>(SESSIONS);
     within(INDEXING, sessions.create_index(newest)).await?;
+    let open = IndexModel::builder()
+        .keys(doc! { "ended": 1, "origin.home": 1 })
+        .options(IndexOptions::builder().name("tandem_open".to_owned()).build())
+        .build();
+    within(INDEXING, sessions.create_index(open)).await?;
     for name in [SESSIONS, TRANSCRIPTS] {
         age(database, name, retention).await?;
     }

@@ -1,0 +1,185 @@
+//! The records of this gateway's calls: kept in the spool at once, and brought to the store beside the calls.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    time::{Instant, sleep, sleep_until, timeout},
+};
+use uuid::Uuid;
+
+use super::storage::Storage;
+use crate::{
+    metrics::Metrics,
+    session::registrar::{Opening, Registrar},
+    store::{
+        StoreError,
+        archive::Archive,
+        record::{Origin, Record, Written},
+    },
+};
+
+/// The longest that a call waits for its beginning to be written down.
+const OPENING: Duration = Duration::from_millis(250);
+/// After a store that is down was tried for the first time, and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Between two rounds of closing lost calls and removing what is too old.
+const ROUND: Duration = Duration::from_secs(60 * 60);
+/// The longest that a shutdown waits for the store.
+const FLUSH: Duration = Duration::from_secs(5);
+/// Between two error lines about records that are not kept: each is counted.
+const COMPLAINTS: Duration = Duration::from_secs(60);
+
+/// Takes records from calls, and brings them to the store.
+pub(super) struct Records {
+    archive: Arc<Archive>,
+    metrics: Arc<Metrics>,
+    home: String,
+    process: Uuid,
+    /// Something was kept.
+    news: Notify,
+    /// Where what outlives a call is waited for.
+    runtime: Handle,
+    complained_at: Mutex<Option<Instant>>,
+}
+
+impl Records {
+    /// Takes the records of this storage, and tends them on the current runtime for as long as that runs.
+    pub(super) fn keep(storage: &Storage, metrics: &Arc<Metrics>) -> Arc<Self> {
+        let this = Arc::new(Self {
+            archive: Arc::clone(&storage.archive),
+            metrics: Arc::clone(metrics),
+            home: storage.home.clone(),
+            process: storage.process,
+            news: Notify::new(),
+            runtime: Handle::current(),
+            complained_at: Mutex::new(None),
+        });
+        actix_rt::spawn(Arc::clone(&this).tend());
+        this
+    }
+
+    async fn tend(self: Arc<Self>) {
+        let (mut round, mut pause) = (Instant::now(), PAUSES.0);
+        loop {
+            let mut trouble = self.bring().await;
+            if trouble.is_none() && Instant::now() >= round {
+                match self.round().await {
+                    Ok(()) => round = Instant::now() + ROUND,
+                    Err(error) => trouble = Some(error.to_string()),
+                }
+            }
+            match trouble {
+                None => {
+                    pause = PAUSES.0;
+                    tokio::select! {
+                        () = self.news.notified() => {}
+                        () = sleep_until(round) => {}
+                    }
+                }
+                Some(error) => {
+                    tracing::warn!(error, retry_ms = pause.as_millis() as u64, "records wait: the store takes none");
+                    // Processes that lost the same store come back at different times.
+                    sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                }
+            }
+        }
+    }
+
+    /// Brings what waits, and says what was in the way of the rest.
+    async fn bring(&self) -> Option<String> {
+        let trouble = match self.archive.bring().await {
+            Ok(brought) => {
+                self.metrics.records("brought", brought.records);
+                self.metrics.records("set_aside", brought.set_aside);
+                brought.trouble
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        if let Ok(waiting) = self.archive.waiting().await {
+            self.metrics.records_waiting(waiting);
+        }
+        trouble
+    }
+
+    /// Closes calls that nobody carries any more, and removes what is too old.
+    async fn round(&self) -> Result<(), StoreError> {
+        let lost = self.archive.store().close_lost(self.home.clone(), self.process).await?;
+        self.metrics.records("lost", lost);
+        if lost > 0 {
+            tracing::warn!(calls = lost, "calls were found whose process is gone");
+        }
+        let removed = self.archive.expire().await?;
+        if removed > 0 {
+            tracing::info!(calls = removed, "records were removed, their time is over");
+        }
+        Ok(())
+    }
+
+    /// Brings what can be brought in 5 s; the rest stays in the file for the next process.
+    pub(super) async fn flush(&self) {
+        let bringing = async {
+            // What calls left last is in the file once this has answered.
+            while self.archive.waiting().await.is_ok_and(|waiting| waiting > 0) && self.bring().await.is_some() {
+                sleep(PAUSES.0).await;
+            }
+        };
+        let in_time = timeout(FLUSH, bringing).await.is_ok();
+        match timeout(PAUSES.0, self.archive.waiting()).await {
+            Ok(Ok(0)) if in_time => {}
+            Ok(Ok(records)) => tracing::warn!(records, "records stay in the state directory for the next start"),
+            _ => tracing::error!("whether records of calls are left is not known: their file does not answer"),
+        }
+    }
+
+    fn own(&self, record: Record) -> Record {
+        let origin = Origin { home: self.home.clone(), process: self.process, ..record.origin };
+        Record { origin, ..record }
+    }
+
+    /// What became of a record that was to be kept.
+    fn count(&self, kept: Result<Written, StoreError>) {
+        match kept {
+            Ok(_) => {
+                self.metrics.records("kept", 1);
+                self.news.notify_one();
+            }
+            Err(error) => {
+                self.metrics.records("not_kept", 1);
+                let mut last = self.complained_at.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.is_none_or(|at| at.elapsed() >= COMPLAINTS) {
+                    *last = Some(Instant::now());
+                    tracing::error!(%error, "a record of a call cannot be kept; the call goes on");
+                }
+            }
+        }
+    }
+}
+
+/// A records' handle that calls have.
+pub(super) struct Desk(pub(super) Arc<Records>);
+
+impl Registrar for Desk {
+    fn open(&self, record: Record) -> Opening {
+        let records = Arc::clone(&self.0);
+        let keeping = records.archive.open(records.own(record));
+        let counting = self.0.runtime.spawn(async move { records.count(keeping.await) });
+        let records = Arc::clone(&self.0);
+        Box::pin(async move {
+            if timeout(OPENING, counting).await.is_err() {
+                records.metrics.records("late", 1);
+            }
+        })
+    }
+
+    fn complete(&self, record: Record) {
+        let records = Arc::clone(&self.0);
+        let keeping = records.archive.complete(records.own(record));
+        self.0.runtime.spawn(async move { records.count(keeping.await) });
+    }
+}
