@@ -10,8 +10,10 @@ use crate::config::{self, Settings};
 use crate::context::private::Private;
 use crate::context::user::{Context, Health, MAX_FILE_BYTES, User, Users};
 use crate::store::Store;
+use crate::store::archive::Archive;
 use crate::store::local::LocalStore;
 use crate::store::mongo::MongoStore;
+use crate::store::spool::{self, Room};
 
 use super::{ConfigArguments, private_file, terminal};
 
@@ -120,7 +122,8 @@ pub(super) async fn user(arguments: UserArguments) -> Result<ExitCode, String> {
                 Some(mongodb) => Arc::new(MongoStore::new(mongodb.clone())),
                 None => Arc::new(local(&settings)?),
             };
-            let calls = store.erase(Private::new(erase.id)).await.map_err(|error| error.to_string())?;
+            let calls = archive(&settings, store)?.erase(Private::new(erase.id)).await;
+            let calls = calls.map_err(|error| error.to_string())?;
             terminal::say(format!("Erased, with {calls} calls. Nothing will be written of this user again."));
             if settings.store.mongodb.is_some() {
                 terminal::say("The app's own users and journals are the app's to erase.");
@@ -140,6 +143,13 @@ async fn take_in(settings: &Settings, users: Vec<User>) -> Result<ExitCode, Stri
         0 => Ok(ExitCode::SUCCESS),
         erased => Err(format!("{erased} users were erased before, and are not taken in again")),
     }
+}
+
+/// The store, and what is on its way to it from this state directory.
+fn archive(settings: &Settings, store: Arc<dyn Store>) -> Result<Archive, String> {
+    let directory = &settings.state.dir;
+    private_file::make_directory(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    Archive::open_at(&directory.join(spool::FILE_NAME), store, Room::default()).map_err(|error| error.to_string())
 }
 
 fn local(settings: &Settings) -> Result<LocalStore, String> {

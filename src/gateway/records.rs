@@ -15,11 +15,15 @@ use uuid::Uuid;
 use super::storage::Storage;
 use crate::{
     metrics::Metrics,
-    session::registrar::{Opening, Registrar},
+    session::{
+        machine::millis,
+        registrar::{Opening, Registrar},
+    },
     store::{
         StoreError,
         archive::Archive,
         record::{Origin, Record, Written},
+        spool::Brought,
     },
 };
 
@@ -47,6 +51,13 @@ pub(super) struct Records {
     complained_at: Mutex<Option<Instant>>,
 }
 
+/// Why records wait.
+struct Trouble {
+    error: String,
+    /// Whether it is the store's, and not one record's.
+    is_down: bool,
+}
+
 impl Records {
     /// Takes the records of this storage, and tends them on the current runtime for as long as that runs.
     pub(super) fn keep(storage: &Storage, metrics: &Arc<Metrics>) -> Arc<Self> {
@@ -66,45 +77,47 @@ impl Records {
     async fn tend(self: Arc<Self>) {
         let (mut round, mut pause) = (Instant::now(), PAUSES.0);
         loop {
-            let mut trouble = self.bring().await;
-            if trouble.is_none() && Instant::now() >= round {
+            let mut outcome = self.bring().await;
+            if outcome.is_ok() && Instant::now() >= round {
                 match self.round().await {
                     Ok(()) => round = Instant::now() + ROUND,
-                    Err(error) => trouble = Some(error.to_string()),
+                    Err(error) => outcome = Err(Trouble { error: error.to_string(), is_down: true }),
                 }
             }
-            match trouble {
-                None => {
-                    pause = PAUSES.0;
-                    tokio::select! {
-                        () = self.news.notified() => {}
-                        () = sleep_until(round) => {}
-                    }
+            let Err(Trouble { error, is_down }) = outcome else {
+                pause = PAUSES.0;
+                tokio::select! {
+                    () = self.news.notified() => {}
+                    () = sleep_until(round) => {}
                 }
-                Some(error) => {
-                    tracing::warn!(error, retry_ms = pause.as_millis() as u64, "records wait: the store takes none");
-                    // Processes that lost the same store come back at different times.
-                    sleep(pause.mul_f64(rand::random_range(0.5..=1.0))).await;
-                    pause = (pause * 2).min(PAUSES.1);
-                }
+                continue;
+            };
+            // Processes that lost the same store come back at different times.
+            let retry = pause.mul_f64(rand::random_range(0.5..=1.0));
+            tracing::warn!(error, retry_ms = millis(retry), "records of calls wait");
+            pause = (pause * 2).min(PAUSES.1);
+            tokio::select! {
+                () = sleep(retry) => {}
+                // What one record suffers keeps nothing from the others.
+                () = self.news.notified(), if !is_down => {}
             }
         }
     }
 
     /// Brings what waits, and says what was in the way of the rest.
-    async fn bring(&self) -> Option<String> {
-        let trouble = match self.archive.bring().await {
-            Ok(brought) => {
-                self.metrics.records("brought", brought.records);
-                self.metrics.records("set_aside", brought.set_aside);
-                brought.trouble
+    async fn bring(&self) -> Result<(), Trouble> {
+        let outcome = match self.archive.bring().await {
+            Ok(Brought { records, set_aside, trouble, is_down }) => {
+                self.metrics.records("brought", records);
+                self.metrics.records("set_aside", set_aside);
+                trouble.map_or(Ok(()), |error| Err(Trouble { error, is_down }))
             }
-            Err(error) => Some(error.to_string()),
+            Err(error) => Err(Trouble { error: error.to_string(), is_down: true }),
         };
         if let Ok(waiting) = self.archive.waiting().await {
             self.metrics.records_waiting(waiting);
         }
-        trouble
+        outcome
     }
 
     /// Closes calls that nobody carries any more, and removes what is too old.
@@ -125,7 +138,7 @@ impl Records {
     pub(super) async fn flush(&self) {
         let bringing = async {
             // What calls left last is in the file once this has answered.
-            while self.archive.waiting().await.is_ok_and(|waiting| waiting > 0) && self.bring().await.is_some() {
+            while self.archive.waiting().await.is_ok_and(|waiting| waiting > 0) && self.bring().await.is_err() {
                 sleep(PAUSES.0).await;
             }
         };
@@ -161,7 +174,7 @@ impl Records {
     }
 }
 
-/// A records' handle that calls have.
+/// What calls have of it.
 pub(super) struct Desk(pub(super) Arc<Records>);
 
 impl Registrar for Desk {

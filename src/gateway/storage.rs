@@ -14,11 +14,9 @@ use crate::{
         ledger::{self, SqliteLedger},
         local::LocalStore,
         mongo::{self, MongoStore},
+        spool,
     },
 };
-
-/// The file of records on their way, in the state directory.
-const SPOOL: &str = "spool.sqlite";
 
 /// What is kept, and by whom.
 pub(super) struct Storage {
@@ -46,7 +44,7 @@ pub(super) fn open(settings: &Settings, rehearsal: &Rehearsal) -> Result<Storage
         (None, Some(mongodb)) => prepared(mongodb),
         (None, None) => local(settings)?,
     };
-    let archive = Arc::new(Archive::open_at(&directory.join(SPOOL), store, rehearsal.spool)?);
+    let archive = Arc::new(Archive::open_at(&directory.join(spool::FILE_NAME), store, rehearsal.spool)?);
     Ok(Storage { archive, ledger, home, process })
 }
 

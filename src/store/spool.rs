@@ -24,6 +24,9 @@ use super::{
     writer::Writer,
 };
 
+/// The file's name in the state directory.
+pub const FILE_NAME: &str = "spool.sqlite";
+
 /// How much may wait; what is more is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
@@ -63,6 +66,8 @@ pub struct Brought {
     pub set_aside: u64,
     /// Why not all were taken, if some were not: the store cannot be reached, or refuses one that still waits.
     pub trouble: Option<String>,
+    /// Whether it is the first: nothing can be brought for a while.
+    pub is_down: bool,
 }
 
 impl Spool {
@@ -89,8 +94,8 @@ impl Spool {
     /// Brings what waits to the store, the oldest first, until the store cannot be reached; the rest stays. To be called at
     /// the start, after each record, and now and then while the store is down. An error is one of the file.
     pub async fn bring(&self) -> Result<Brought, StoreError> {
-        let (mut brought, mut refused, mut after, mut is_down) = (Brought::default(), Vec::new(), 0, false);
-        while !is_down {
+        let (mut brought, mut refused, mut after) = (Brought::default(), Vec::new(), 0);
+        while !brought.is_down {
             let rows = self.writer.run(move |transaction| Ok(rows::next(transaction, after)?)).await?;
             let Some((last, _)) = rows.last() else { break };
             after = *last;
@@ -100,7 +105,7 @@ impl Spool {
                     Ok(()) => taken.push(number),
                     Err((Fault::Record, error)) => self.set_aside(number, &error, &mut brought).await?,
                     Err((fault, error)) => {
-                        is_down |= fault == Fault::Outage;
+                        brought.is_down |= fault == Fault::Outage;
                         refused.extend((fault == Fault::Refusal).then_some(number));
                         brought.trouble = Some(error.to_string());
                     }

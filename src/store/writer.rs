@@ -117,7 +117,7 @@ fn share(connection: &mut Connection, first: Shared, waiting: &Receiver<Work>) -
     }
     let kept = whole.and_then(|()| transaction.commit());
     for tell in done {
-        tell(kept.as_ref().map(|()| ()).map_err(|error| again(error).into()));
+        tell(kept.as_ref().copied().map_err(|error| again(error).into()));
     }
     next
 }

@@ -60,7 +60,7 @@ async fn what_a_store_does_not_take_waits_until_it_does() {
         assert_eq!(spool.keep(record.clone()).await.unwrap(), Written::Kept);
     }
     let brought = spool.bring().await.unwrap();
-    assert!(brought.records == 0 && brought.trouble.unwrap().contains("MongoDB cannot be reached"));
+    assert!(brought.is_down && brought.records == 0 && brought.trouble.unwrap().contains("MongoDB cannot be reached"));
     assert_eq!((spool.waiting().await.unwrap(), store.session(call.session).await.unwrap()), (2, None));
     assert!(file.holds("the lump"), "it is looked for in the right files");
     store.down.store(false, Ordering::Relaxed);
@@ -128,7 +128,8 @@ async fn a_record_that_is_refused_while_others_are_taken_is_set_aside() {
     spool.keep(begun(Moody::REFUSED, 1)).await.unwrap();
     for _ in 0..=TRIES {
         let brought = spool.bring().await.unwrap();
-        assert_eq!((brought.records, brought.set_aside, brought.trouble.is_some()), (0, 0, true));
+        assert_eq!((brought.records, brought.set_aside, brought.is_down), (0, 0, false));
+        assert!(brought.trouble.unwrap().contains("DocumentValidationFailure"));
     }
     assert_eq!(spool.waiting().await.unwrap(), 1, "a store that takes nothing may be at fault itself");
     for number in 1..=TRIES {
