@@ -306,7 +306,7 @@ fn every_path_and_every_test_that_a_page_names_exists() {
     let mut missing = Vec::new();
     for (page, text) in pages() {
         for span in code_spans(&text) {
-            let folder = ["src/", "tests/", "config/", "docs/", "dashboards/", ".ci/"];
+            let folder = ["src/", "tests/", "config/", "docs/", "dashboards/", "deploy/", ".ci/", ".railway/"];
             let is_path = folder.iter().any(|folder| span.starts_with(folder)) && !span.contains(['{', '*', ' ']);
             let exists = if is_path { root.join(&span).exists() } else { true };
             if !exists || (is_test_name(&span) && !tests.contains(&format!("fn {span}("))) {
