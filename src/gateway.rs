@@ -3,6 +3,7 @@
 mod counter;
 mod doors;
 mod machines;
+mod spans;
 pub mod storage;
 
 use std::{
@@ -55,6 +56,7 @@ use crate::{
         ledger::{self, SqliteLedger},
         mongo::{self, MongoStore},
     },
+    telemetry::span::TraceError,
 };
 
 /// What a caller's socket may hold unread in the kernel, in bytes: more would be stale sound that nobody can take back.
@@ -103,6 +105,9 @@ pub enum StartError {
     /// The record of leases cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// The metrics' table is broken.
     #[error("metrics cannot be set up: {0}")]
     Metrics(String),
@@ -165,6 +170,7 @@ impl Gateway {
         let cast = Cast::load(&settings.persona)?;
         let owners = Owners::of(settings)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
+        let tracer = spans::tracer(settings, &metrics)?;
         let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
         let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
         let roster = RosterSettings {
@@ -199,8 +205,10 @@ impl Gateway {
             SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota },
             pool.clone(),
         );
-        let doors =
-            web::Data::new(doors::open(settings, House { tokens, switchboard, connector, metrics, cast, fleet }));
+        let doors = web::Data::new(doors::open(
+            settings,
+            House { tokens, switchboard, connector, metrics, tracer, cast, fleet },
+        ));
         let server = serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
         let close = settings.upstreams.close_timeout;
@@ -243,6 +251,7 @@ impl Gateway {
         self.server.stop(false).await;
         // The pool may be gone already; then nothing is left to stop.
         let _ = self.pool.send(Stop).await;
+        self.doors.tracer.finish().await;
         tracing::info!("stopped");
         left
     }

@@ -6,6 +6,7 @@ mod fleet;
 mod queue;
 mod relay;
 mod resumes;
+mod spans;
 mod turns;
 mod upstreams;
 
@@ -159,6 +160,7 @@ pub const TABLE: &[Series] = &[
     upstreams::REHEARSALS,
     resumes::RESUMES,
     resumes::DETACHED,
+    spans::SPANS,
     AUDIO_LAG,
     upstreams::REALTIME_FACTOR,
     upstreams::UPSTREAM_SLOW,

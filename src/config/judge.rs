@@ -2,6 +2,7 @@
 
 mod fleet;
 mod store;
+mod telemetry;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
@@ -57,6 +58,7 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
     let state = state(raw.state, !raw.store.mongodb_uri.is_empty());
     let store = judge.store(raw.store, &state.dir);
     let fleet = judge.fleet(&raw.fleet, raw.providers, &upstreams, &state.dir);
+    let telemetry = judge.telemetry(raw.telemetry);
     let settings = Settings {
         mode: raw.mode,
         listen,
@@ -71,6 +73,7 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
         drain: DrainSettings { deadline: Duration::from_secs(raw.drain.deadline_seconds) },
         logging: LoggingSettings { format: raw.logging.format, level: raw.logging.level },
         metrics: MetricsSettings { enabled: raw.metrics.enabled },
+        telemetry,
         state,
         store,
         simulator,

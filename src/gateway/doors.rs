@@ -16,6 +16,7 @@ use crate::{
     },
     metrics::Metrics,
     session::{leg::upstream::connect::UpstreamConnector, script::HandshakeBudget, switchboard::Switchboard},
+    telemetry::span::Tracer,
 };
 
 /// What the doors lead to.
@@ -24,13 +25,14 @@ pub(super) struct House {
     pub(super) switchboard: Arc<Switchboard>,
     pub(super) connector: UpstreamConnector,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) tracer: Tracer,
     pub(super) cast: Cast,
     pub(super) fleet: Control,
 }
 
 /// The doors of this house.
 pub(super) fn open(settings: &Settings, house: House) -> Doors {
-    let House { tokens, switchboard, connector, metrics, cast, fleet } = house;
+    let House { tokens, switchboard, connector, metrics, tracer, cast, fleet } = house;
     let attempts = NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN);
     Doors {
         tokens,
@@ -55,6 +57,7 @@ pub(super) fn open(settings: &Settings, house: House) -> Doors {
         switchboard,
         connector,
         metrics,
+        tracer,
         fleet,
         ticket_hold: settings.fleet.ticket_hold,
         throttle: Throttle::new(attempts),

@@ -9,6 +9,7 @@ use super::{
     identity,
     problem::{Problem, ReachedLimit, Refusal},
     query::{CallQuery, Door},
+    trace,
 };
 use crate::{
     auth::Identity,
@@ -20,6 +21,7 @@ use crate::{
         script::Script,
         switchboard::{Exceeded, Limit, NoSeat, Payer, Seat},
     },
+    telemetry::parent::TraceParent,
 };
 
 /// A caller who may talk.
@@ -32,6 +34,8 @@ pub struct Admitted {
     pub role: Role,
     /// The user, as logs may name them.
     pub pseudonym: String,
+    /// The trace that the call is a part of.
+    pub trace: Option<TraceParent>,
 }
 
 /// Who the assistant of a call is.
@@ -53,6 +57,8 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
     let (identity, ticket) = identity::caller(doors, request, query)?;
     let user = identity.user.hash();
     doors.throttle.attempt(user)?;
+    // A browser cannot send headers with its upgrade: there the request for its ticket counts.
+    let trace = trace::parent(request).or_else(|| ticket.as_ref()?.trace.clone());
     let wishes = match ticket {
         Some(bound) if !bound.is_empty() => bound,
         _ => wishes(doors, query, door)?,
@@ -61,7 +67,7 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
     role.preparation = preparation(doors, &role, &identity);
     let payer = Payer { user, tenant: identity.tenant.hash() };
     let seat = doors.switchboard.admit(payer, waits(request, query)).await?;
-    Ok(Admitted { dialect, seat, role, pseudonym: identity.user.pseudonym() })
+    Ok(Admitted { dialect, seat, role, pseudonym: identity.user.pseudonym(), trace })
 }
 
 /// Whether the caller waits where no model server is free: yes, unless it says `wait=0`, or `Prefer: wait=0` (RFC 7240).

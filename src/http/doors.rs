@@ -27,6 +27,7 @@ use crate::{
         script::HandshakeBudget,
         switchboard::{Switchboard, UserHash},
     },
+    telemetry::{parent::TraceParent, span::Tracer},
 };
 
 /// Refusals a second that are told on an upgraded socket; the rest get their HTTP status alone.
@@ -45,6 +46,8 @@ pub struct Wishes {
     pub voice: Option<Voice>,
     /// A prompt of the caller's own.
     pub prompt: Option<SecretString>,
+    /// The trace in which a ticket was asked for.
+    pub trace: Option<TraceParent>,
 }
 
 impl Wishes {
@@ -95,6 +98,8 @@ pub struct Doors {
     pub connector: UpstreamConnector,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Starts spans.
+    pub tracer: Tracer,
     /// Who tries too often.
     pub throttle: Throttle,
     /// The machines that are started and stopped.

@@ -12,6 +12,7 @@ pub mod query;
 pub mod refusal;
 pub mod resume;
 pub mod tickets;
+pub mod trace;
 pub mod voice;
 
 use actix_web::{

@@ -12,6 +12,7 @@ use super::{
     doors::{Doors, Wishes},
     identity,
     problem::{Problem, Refusal},
+    trace,
 };
 
 /// The longest body that is read, in bytes.
@@ -58,7 +59,7 @@ async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> 
         Ok(Err(_)) => return Err(Problem::BodyTooLarge.into()),
         Err(_) => return Err(Problem::BodyTimeout.into()),
     };
-    let wishes = wishes(doors, &body)?;
+    let wishes = Wishes { trace: trace::parent(request), ..wishes(doors, &body)? };
     // What could never become a call is refused now, not when the ticket is used.
     admission::role(doors, wishes.clone(), &identity.scopes)?;
     let ticket = doors.tickets.mint(identity, wishes, doors.now()).map_err(Problem::from)?;
@@ -94,5 +95,5 @@ fn wishes(doors: &Doors, body: &[u8]) -> Result<Wishes, Problem> {
         return Err(Problem::PromptNotAllowed);
     }
     let voice = order.voice.as_deref().map(str::parse).transpose().map_err(|_| Problem::UnknownVoice)?;
-    Ok(Wishes { persona: order.persona, voice, prompt: order.text_prompt })
+    Ok(Wishes { persona: order.persona, voice, prompt: order.text_prompt, trace: None })
 }
