@@ -3,7 +3,7 @@
 mod counter;
 mod doors;
 mod machines;
-mod spans;
+pub mod spans;
 pub mod storage;
 
 use std::{

@@ -20,12 +20,17 @@ impl SpanCounter for Counts {
 pub(super) fn tracer(settings: &Settings, metrics: &Arc<Metrics>) -> Result<Tracer, TraceError> {
     // A rate needs the zero before the first event.
     SpanFate::ALL.iter().for_each(|fate| metrics.spans(fate.code(), 0));
-    let Some(telemetry) = &settings.telemetry else { return Ok(Tracer::default()) };
-    let settings = TraceSettings {
+    let Some(settings) = trace_settings(settings) else { return Ok(Tracer::default()) };
+    Tracer::start(&settings, Arc::new(Counts(Arc::clone(metrics))))
+}
+
+/// Where spans go by these settings; none: nowhere.
+pub fn trace_settings(settings: &Settings) -> Option<TraceSettings> {
+    let telemetry = settings.telemetry.as_ref()?;
+    Some(TraceSettings {
         endpoint: telemetry.endpoint.clone(),
         headers: telemetry.headers.clone(),
         service: telemetry.service_name.clone(),
         ratio: telemetry.sample_ratio,
-    };
-    Tracer::start(&settings, Arc::new(Counts(Arc::clone(metrics))))
+    })
 }

@@ -30,6 +30,10 @@ use super::{
 /// How long the end of the process waits for spans to be sent.
 const LAST_SPANS: Duration = Duration::from_secs(2);
 
+pub(super) fn check(settings: &TraceSettings) -> Result<(), TraceError> {
+    export::check(settings)
+}
+
 /// From spans to the collector.
 #[derive(Clone)]
 pub(super) struct Pipeline {

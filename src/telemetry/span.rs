@@ -27,6 +27,13 @@ pub struct TraceSettings {
     pub ratio: f64,
 }
 
+impl TraceSettings {
+    /// Whether spans can be sent so, as far as that is known before one is.
+    pub fn check(&self) -> Result<(), TraceError> {
+        backend::check(self)
+    }
+}
+
 impl fmt::Debug for TraceSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TraceSettings").field("ratio", &self.ratio).finish_non_exhaustive()
@@ -96,20 +103,17 @@ pub enum SpanName {
     UpstreamHandshake,
     /// One model server is heard.
     SessionWindow,
-    /// A machine wakes.
-    Wake,
 }
 
 impl SpanName {
     /// Every name, for tables.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 6] = [
         Self::Session,
         Self::ContextBuild,
         Self::QueueWait,
         Self::UpstreamConnect,
         Self::UpstreamHandshake,
         Self::SessionWindow,
-        Self::Wake,
     ];
 
     /// The exported name.
@@ -121,7 +125,6 @@ impl SpanName {
             Self::UpstreamConnect => "upstream.connect",
             Self::UpstreamHandshake => "upstream.handshake",
             Self::SessionWindow => "session.window",
-            Self::Wake => "wake",
         }
     }
 }

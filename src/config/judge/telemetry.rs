@@ -58,3 +58,65 @@ fn header(pair: &str) -> Option<(String, SecretString)> {
     let is_value = value.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     (is_name && is_value).then(|| (name.to_ascii_lowercase(), value.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+    use crate::config;
+
+    fn judged(variables: &[(&str, &str)]) -> Result<Option<TelemetrySettings>, String> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = config::load(None, &variables.collect()).map_err(|error| error.to_string())?;
+        Ok(settings.telemetry)
+    }
+
+    #[test]
+    fn a_collector_is_where_the_standard_variable_or_our_own_says() {
+        const STANDARD: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        const OWN: &str = "TANDEM__TELEMETRY__OTLP_ENDPOINT";
+        for (variables, url) in [
+            (&[][..], None),
+            (&[(STANDARD, "http://collector:4318")], Some("http://collector:4318/v1/traces")),
+            (&[(STANDARD, "https://c.example.org/otlp/")], Some("https://c.example.org/otlp/v1/traces")),
+            (&[(STANDARD, "http://a:1"), (OWN, "http://[::1]:4318")], Some("http://[::1]:4318/v1/traces")),
+            (&[(STANDARD, "http://a:1"), (OWN, "off")], None),
+        ] {
+            let telemetry = judged(variables).unwrap();
+            assert_eq!(telemetry.map(|telemetry| telemetry.endpoint).as_deref(), url, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn headers_are_read_as_the_standard_has_them_and_never_shown() {
+        for (written, read) in [
+            ("", Some(&[][..])),
+            ("a=1, B = two ,", Some(&[("a", "1"), ("b", "two")])),
+            ("authorization=Basic%20a+b%3D%2C&c=", Some(&[("authorization", "Basic a+b=,&c=")])),
+            ("planted", None),
+            ("=planted", None),
+            ("a b=planted", None),
+            ("a=planted%0A", None),
+        ] {
+            let endpoint = ("TANDEM__TELEMETRY__OTLP_ENDPOINT", "http://c");
+            let told = judged(&[endpoint, ("OTEL_EXPORTER_OTLP_HEADERS", written)]);
+            let headers = told.as_ref().ok().map(|telemetry| &telemetry.as_ref().unwrap().headers);
+            let pairs: Option<Vec<_>> = headers
+                .map(|headers| headers.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect());
+            assert_eq!(pairs.as_deref(), read, "{written}");
+            assert!(!format!("{told:?}").contains("planted"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_with_a_secret_is_refused_and_not_repeated() {
+        for wrong in
+            ["http://u:planted@c", "http://c?k=planted", "http://c#planted", "c:planted", "ftp://c", "http://", "grpc"]
+        {
+            let error = judged(&[("OTEL_EXPORTER_OTLP_ENDPOINT", wrong)]).unwrap_err();
+            assert!(error.contains("telemetry.otlp_endpoint (OTEL_EXPORTER_OTLP_ENDPOINT"), "{error}");
+            assert!(!error.contains("planted"), "{error}");
+        }
+    }
+}

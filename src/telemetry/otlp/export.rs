@@ -225,6 +225,10 @@ impl fmt::Display for Refused {
     }
 }
 
+pub(super) fn check(settings: &TraceSettings) -> Result<(), TraceError> {
+    Post::new(settings).map(drop)
+}
+
 /// One request.
 struct Post {
     url: awc::http::Uri,
