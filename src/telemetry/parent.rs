@@ -34,6 +34,7 @@ pub struct TraceParent {
     /// Whether the trace is kept: what is not kept there is not kept here either.
     pub sampled: bool,
     /// What other tracing systems keep there; empty: nothing.
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing is exported"))]
     pub(super) state: String,
 }
 

@@ -163,6 +163,7 @@ pub enum Attribute<'a> {
 
 /// An attribute's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing is exported"))]
 pub(super) enum Value<'a> {
     Fixed(&'static str),
     Text(&'a str),
@@ -300,11 +301,36 @@ mod tests {
         assert!(error.contains("telemetry.otlp_endpoint") && error.contains("--features otlp"), "{error}");
     }
 
+    /// The first column of the table that begins with this head.
+    fn first_column(head: &str) -> Vec<&'static str> {
+        let page = include_str!("../../docs/traces.md");
+        let rows = page.lines().skip_while(|line| !line.starts_with(head)).skip(2);
+        rows.map_while(|row| row.strip_prefix("| `")?.split('`').next()).collect()
+    }
+
     #[test]
-    fn names_are_those_of_the_page_and_shown_once() {
-        let mut names: Vec<_> = SpanName::ALL.iter().map(|name| name.code()).collect();
-        names.dedup();
-        assert_eq!(names.len(), SpanName::ALL.len());
+    fn the_page_has_every_span_and_every_attribute_and_no_other() {
+        assert_eq!(first_column("| span |"), SpanName::ALL.map(SpanName::code));
+        let attributes = [
+            Attribute::Session(""),
+            Attribute::Provider(""),
+            Attribute::Protocol(""),
+            Attribute::Ending(""),
+            Attribute::ErrorType(""),
+            Attribute::Class(""),
+            Attribute::Position(1),
+            Attribute::Outcome(""),
+            Attribute::Upstream(""),
+            Attribute::Attempt(1),
+            Attribute::Prompt(""),
+            Attribute::Reason(""),
+            Attribute::GapMs(1),
+        ];
+        assert_eq!(first_column("| attribute |"), attributes.map(|attribute| attribute.row().0));
+    }
+
+    #[test]
+    fn where_spans_go_is_not_shown() {
         let settings = TraceSettings {
             endpoint: "http://collector".to_owned(),
             headers: vec![("authorization".to_owned(), "k3y".into())],

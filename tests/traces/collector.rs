@@ -87,8 +87,7 @@ impl Collector {
     pub async fn requests(&self, count: usize) -> Vec<Taken> {
         let mut taken = self.taken.clone();
         let waiting = taken.wait_for(|taken| taken.len() >= count);
-        let taken = tokio::time::timeout(PATIENCE, waiting).await.expect("the spans come").unwrap().clone();
-        taken
+        tokio::time::timeout(PATIENCE, waiting).await.expect("the spans come").unwrap().clone()
     }
 
     /// Every span that came, by its beginning.
