@@ -1,6 +1,7 @@
 //! Raw -> Settings: every rule that one value alone cannot break, all of them looked at before anything is said.
 
 mod fleet;
+mod quota;
 mod store;
 mod telemetry;
 
@@ -13,8 +14,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::authority::Authority;
 use super::flaw::{Flaw, quoted};
 use super::raw::{
-    Answers, Enabled, Raw, RawAuth, RawBreaker, RawDoors, RawPersona, RawQueue, RawQuota, RawRetry, RawRotation,
-    RawSession, RawSimulator, RawState, RawUpstreams, Where,
+    Answers, Enabled, Raw, RawAuth, RawBreaker, RawDoors, RawPersona, RawQueue, RawRetry, RawRotation, RawSession,
+    RawSimulator, RawState, RawUpstreams, Where,
 };
 use super::settings::{
     AuthSettings, DoorSettings, DrainSettings, LedgerPlace, ListenSettings, LoggingSettings, MetricsSettings, Mode,
@@ -25,7 +26,6 @@ use crate::auth::keys::{KeyError, check_strength};
 use crate::auth::{TicketLimits, TokenRules};
 use crate::context::cast::CastSettings;
 use crate::pool::breaker::BreakerSettings;
-use crate::pool::quota::QuotaSettings;
 use crate::pool::retry::RetrySettings;
 use crate::pool::trust::Trust;
 use crate::session::machine::{Limits, Rotation};
@@ -58,7 +58,6 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
     let state = state(raw.state, !raw.store.mongodb_uri.is_empty());
     let store = judge.store(raw.store, &state.dir);
     let fleet = judge.fleet(&raw.fleet, raw.providers, &upstreams, &state.dir);
-    let telemetry = judge.telemetry(raw.telemetry);
     let settings = Settings {
         mode: raw.mode,
         listen,
@@ -68,12 +67,12 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
         upstreams,
         session,
         queue,
-        quota: quota(&raw.quota, &raw.session),
+        quota: quota::judge(&raw.quota, &raw.session),
         turns: TurnSettings { share: raw.turns.share },
         drain: DrainSettings { deadline: Duration::from_secs(raw.drain.deadline_seconds) },
         logging: LoggingSettings { format: raw.logging.format, level: raw.logging.level },
         metrics: MetricsSettings { enabled: raw.metrics.enabled },
-        telemetry,
+        telemetry: judge.telemetry(raw.telemetry),
         state,
         store,
         simulator,
@@ -93,17 +92,6 @@ fn state(raw: RawState, mongodb: bool) -> StateSettings {
         path => LedgerPlace::File(path.into()),
     };
     StateSettings { dir, ledger }
-}
-
-fn quota(raw: &RawQuota, session: &RawSession) -> QuotaSettings {
-    QuotaSettings {
-        user_calls: session.max_sessions_per_user as usize,
-        tenant_calls: raw.tenant_calls as usize,
-        user_time: Duration::from_secs(raw.user_seconds),
-        tenant_time: Duration::from_secs(raw.tenant_seconds),
-        window: Duration::from_secs(raw.window_seconds),
-        longest: Duration::from_secs(session.max_duration_seconds),
-    }
 }
 
 /// Two servers of one machine would each put the other to sleep.

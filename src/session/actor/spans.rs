@@ -114,7 +114,7 @@ impl CallSpans {
         let Self { mut call, building, waiting, opening, window, had_window: _ } = mem::take(self);
         drop((building, waiting, opening, window));
         call.set(Attribute::Ending(ending.code()));
-        if is_error(ending) {
+        if ending.is_failure() {
             call.fail(ending.code());
         }
     }
@@ -209,23 +209,4 @@ impl CallSpans {
             window.set(Attribute::GapMs(millis(gap)));
         }
     }
-}
-
-/// Whether somebody should look at a call that ended so. Limits, operators and callers end calls too.
-const fn is_error(ending: Ending) -> bool {
-    matches!(
-        ending,
-        Ending::UpstreamLost
-            | Ending::UpstreamTooSlow
-            | Ending::NoCapacity
-            | Ending::QueueTimeout
-            | Ending::WakeFailed
-            | Ending::HandshakeTimeout
-            | Ending::PromptRejected
-            | Ending::ContextUnavailable
-            | Ending::WindowEnded
-            | Ending::BadInput
-            | Ending::GatewayLost
-            | Ending::Internal
-    )
 }
