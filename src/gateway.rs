@@ -5,6 +5,7 @@ mod doors;
 mod machines;
 mod recaps;
 mod records;
+pub mod spans;
 mod storage;
 
 use std::{
@@ -55,6 +56,7 @@ use crate::{
         switchboard::{SeatLimits, Switchboard},
     },
     store::{Store, StoreError, source::StoredContexts, spool::Room},
+    telemetry::span::TraceError,
 };
 
 /// What a caller's socket may hold unread in the kernel, in bytes: more would be stale sound that nobody can take back.
@@ -103,6 +105,9 @@ pub enum StartError {
     /// The store, or the record of leases, cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Spans cannot be sent.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     /// The metrics' table is broken.
     #[error("metrics cannot be set up: {0}")]
     Metrics(String),
@@ -179,6 +184,7 @@ impl Gateway {
         let cast = Cast::load(&settings.persona)?;
         let owners = Owners::of(settings)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
+        let tracer = spans::tracer(settings, &metrics)?;
         let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
         let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
         let roster = RosterSettings {
@@ -215,8 +221,18 @@ impl Gateway {
         );
         let records = Records::keep(&storage, settings.recap.as_ref(), &metrics);
         let contexts = rehearsal.contexts.unwrap_or_else(|| Arc::new(StoredContexts::new(storage.archive.store())));
-        let house =
-            House { tokens, switchboard, connector, metrics, cast, fleet, contexts, records: records.clone(), storage };
+        let house = House {
+            tokens,
+            switchboard,
+            connector,
+            metrics,
+            tracer,
+            cast,
+            fleet,
+            contexts,
+            records: records.clone(),
+            storage,
+        };
         let doors = web::Data::new(doors::open(settings, house));
         let server = serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
@@ -261,6 +277,7 @@ impl Gateway {
         self.server.stop(false).await;
         // The pool may be gone already; then nothing is left to stop.
         let _ = self.pool.send(Stop).await;
+        self.doors.tracer.finish().await;
         tracing::info!("stopped");
         left
     }

@@ -9,6 +9,7 @@ mod recaps;
 mod records;
 mod relay;
 mod resumes;
+mod spans;
 mod turns;
 mod upstreams;
 
@@ -151,6 +152,7 @@ pub const TABLE: &[Series] = &[
     recaps::RECAPS,
     resumes::RESUMES,
     resumes::DETACHED,
+    spans::SPANS,
     AUDIO_LAG,
     upstreams::REALTIME_FACTOR,
     upstreams::UPSTREAM_SLOW,

@@ -1,4 +1,11 @@
-//! The log: structured lines, for people or for machines.
+//! The log: structured lines, for people or for machines. Below it: spans, for those who look at whole requests.
+
+#[cfg(not(feature = "otlp"))]
+mod absent;
+#[cfg(feature = "otlp")]
+mod otlp;
+pub mod parent;
+pub mod span;
 
 use std::io::IsTerminal;
 

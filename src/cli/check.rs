@@ -11,6 +11,7 @@ use crate::config::{self, Settings};
 use crate::context::cast::Cast;
 use crate::context::persona::Persona;
 use crate::fleet::provider::{BuildError, Exchange};
+use crate::gateway::spans::trace_settings;
 use crate::session::leg::upstream::connect::{ConnectTimeouts, UpstreamConnector};
 
 use super::simulate::DEFAULT_PORT;
@@ -89,7 +90,8 @@ fn try_out(settings: &Settings, connector: &UpstreamConnector) -> Result<(), Str
     let state = private_file::make_directory(directory)
         .err()
         .map(|source| StateLockError::Unusable { directory: directory.display().to_string(), source }.to_string());
-    let problems: Vec<String> = files.chain(state).chain(left_out(settings)).collect();
+    let traces = trace_settings(settings).and_then(|traces| traces.check().err()).map(|error| error.to_string());
+    let problems: Vec<String> = files.chain(state).chain(left_out(settings)).chain(traces).collect();
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\ntandem: ")) }
 }
 

@@ -1,8 +1,10 @@
 //! Raw -> Settings: every rule that one value alone cannot break, all of them looked at before anything is said.
 
 mod fleet;
+mod quota;
 mod recap;
 mod store;
+mod telemetry;
 mod upstreams;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -14,8 +16,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use super::authority::Authority;
 use super::flaw::{Flaw, quoted};
 use super::raw::{
-    Answers, Enabled, Raw, RawAuth, RawBreaker, RawDoors, RawPersona, RawQueue, RawQuota, RawRetry, RawRotation,
-    RawSession, RawSimulator, RawState, Where,
+    Answers, Enabled, Raw, RawAuth, RawBreaker, RawDoors, RawPersona, RawQueue, RawRetry, RawRotation, RawSession,
+    RawSimulator, RawState, Where,
 };
 use super::settings::{
     AuthSettings, DoorSettings, DrainSettings, LedgerPlace, ListenSettings, LoggingSettings, MetricsSettings, Mode,
@@ -25,7 +27,6 @@ use crate::auth::keys::{KeyError, check_strength};
 use crate::auth::{TicketLimits, TokenRules};
 use crate::context::cast::CastSettings;
 use crate::pool::breaker::BreakerSettings;
-use crate::pool::quota::QuotaSettings;
 use crate::pool::retry::RetrySettings;
 use crate::session::machine::{Limits, Rotation};
 
@@ -68,11 +69,12 @@ pub(super) fn judge(raw: Raw) -> (Settings, Vec<Flaw>) {
         upstreams,
         session,
         queue,
-        quota: quota(&raw.quota, &raw.session),
+        quota: quota::judge(&raw.quota, &raw.session),
         turns: TurnSettings { share: raw.turns.share },
         drain: DrainSettings { deadline: Duration::from_secs(raw.drain.deadline_seconds) },
         logging: LoggingSettings { format: raw.logging.format, level: raw.logging.level },
         metrics: MetricsSettings { enabled: raw.metrics.enabled },
+        telemetry: judge.telemetry(raw.telemetry),
         state,
         store,
         recap,
@@ -95,15 +97,6 @@ fn state(raw: RawState, mongodb: bool) -> StateSettings {
     StateSettings { dir, ledger }
 }
 
-fn quota(raw: &RawQuota, session: &RawSession) -> QuotaSettings {
-    QuotaSettings {
-        user_calls: session.max_sessions_per_user as usize,
-        tenant_calls: raw.tenant_calls as usize,
-        user_time: Duration::from_secs(raw.user_seconds),
-        tenant_time: Duration::from_secs(raw.tenant_seconds),
-        window: Duration::from_secs(raw.window_seconds),
-        longest: Duration::from_secs(session.max_duration_seconds),
-    }
 }
 
 /// Empty means not set.

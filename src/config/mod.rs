@@ -24,7 +24,7 @@ pub use layers::Environment;
 pub use settings::{
     AuthSettings, DoorSettings, DrainSettings, FleetSettings, LedgerPlace, ListenSettings, LogFormat, LogLevel,
     LoggingSettings, MetricsSettings, Mode, SessionSettings, SettingLine, Settings, SimulatorSettings, StateSettings,
-    StoreSettings, Telling, UpstreamSettings,
+    StoreSettings, TelemetrySettings, Telling, UpstreamSettings,
 };
 pub use upstream_options::{UpstreamOptions, UpstreamOptionsError};
 pub use upstream_url::{UpstreamUrl, UpstreamUrlError};

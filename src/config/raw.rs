@@ -35,6 +35,7 @@ raw! {
         drain: RawDrain,
         logging: RawLogging,
         metrics: RawMetrics,
+        telemetry: RawTelemetry,
         state: RawState,
         store: RawStore,
         recap: RawRecap,
@@ -92,6 +93,7 @@ raw! {
     RawDrain { deadline_seconds: u64 }
     RawLogging { format: LogFormat, level: LogLevel }
     RawMetrics { enabled: bool }
+    RawTelemetry { otlp_endpoint: String, otlp_headers: String, service_name: String, sample_ratio: f64 }
     RawState { dir: String, ledger: String }
     RawStore {
         mongodb_uri: String,

@@ -64,6 +64,8 @@ pub struct Settings {
     pub logging: LoggingSettings,
     /// What is measured.
     pub metrics: MetricsSettings,
+    /// Where spans go; none: nowhere.
+    pub telemetry: Option<TelemetrySettings>,
     /// Where state is kept.
     pub state: StateSettings,
     /// Where users, journals and records are kept.
@@ -298,6 +300,19 @@ pub struct LoggingSettings {
 pub struct MetricsSettings {
     /// Whether metrics are collected and served.
     pub enabled: bool,
+}
+
+/// Where spans go.
+#[derive(Clone, Debug)]
+pub struct TelemetrySettings {
+    /// The URL that takes them, path included.
+    pub endpoint: String,
+    /// Headers that go with them.
+    pub headers: Vec<(String, SecretString)>,
+    /// What this service is called there.
+    pub service_name: String,
+    /// The share of the traces that begin here that is kept, 0 to 1.
+    pub sample_ratio: f64,
 }
 
 /// Where state is kept.

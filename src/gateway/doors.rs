@@ -18,6 +18,7 @@ use crate::{
     },
     metrics::Metrics,
     session::{leg::upstream::connect::UpstreamConnector, script::HandshakeBudget, switchboard::Switchboard},
+    telemetry::span::Tracer,
 };
 
 /// What the doors lead to.
@@ -26,6 +27,7 @@ pub(super) struct House {
     pub(super) switchboard: Arc<Switchboard>,
     pub(super) connector: UpstreamConnector,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) tracer: Tracer,
     pub(super) cast: Cast,
     pub(super) fleet: Control,
     pub(super) contexts: Arc<dyn ContextSource>,
@@ -35,7 +37,7 @@ pub(super) struct House {
 
 /// The doors of this house.
 pub(super) fn open(settings: &Settings, house: House) -> Doors {
-    let House { tokens, switchboard, connector, metrics, cast, fleet, contexts, records, storage } = house;
+    let House { tokens, switchboard, connector, metrics, tracer, cast, fleet, contexts, records, storage } = house;
     let attempts = NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN);
     Doors {
         tokens,
@@ -62,6 +64,7 @@ pub(super) fn open(settings: &Settings, house: House) -> Doors {
         switchboard,
         connector,
         metrics,
+        tracer,
         fleet,
         ticket_hold: settings.fleet.ticket_hold,
         throttle: Throttle::new(attempts),

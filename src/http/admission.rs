@@ -10,6 +10,7 @@ use super::{
     identity,
     problem::{Problem, ReachedLimit, Refusal},
     query::{CallQuery, Door},
+    trace,
 };
 use crate::{
     auth::Identity,
@@ -21,6 +22,7 @@ use crate::{
         script::Script,
         switchboard::{Exceeded, Limit, Needs, NoSeat, Payer, Seat},
     },
+    telemetry::parent::TraceParent,
 };
 
 /// A caller who may talk.
@@ -35,6 +37,8 @@ pub struct Admitted {
     pub user: Private<String>,
     /// The user, as logs may name them.
     pub pseudonym: String,
+    /// The trace that the call is a part of.
+    pub trace: Option<TraceParent>,
 }
 
 /// Who the assistant of a call is.
@@ -70,6 +74,8 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
     let (identity, ticket) = identity::caller(doors, request, query)?;
     let user = identity.user.hash();
     doors.throttle.attempt(user)?;
+    // A browser cannot send headers with its upgrade: there the request for its ticket counts.
+    let trace = trace::parent(request).or_else(|| ticket.as_ref()?.trace.clone());
     let wishes = match ticket {
         Some(bound) if !bound.is_empty() => bound,
         _ => wishes(doors, query, door)?,
@@ -80,7 +86,7 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
     let payer = Payer { user, tenant: identity.tenant.hash() };
     let seat = seat(doors, payer, &mut role, waits(request, query)).await?;
     let (user, pseudonym) = (identity.user.expose().into(), identity.user.pseudonym());
-    Ok(Admitted { dialect, seat, role, user, pseudonym })
+    Ok(Admitted { dialect, seat, role, user, pseudonym, trace })
 }
 
 /// Takes a seat. Where no model server may be told of the caller, a persona that can do without that goes on alone.

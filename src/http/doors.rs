@@ -26,6 +26,7 @@ use crate::{
         switchboard::{Switchboard, UserHash},
     },
     store::archive::Archive,
+    telemetry::{parent::TraceParent, span::Tracer},
 };
 
 /// Refusals a second that are told on an upgraded socket; the rest get their HTTP status alone.
@@ -50,6 +51,8 @@ pub struct Wishes {
     pub prompt: Option<SecretString>,
     /// The call that this one continues.
     pub continue_from: Option<Uuid>,
+    /// The trace in which a ticket was asked for.
+    pub trace: Option<TraceParent>,
 }
 
 impl Wishes {
@@ -104,6 +107,8 @@ pub struct Doors {
     pub connector: UpstreamConnector,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Starts spans.
+    pub tracer: Tracer,
     /// Who tries too often.
     pub throttle: Throttle,
     /// The machines that are started and stopped.

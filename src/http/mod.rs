@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod resume;
 pub mod tickets;
 pub mod told;
+pub mod trace;
 pub mod voice;
 
 use actix_web::{

@@ -46,6 +46,6 @@ pub async fn resume(
     let codec = Codec::new(dialect)?;
     let (line, jack) = client::line();
     let resumed = doors.switchboard.resume(token.expose_secret(), user, dialect.format(), line).await;
-    resumed.map_err(Problem::from)?;
-    Ok(Opening { codec, jack, call: None })
+    let span = resumed.map_err(Problem::from)?;
+    Ok(Opening { codec, jack, span, call: None })
 }

@@ -12,6 +12,7 @@ use super::{
     doors::{Doors, Wishes},
     identity,
     problem::{Problem, Refusal},
+    trace,
 };
 
 /// The longest body that is read, in bytes.
@@ -59,7 +60,7 @@ async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> 
         Ok(Err(_)) => return Err(Problem::BodyTooLarge.into()),
         Err(_) => return Err(Problem::BodyTimeout.into()),
     };
-    let wishes = wishes(doors, &body)?;
+    let wishes = Wishes { trace: trace::parent(request), ..wishes(doors, &body)? };
     // What could never become a call is refused now, not when the ticket is used.
     let continued = continuation::of(doors, &identity, wishes.continue_from).await?;
     admission::role(doors, wishes.clone(), &continued, &identity.scopes)?;
@@ -98,5 +99,5 @@ fn wishes(doors: &Doors, body: &[u8]) -> Result<Wishes, Problem> {
         return Err(Problem::PromptNotAllowed);
     }
     let voice = order.voice.as_deref().map(str::parse).transpose().map_err(|_| Problem::UnknownVoice)?;
-    Ok(Wishes { persona: order.persona, voice, prompt: order.text_prompt, continue_from })
+    Ok(Wishes { persona: order.persona, voice, prompt: order.text_prompt, continue_from, trace: None })
 }

@@ -1,6 +1,6 @@
 //! The doors for callers: an upgrade, or a refusal that says why.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
@@ -25,7 +25,11 @@ use crate::{
         setup::Setup,
         switchboard::ResumeOffer,
     },
+    telemetry::span::{Attribute, Span, SpanName},
 };
+
+/// What OpenTelemetry is told of the model servers: who made the model, and its name.
+const PROVIDER: &str = "nvidia.personaplex";
 
 /// `GET /v1/voice`: our own wire.
 pub async fn native(doors: web::Data<Doors>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
@@ -45,10 +49,11 @@ async fn answer(doors: &Doors, request: HttpRequest, payload: web::Payload, door
         None => begin(doors, &request, &query, door).await,
     };
     let refused = match opening {
-        Ok(Opening { codec, jack, call }) => match upgrade(&request, payload, jack, codec) {
+        // What the leg logs from here on is the call's.
+        Ok(Opening { codec, jack, span, call }) => match span.in_scope(|| upgrade(&request, payload, jack, codec)) {
             Ok(response) => {
                 if let Some(call) = call {
-                    start(doors, call);
+                    start(doors, call, span);
                     doors.metrics.admission(None);
                 }
                 return response;
@@ -88,20 +93,24 @@ pub struct Opening {
     pub codec: Codec,
     /// Where the socket goes.
     pub jack: Jack,
+    /// The call's span in the log.
+    pub span: tracing::Span,
     /// The new call, if it is one.
     pub call: Option<Call>,
 }
 
-/// A call that is admitted and written down, with its end of the leg.
+/// A call that is admitted and written down, with its end of the leg, and its span in its trace.
 pub struct Call {
     admitted: Admitted,
     limits: Limits,
     entry: Entry,
     line: Line,
+    trace: Span,
 }
 
 /// Admits a caller to a new call.
 async fn begin(doors: &Doors, request: &HttpRequest, query: &CallQuery, door: Door) -> Result<Opening, Refusal> {
+    let since = SystemTime::now();
     let admitted = admit(doors, request, query, door).await?;
     let codec = Codec::new(admitted.dialect)?;
     let limits = limits(&doors.limits, &admitted.role.persona);
@@ -115,7 +124,27 @@ async fn begin(doors: &Doors, request: &HttpRequest, query: &CallQuery, door: Do
     // Nobody is told of a call that a crash would leave no trace of.
     entry.open().await;
     let (line, jack) = client::line();
-    Ok(Opening { codec, jack, call: Some(Call { admitted, limits, entry, line }) })
+    let trace = begin_trace(doors, &admitted, since);
+    let span = log_span(&admitted, &trace);
+    Ok(Opening { codec, jack, span, call: Some(Call { admitted, limits, entry, line, trace }) })
+}
+
+/// The call's span in its trace, from when it was asked for.
+fn begin_trace(doors: &Doors, admitted: &Admitted, since: SystemTime) -> Span {
+    let mut trace = doors.tracer.root(SpanName::Session, admitted.trace.as_ref(), since);
+    if trace.is_seen() {
+        trace.set(Attribute::Session(&admitted.seat.id().to_string()));
+        trace.set(Attribute::Provider(PROVIDER));
+        trace.set(Attribute::Protocol(admitted.dialect.code()));
+    }
+    trace
+}
+
+/// What every line of the call in the log says. The trace is that of whoever asked, if nothing is exported here.
+fn log_span(admitted: &Admitted, trace: &Span) -> tracing::Span {
+    let (session, user) = (admitted.seat.id().to_string(), &admitted.pseudonym);
+    let trace_id = trace.trace().or_else(|| Some(admitted.trace.as_ref()?.trace)).map(|id| id.to_string());
+    tracing::info_span!("session", session, user, trace_id)
 }
 
 /// Both ways of one leg's dialect.
@@ -146,11 +175,10 @@ fn upgrade(request: &HttpRequest, payload: web::Payload, jack: Jack, codec: Code
     Ok(response)
 }
 
-fn start(doors: &Doors, Call { admitted, limits, entry, line }: Call) {
-    let Admitted { dialect, seat, role, pseudonym, .. } = admitted;
+fn start(doors: &Doors, Call { admitted, limits, entry, line, trace }: Call, span: tracing::Span) {
+    let Admitted { dialect, seat, role, .. } = admitted;
     let Role { persona, script, preparation, withheld, .. } = role;
     let session_id = seat.id().to_string();
-    let span = tracing::info_span!("session", session = session_id, user = pseudonym);
     let resumable = match dialect {
         Dialect::Native(format) if !doors.limits.resume_grace.is_zero() => {
             Some(ResumeOffer { format, grace: doors.limits.resume_grace })
@@ -186,6 +214,7 @@ fn start(doors: &Doors, Call { admitted, limits, entry, line }: Call) {
         protocol: dialect.code(),
         resumable,
         span,
+        trace,
     };
     SessionActor::start(setup, line);
 }

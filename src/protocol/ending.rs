@@ -139,6 +139,25 @@ impl Ending {
         Self::ALL.into_iter().find(|ending| ending.code() == code).unwrap_or(Ending::Unknown)
     }
 
+    /// Whether somebody should look at a call that ended so. Limits, operators and callers end calls too.
+    pub const fn is_failure(self) -> bool {
+        matches!(
+            self,
+            Self::UpstreamLost
+                | Self::UpstreamTooSlow
+                | Self::NoCapacity
+                | Self::QueueTimeout
+                | Self::WakeFailed
+                | Self::HandshakeTimeout
+                | Self::PromptRejected
+                | Self::ContextUnavailable
+                | Self::WindowEnded
+                | Self::BadInput
+                | Self::GatewayLost
+                | Self::Internal
+        )
+    }
+
     /// The API code: also the metric label, the record's value and the log field.
     pub const fn code(self) -> &'static str {
         self.row().code

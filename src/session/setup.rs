@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracing::Span;
+use tracing::Span as LogSpan;
 
 use super::{
     leg::upstream::connect::UpstreamConnector,
@@ -12,7 +12,7 @@ use super::{
     script::Script,
     switchboard::{ResumeOffer, Seat},
 };
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, telemetry::span::Span};
 
 /// Everything that one call needs from outside.
 pub struct Setup {
@@ -36,6 +36,8 @@ pub struct Setup {
     pub protocol: &'static str,
     /// How the caller may come back when its connection breaks, if its wire allows it.
     pub resumable: Option<ResumeOffer>,
-    /// The session's span.
-    pub span: Span,
+    /// The session's span in the log.
+    pub span: LogSpan,
+    /// The call's span in its trace.
+    pub trace: Span,
 }

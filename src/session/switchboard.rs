@@ -20,6 +20,7 @@ use tokio::{
     sync::Notify,
     time::{Instant, timeout, timeout_at},
 };
+use tracing::Span;
 use uuid::Uuid;
 
 use crate::{
@@ -61,9 +62,10 @@ pub enum Control {
     End(Ending),
 }
 
-/// Another socket of the caller is, or will be, at the other end of this line. The answer is whether it is taken.
+/// Another socket of the caller is, or will be, at the other end of this line. The answer is the call's
+/// span in the log if it is taken.
 #[derive(Message)]
-#[rtype(result = "bool")]
+#[rtype(result = "Option<Span>")]
 pub struct Attach {
     /// Speaks to the socket.
     pub line: Line,
@@ -150,15 +152,15 @@ impl Switchboard {
 
     /// Hands `line` to the call that `token` stands for, if it is one of `user`, in the same format.
     ///
-    /// No seat and no slot is taken: the call has them. The token is good until the new socket has shown life.
-    pub async fn resume(&self, token: &str, user: UserHash, format: AudioFormat, line: Line) -> Result<(), NoResume> {
+    /// No seat and no slot is taken: the call has them. Gives the call's span in the log. The token is good until the new socket has shown life.
+    pub async fn resume(&self, token: &str, user: UserHash, format: AudioFormat, line: Line) -> Result<Span, NoResume> {
         let (token, call) = self.resumable.find(token, |call| match () {
             () if call.user != user => Err(NoResume::Unknown),
             () if call.format != format => Err(NoResume::WrongFormat),
             () => Ok(()),
         })?;
         match timeout(SESSION_TIMEOUT, call.session.send(Attach { line, token })).await {
-            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(Some(span))) => Ok(span),
             // The call ended in this very moment, or the token was used by somebody else.
             Ok(_) => Err(NoResume::Unknown),
             // The session will find that nobody is at the other end of the line any more.
@@ -513,7 +515,7 @@ pub(super) mod tests {
             type Context = actix::Context<Self>;
         }
         impl actix::Handler<Attach> for Busy {
-            type Result = actix::ResponseFuture<bool>;
+            type Result = actix::ResponseFuture<Option<Span>>;
             fn handle(&mut self, attach: Attach, _: &mut Self::Context) -> Self::Result {
                 self.0 = Some(attach.line);
                 Box::pin(std::future::pending())

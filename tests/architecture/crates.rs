@@ -6,7 +6,7 @@ use super::violation::Violation;
 const RULE: &str = "crates";
 
 /// A crate, and the files or folders below `src/` (prefixes) that may name it.
-const PLACES: [(&str, &[&str]); 14] = [
+const PLACES: [(&str, &[&str]); 18] = [
     (
         "actix",
         &[
@@ -21,7 +21,7 @@ const PLACES: [(&str, &[&str]); 14] = [
         ],
     ),
     ("actix_web", &["http.rs", "http/", "gateway.rs", "gateway/", "cli.rs", "cli/"]),
-    ("awc", &["session/leg/upstream", "fleet/provider/exchange"]),
+    ("awc", &["session/leg/upstream", "fleet/provider/exchange", "telemetry/otlp/"]),
     ("bollard", &["fleet/provider/docker/"]),
     ("kube", &["fleet/provider/kubernetes/"]),
     ("k8s_openapi", &["fleet/provider/kubernetes/"]),
@@ -31,6 +31,10 @@ const PLACES: [(&str, &[&str]); 14] = [
     ("mongodb", &["store/mongo"]),
     ("kitoken", &["context/tokens"]),
     ("unicode_normalization", &["context/plain/"]),
+    ("opentelemetry", &["telemetry/otlp"]),
+    ("opentelemetry_proto", &["telemetry/otlp"]),
+    ("opentelemetry_sdk", &["telemetry/otlp"]),
+    ("prost", &["telemetry/otlp"]),
     ("rusqlite", &["store/"]),
     ("tokio_tungstenite", &["sim.rs", "sim/"]),
 ];
@@ -69,6 +73,7 @@ mod tests {
             ("src/gateway/machines.rs", "\nfn a(x: hyper::Error) {}"),
             ("src/store/local/users.rs", "\nuse mongodb::Client;"),
             ("src/context/user.rs", "\nuse rusqlite::Connection;"),
+            ("src/session/actor/spans.rs", "\nuse opentelemetry::KeyValue;"),
         ] {
             let found = check(&Source::read(path, text));
             assert_eq!(found.len(), 1, "{path}");

@@ -4,10 +4,11 @@
 
 mod notes;
 mod preparing;
+mod spans;
 mod upstreams;
 mod waiting;
 
-use self::{upstreams::UpstreamLegs, waiting::Booked};
+use self::{spans::CallSpans, upstreams::UpstreamLegs, waiting::Booked};
 
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ pub struct SessionActor {
     ending: Option<Ending>,
     entry: Entry,
     span: Span,
+    spans: CallSpans,
 }
 
 impl SessionActor {
@@ -93,6 +95,7 @@ impl SessionActor {
                 ending: None,
                 entry: setup.entry,
                 span: setup.span,
+                spans: CallSpans::of(setup.trace),
             }
         })
     }
@@ -101,11 +104,14 @@ impl SessionActor {
     fn drive(&mut self, input: Input, ctx: &mut Context<Self>) {
         let span = self.span.clone();
         let _entered = span.enter();
+        self.spans.hear(&input);
         self.machine.handle(input, Instant::now().into_std());
         self.settle(ctx);
     }
 
     fn settle(&mut self, ctx: &mut Context<Self>) {
+        let on_stage = self.machine.on_stage();
+        self.spans.stage(on_stage, self.upstreams.name_of(on_stage));
         while let Some(effect) = self.machine.poll_effect() {
             self.perform(effect, ctx);
         }
@@ -128,6 +134,7 @@ impl SessionActor {
     }
 
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
+        self.spans.perform(&effect);
         match effect {
             Effect::LoadContext => self.load_context(ctx),
             Effect::Acquire { class, elsewhere, retry } => self.acquire(class, elsewhere, retry, ctx),
@@ -152,18 +159,19 @@ impl SessionActor {
         }
     }
 
-    /// A new socket of the caller: `false` means that it is not taken, or that nobody waits for the answer any more.
-    fn attach(&mut self, Attach { line, token }: Attach, ctx: &mut Context<Self>) -> bool {
+    /// A new socket of the caller, which then belongs to the call's span. `None` means that it is not taken, or that
+    /// nobody waits for the answer any more.
+    fn attach(&mut self, Attach { line, token }: Attach, ctx: &mut Context<Self>) -> Option<Span> {
         let (client, heard) = line.split();
         if client.is_gone() || !self.machine.can_attach() || !self.seat.accepts(&token) {
-            return false;
+            return None;
         }
         let leg = self.legs.propose(client, token);
         listen_to(heard, leg, ctx);
         if self.machine.is_detached() {
             self.promote(ctx);
         }
-        true
+        Some(self.span.clone())
     }
 
     /// The newest socket is the caller's.
@@ -239,6 +247,7 @@ impl Actor for SessionActor {
         // Also reached by a panic of a handler: every call that was counted as begun is counted as ended.
         let ending = self.ending.unwrap_or(Ending::Internal);
         self.metrics.ended(self.protocol, ending.code());
+        self.spans.end(ending);
         self.entry.end(ending);
     }
 }
@@ -255,9 +264,9 @@ impl Handler<Control> for SessionActor {
 }
 
 impl Handler<Attach> for SessionActor {
-    type Result = bool;
+    type Result = Option<Span>;
 
-    fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) -> bool {
+    fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) -> Option<Span> {
         self.attach(attach, ctx)
     }
 }

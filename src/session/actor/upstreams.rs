@@ -154,6 +154,7 @@ impl SessionActor {
         };
         let (id, name, witness) = (lease.upstream(), lease.endpoint().name.clone(), lease.witness());
         tracing::debug!(attempt, upstream = name, "opening upstream leg");
+        self.spans.open(attempt, prompt, &name);
         let target = self.target(prompt, lease.endpoint().may_be_told());
         let (handle, heard) = upstream::open(&self.connector, lease, &target);
         self.upstreams.last = Some((id, name.clone()));

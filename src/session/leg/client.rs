@@ -9,6 +9,7 @@ use futures_util::{Stream, StreamExt, stream};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
+use tracing::Instrument;
 
 use super::dialect::{Decoder, Encoder, Incoming, Outgoing};
 use crate::{
@@ -124,12 +125,13 @@ impl Jack {
         };
         let speaking = write(session, commands, pongs_rx, written, encoder);
         let listening = forward(listen(messages, decoder, Pace::new(max_bytes_per_second), pongs), heard);
-        actix_rt::spawn(async move {
+        let leg = async move {
             tokio::select! {
                 _ = async { tokio::join!(speaking, listening) } => {}
                 () = orphaned => {}
             }
-        });
+        };
+        actix_rt::spawn(leg.in_current_span());
     }
 }
 
