@@ -1,5 +1,6 @@
 //! The one place that knows everything: it plugs configuration, pool, sessions and doors together, and stops them.
 
+mod canary;
 mod counter;
 mod doors;
 mod machines;
@@ -33,7 +34,7 @@ use crate::{
     context::cast::{Cast, CastError},
     fleet::control::Control,
     http::{self, doors::Doors},
-    metrics::Metrics,
+    metrics::{Metrics, Thread},
     pool::{
         actor::{Configure, PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
         discovery::Configured,
@@ -61,7 +62,7 @@ use crate::{
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// Unacknowledged data after which the kernel gives a caller's connection up, readers of nothing included.
 const CLIENT_KERNEL_TIMEOUT: Duration = Duration::from_secs(20);
-/// Between two rounds of folding samples and forgetting.
+/// Between two rounds of forgetting.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// After the drain's deadline: for telling callers, and for the model servers' acknowledgements.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -103,9 +104,6 @@ pub enum StartError {
     /// The record of leases cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The metrics' table is broken.
-    #[error("metrics cannot be set up: {0}")]
-    Metrics(String),
 }
 
 /// Why a new list of model servers is not taken; the old one stays.
@@ -164,7 +162,7 @@ impl Gateway {
         let ledger = ledger(settings)?;
         let cast = Cast::load(&settings.persona)?;
         let owners = Owners::of(settings)?;
-        let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
+        let metrics = Arc::new(Metrics::new());
         let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
         let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
         let roster = RosterSettings {
@@ -203,6 +201,7 @@ impl Gateway {
             web::Data::new(doors::open(settings, House { tokens, switchboard, connector, metrics, cast, fleet }));
         let server = serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
+        canary::watch(&doors.metrics, Thread::Main);
         let close = settings.upstreams.close_timeout;
         Ok(Self { address, doors, pool, owners, server, drain: settings.drain.deadline, close })
     }
@@ -333,7 +332,12 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Runs the HTTP server. No access log: request lines hold tickets.
 fn serve(listener: TcpListener, doors: &web::Data<Doors>, workers: usize) -> std::io::Result<ServerHandle> {
     let doors = doors.clone();
-    let mut server = HttpServer::new(move || App::new().app_data(doors.clone()).configure(http::routes))
+    let app = move || {
+        // Made once on every worker thread.
+        canary::watch(&doors.metrics, Thread::Worker);
+        App::new().app_data(doors.clone()).configure(http::routes)
+    };
+    let mut server = HttpServer::new(app)
         .disable_signals()
         // A second request on a connection has no deadline for its head; so there is none.
         .keep_alive(KeepAlive::Disabled)
@@ -369,7 +373,6 @@ fn keep_up(doors: web::Data<Doors>) {
         let mut round = tokio::time::interval(UPKEEP);
         loop {
             round.tick().await;
-            doors.metrics.upkeep();
             doors.throttle.upkeep();
             if let Some(count) = http::fleet::desired_machines(&doors).await {
                 doors.metrics.machines_desired(count);

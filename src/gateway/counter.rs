@@ -100,7 +100,7 @@ mod tests {
     };
 
     fn counter() -> (Counter, Arc<Metrics>) {
-        let metrics = Arc::new(Metrics::new().unwrap());
+        let metrics = Arc::new(Metrics::new());
         (Counter::new(Arc::clone(&metrics), 100), metrics)
     }
 
@@ -122,6 +122,9 @@ mod tests {
         let (counter, metrics) = counter();
         for label in SlotLabel::ALL {
             assert_says(&metrics, &[&format!("tandem_upstream_slots{{state=\"{}\"}} 0", label.code())]);
+        }
+        for name in ["1", "2"] {
+            metrics.upstream(name);
         }
         let slots = SlotLabel::ALL.map(|label| slot("1", label, Trust::Closed));
         counter.slots(&slots);
@@ -182,8 +185,11 @@ mod tests {
         counter.ungranted(Ungranted::HeldElsewhere);
         counter.returned(Return::Released);
         counter.returned(Return::Quarantined(QuarantineReason::HolderGone));
-        assert_says(&metrics, &["tandem_upstream_circuit_state{upstream=\"7\"} 2"]);
+        let (state, changes) = ("tandem_upstream_circuit_state", "tandem_upstream_circuit_changes_total");
+        let state = format!("{state}{{upstream=\"7\"}} 2");
+        assert_says(&metrics, &[&state, &format!("{changes}{{upstream=\"7\",to=\"open\"}} 1")]);
         counter.gone("7");
+        assert!(!metrics.render().contains("upstream=\"7\""), "it takes along what was counted of it");
         counter.slots(&[]);
         assert_says(
             &metrics,
@@ -192,8 +198,6 @@ mod tests {
                 "tandem_upstream_changes_total{change=\"joined\"} 1",
                 "tandem_upstream_changes_total{change=\"stayed\"} 1",
                 "tandem_upstream_changes_total{change=\"left\"} 1",
-                "tandem_upstream_circuit_state{upstream=\"7\"} 0",
-                "tandem_upstream_circuit_changes_total{upstream=\"7\",to=\"open\"} 1",
                 "tandem_rehearsals_total{result=\"passed\"} 1",
                 "tandem_rehearsals_total{result=\"failed\"} 1",
                 "tandem_retries_total{result=\"allowed\"} 0",
