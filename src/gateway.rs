@@ -33,7 +33,7 @@ use crate::{
     config::{LedgerPlace, Settings},
     context::cast::{Cast, CastError},
     fleet::control::Control,
-    http::{self, doors::Doors},
+    http::{self, doors::Doors, identity::unix_now_seconds},
     metrics::{Metrics, Thread},
     pool::{
         actor::{Configure, PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
@@ -163,6 +163,7 @@ impl Gateway {
         let cast = Cast::load(&settings.persona)?;
         let owners = Owners::of(settings)?;
         let metrics = Arc::new(Metrics::new());
+        metrics.configured(settings.session.max_sessions as usize, unix_now_seconds());
         let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
         let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
         let roster = RosterSettings {

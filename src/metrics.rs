@@ -7,12 +7,14 @@ mod canary;
 mod catalogue;
 mod exposition;
 mod fleet;
+mod flow;
 mod process;
 mod queue;
 mod registry;
 mod relay;
 mod resumes;
 mod series;
+mod settings;
 mod turns;
 mod upstreams;
 
@@ -20,10 +22,12 @@ pub use calls::CallMetrics;
 pub use canary::Thread;
 pub use catalogue::catalogue;
 pub use exposition::Format;
+pub use flow::FlowMetrics;
 pub use queue::QueueWait;
 pub use registry::Value;
 pub use resumes::DetachedMetrics;
 pub use series::{Buckets, Kind, Series, Unit};
+pub use settings::Reload;
 pub use turns::{Talk, TurnMetrics};
 
 use std::{fmt, time::Duration};
@@ -37,7 +41,7 @@ const ADMISSION: Series = series(
     Kind::Counter,
     Unit::Count,
     &["result", "reason"],
-    "Attempts to start a call: immediate or rejected, and why.",
+    "Attempts to start a call: with a slot (immediate), with a place in the queue (queued), or rejected, and why.",
 );
 const AUTH: Series = series(
     "tandem_auth_total",
@@ -54,20 +58,30 @@ const BUILD_INFO: Series =
 /// The table.
 pub const TABLE: &[Series] = &[
     calls::SESSIONS_ACTIVE,
+    settings::SESSIONS_LIMIT,
     calls::SESSIONS_STARTED,
     calls::SESSIONS_ENDED,
     calls::SESSION_DURATION,
     calls::SESSION_SETUP,
+    flow::SESSION_PHASE,
     calls::FIRST_SOUND,
     ADMISSION,
     AUTH,
     upstreams::SLOTS,
     upstreams::ATTEMPTS,
+    flow::CONNECTED,
     upstreams::UPSTREAM_HANDSHAKE,
+    flow::PROMPT_SIZE,
+    flow::PROMPT_LENGTH,
     upstreams::QUARANTINED,
+    upstreams::QUARANTINE,
     calls::FRAMES,
     calls::FRAMES_SYNTHETIC,
     calls::FRAMES_DROPPED,
+    flow::RELAY_LATENCY,
+    flow::FRAME_INTERVAL,
+    flow::UNDERRUN,
+    flow::CLIENT_ROUND_TRIP,
     relay::RECOVERIES,
     relay::RECOVERY_GAP,
     relay::ROTATIONS,
@@ -109,6 +123,8 @@ pub const TABLE: &[Series] = &[
     turns::BACKCHANNELS,
     turns::TALK,
     DRAINING,
+    settings::RELOADS,
+    settings::LAST_RELOAD,
     canary::EVENT_LOOP_DELAY,
     BUILD_INFO,
     process::CPU,
@@ -151,7 +167,7 @@ impl Metrics {
     fn begin_at_zero(&self) {
         self.begin_calls();
         TurnMetrics::new(self).begin_at_zero();
-        for (row, result) in [(&ADMISSION, "immediate"), (&AUTH, "ok")] {
+        for (row, result) in [(&ADMISSION, "immediate"), (&ADMISSION, "queued"), (&AUTH, "ok")] {
             self.counter(row, &[result.into(), "ok".into()]).increment(0);
         }
         self.begin_relay();
@@ -177,10 +193,15 @@ impl Metrics {
         self.counter(&AUTH, &[result.into(), refused.unwrap_or("ok").into()]).increment(1);
     }
 
-    /// Somebody asked for a call; `rejected` names why it was refused.
-    pub fn admission(&self, rejected: Option<&'static str>) {
-        let result = if rejected.is_some() { "rejected" } else { "immediate" };
-        self.counter(&ADMISSION, &[result.into(), rejected.unwrap_or("ok").into()]).increment(1);
+    /// Somebody got a call, and with it a slot or (`waits`) a place in the queue.
+    pub fn admitted(&self, waits: bool) {
+        let result = if waits { "queued" } else { "immediate" };
+        self.counter(&ADMISSION, &[result.into(), "ok".into()]).increment(1);
+    }
+
+    /// Somebody asked for a call and was refused; `why` names the reason.
+    pub fn rejected(&self, why: &'static str) {
+        self.counter(&ADMISSION, &["rejected".into(), why.into()]).increment(1);
     }
 
     /// The process begins to shut down.
@@ -259,5 +280,53 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+    }
+
+    /// Says of a server everything that can be said.
+    fn say_all(metrics: &Metrics, name: &str) {
+        let own = || name.to_owned();
+        for result in ["ready", "connect_failed", "connect_timeout", "tls_failed", "upgrade_timeout", "hung_up"] {
+            metrics.attempt(own(), result);
+            metrics.machine_wake_failed(name, result);
+            metrics.machine_restarted(name, result);
+        }
+        for to in ["closed", "half_open", "open"] {
+            metrics.circuit_changed(own(), to);
+        }
+        for used in ["leased", "idle", "asleep"] {
+            metrics.machine_spent(name, used, 1);
+        }
+        metrics.circuit_state(own(), 0);
+        metrics.realtime_factor(own(), 1.0);
+        metrics.found_slow(own());
+        metrics.upstream_slow(own(), false);
+        metrics.machine_state(name, "ready");
+        metrics.machine_bill(name, 1.0, 1.0, 1.0);
+    }
+
+    fn lines(metrics: &Metrics) -> usize {
+        metrics.render().lines().filter(|line| !line.starts_with('#')).count()
+    }
+
+    #[test]
+    fn however_many_servers_come_and_go_the_series_are_those_of_the_members() {
+        let metrics = Metrics::new();
+        let at_first = lines(&metrics);
+        assert!(at_first < 400, "{at_first}");
+        for round in 0..2_000 {
+            let name = format!("1.{round}");
+            say_all(&metrics, &name);
+            metrics.upstream(&name);
+            say_all(&metrics, &name);
+            metrics.upstream_left(&name);
+            say_all(&metrics, &name);
+        }
+        assert_eq!(lines(&metrics), at_first);
+        for name in 0..100 {
+            metrics.upstream(&format!("{name}"));
+            say_all(&metrics, &format!("{name}"));
+        }
+        let each = (lines(&metrics) - at_first) / 100;
+        assert!((30..60).contains(&each), "{each} series for each server");
     }
 }

@@ -1,6 +1,6 @@
 //! Counts what the pool tells. Every label is from a closed set, or the name of a configured server.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     metrics::{Metrics, QueueWait},
@@ -51,6 +51,10 @@ impl PoolObserver for Counter {
         self.0.queue_depth(class.code(), count);
     }
 
+    fn cleared(&self, after: Duration) {
+        self.0.cleared(after);
+    }
+
     fn waited(&self, class: Class, end: WaitEnd, waited: Waited) {
         let expected = waited.promised.filter(|_| end == WaitEnd::Granted).map(|eta| eta.median);
         let (time, kept) = (waited.time, waited.kept(end));
@@ -91,8 +95,6 @@ impl PoolObserver for Counter {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::pool::{
         endpoint::{Endpoint, Labels},
@@ -184,6 +186,7 @@ mod tests {
         counter.retried(false);
         counter.ungranted(Ungranted::HeldElsewhere);
         counter.returned(Return::Released);
+        counter.cleared(Duration::from_secs(20));
         counter.returned(Return::Quarantined(QuarantineReason::HolderGone));
         let (state, changes) = ("tandem_upstream_circuit_state", "tandem_upstream_circuit_changes_total");
         let state = format!("{state}{{upstream=\"7\"}} 2");
@@ -206,6 +209,7 @@ mod tests {
                 "tandem_lease_conflicts_total{reason=\"no_ledger\"} 0",
                 "tandem_lease_quarantined_total{reason=\"holder_gone\"} 1",
                 "tandem_lease_quarantined_total{reason=\"vanished\"} 0",
+                "tandem_lease_quarantine_seconds_sum 20",
             ],
         );
     }

@@ -47,8 +47,8 @@ async fn answer(doors: &Doors, request: HttpRequest, payload: web::Payload, door
         Ok(Opening { codec, jack, call }) => match upgrade(&request, payload, jack, codec) {
             Ok(response) => {
                 if let Some((admitted, line)) = call {
+                    doors.metrics.admitted(admitted.seat.is_queued());
                     start(doors, admitted, line);
-                    doors.metrics.admission(None);
                 }
                 return response;
             }
@@ -77,7 +77,7 @@ fn count(doors: &Doors, problem: Problem, coming_back: bool) {
         Problem::ResumeUnknown => doors.metrics.resume("unknown"),
         Problem::ResumeWrongFormat => doors.metrics.resume("wrong_format"),
         _ if coming_back => doors.metrics.resume("refused"),
-        _ => doors.metrics.admission(Some(problem.code())),
+        _ => doors.metrics.rejected(problem.code()),
     }
 }
 

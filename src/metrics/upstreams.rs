@@ -1,7 +1,10 @@
 //! What is counted of the model servers and their slots.
 
+use std::time::Duration;
+
 use super::{Buckets, Kind, Metrics, Series, Unit, series};
 
+const QUARANTINE_TIME: Buckets = &[0.1, 0.5, 1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0];
 const HANDSHAKE: Buckets = &[0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0];
 
 pub(super) const SLOTS: Series = series(
@@ -31,6 +34,13 @@ pub(super) const QUARANTINED: Series = series(
     Unit::Count,
     &["reason"],
     "Slots taken out of use because their server did not acknowledge an end.",
+);
+pub(super) const QUARANTINE: Series = series(
+    "tandem_lease_quarantine_seconds",
+    Kind::Histogram(QUARANTINE_TIME),
+    Unit::Seconds,
+    &[],
+    "How long slots were out of use that are usable again: acknowledged late, tested, or their machine was off.",
 );
 pub(super) const REALTIME_FACTOR: Series = series(
     "tandem_realtime_factor",
@@ -112,6 +122,11 @@ impl Metrics {
     /// Slots were quarantined; counted from the start for every reason with `slots` 0.
     pub fn quarantined(&self, reason: &'static str, slots: u64) {
         self.counter(&QUARANTINED, &[reason.into()]).increment(slots);
+    }
+
+    /// A slot was in quarantine for so long, and is not any more.
+    pub fn cleared(&self, after: Duration) {
+        self.histogram(&QUARANTINE, &[]).record(after);
     }
 
     /// A quarantined slot was tested.

@@ -6,6 +6,7 @@ pub mod legs;
 pub mod machine;
 pub mod preparation;
 pub mod resume;
+pub mod round_trip;
 pub mod script;
 pub mod setup;
 pub mod switchboard;

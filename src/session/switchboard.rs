@@ -304,6 +304,11 @@ impl Seat {
         self.admission.take()
     }
 
+    /// Whether what admitted the call is a place in the queue.
+    pub fn is_queued(&self) -> bool {
+        matches!(self.admission, Some(Admission::Waiting(..)))
+    }
+
     /// Asks the pool for a slot; `None` if it does not answer.
     pub fn ask(&self, ask: Ask) -> impl Future<Output = Option<Wait>> + use<> {
         let asking = timeout(POOL_TIMEOUT, self.board.pool.send(Acquire(ask)));

@@ -15,6 +15,7 @@ mod formats;
 mod health;
 mod house;
 mod machines;
+mod metrics;
 mod odd_servers;
 mod overlap;
 mod personas;

@@ -2,12 +2,13 @@
 //!
 //! Every stream item, timer and answer goes through `SessionActor::drive`; nothing else touches the machine.
 
+mod flow;
 mod notes;
 mod preparing;
 mod upstreams;
 mod waiting;
 
-use self::{upstreams::UpstreamLegs, waiting::Booked};
+use self::{flow::Flow, upstreams::UpstreamLegs, waiting::Booked};
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use tracing::Span;
 use super::{
     leg::{client::Line, upstream::connect::UpstreamConnector},
     legs::{CallerLegs, Rank, is_life},
-    machine::{ClientInput, Effect, Input, Machine, Summary, millis},
+    machine::{ClientInput, ClientOutput, Direction, Effect, Input, Machine, Summary, millis},
     preparation::Preparation,
     script::Script,
     setup::Setup,
@@ -49,6 +50,7 @@ pub struct SessionActor {
     alarm: Option<(Instant, SpawnHandle)>,
     metrics: Arc<Metrics>,
     call: CallMetrics,
+    flow: Flow,
     protocol: &'static str,
     ending: Option<Ending>,
     span: Span,
@@ -77,6 +79,7 @@ impl SessionActor {
                 resumable: setup.resumable,
                 alarm: None,
                 call: setup.metrics.call(setup.protocol),
+                flow: Flow::new(setup.metrics.flow()),
                 metrics: setup.metrics,
                 protocol: setup.protocol,
                 ending: None,
@@ -115,15 +118,29 @@ impl SessionActor {
             Effect::CloseUpstream(attempt) => self.upstreams.close(attempt),
             Effect::KeepLease(attempt) => self.keep_lease(attempt, ctx),
             Effect::Judge(attempt, judgement) => self.upstreams.judge(attempt, judgement),
-            Effect::SendUpstream(attempt, packet) => self.upstreams.send(attempt, packet),
+            Effect::SendUpstream(attempt, packet) => {
+                if Some(attempt) == self.machine.on_stage() {
+                    self.flow.leaves(Direction::Up, &packet, now());
+                }
+                self.upstreams.send(attempt, packet);
+            }
             Effect::SendClient(output) => {
+                if let ClientOutput::Audio(packet) = &output {
+                    self.flow.leaves(Direction::Down, packet, now());
+                }
                 if !self.legs.say(output) {
                     tracing::trace!("message for a caller's leg that is gone");
                 }
             }
-            Effect::MarkClient(mark) => self.legs.mark(mark),
+            Effect::MarkClient(mark) => {
+                self.flow.marked(mark, now());
+                self.legs.mark(mark);
+            }
             Effect::CloseClient(ending) => self.legs.close(ending),
-            Effect::LetClientGo => self.legs.let_go(),
+            Effect::LetClientGo => {
+                self.flow.caller_moves();
+                self.legs.let_go();
+            }
             Effect::Note(note) => self.note(note),
             Effect::Done(summary) => self.done(&summary, ctx),
         }
@@ -149,6 +166,7 @@ impl SessionActor {
             && let Some(token) = self.legs.promote()
         {
             let resume = self.seat.offer_resume(offer, ctx.address().recipient(), Some(token));
+            self.flow.caller_moves();
             self.drive(Input::Attached(resume), ctx);
         }
     }
@@ -237,6 +255,10 @@ impl Handler<Attach> for SessionActor {
     }
 }
 
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
 /// What a caller's leg says, with its number.
 struct FromClient(u32, ClientInput);
 
@@ -255,7 +277,9 @@ impl StreamHandler<FromClient> for SessionActor {
             if is_life(&input) {
                 self.seat.leg_lives();
             }
+            self.flow.caller_says(&input, now());
             self.drive(Input::Client(input), ctx);
+            self.flow.dealt_with();
         }
     }
 

@@ -146,6 +146,7 @@ impl SessionActor {
         let (id, name, witness) = (lease.upstream(), lease.endpoint().name.clone(), lease.witness());
         tracing::debug!(attempt, upstream = name, "opening upstream leg");
         let target = self.script.target(prompt, self.machine.said());
+        self.metrics.prompted(prompt.code(), target.expose().len(), target.prompt_tokens_estimate());
         let (handle, heard) = upstream::open(&self.connector, lease, &target);
         self.upstreams.last = Some((id, name.clone()));
         self.upstreams.since.get_or_insert_with(|| tokio::time::Instant::now().into_std());
@@ -173,7 +174,11 @@ struct FromUpstream(u32, UpstreamInput);
 impl StreamHandler<FromUpstream> for SessionActor {
     fn handle(&mut self, FromUpstream(attempt, input): FromUpstream, ctx: &mut Self::Context) {
         let ended = matches!(input, UpstreamInput::Ended(_));
+        if Some(attempt) == self.machine.on_stage() {
+            self.flow.model_says(&input);
+        }
         self.drive(Input::Upstream(attempt, input), ctx);
+        self.flow.dealt_with();
         if ended {
             self.upstreams.close(attempt);
         }
