@@ -1,6 +1,7 @@
 //! One call: a pure machine that decides, an actor that does, and two legs that own the sockets.
 
 pub mod actor;
+mod admission;
 pub mod leg;
 pub mod legs;
 pub mod machine;

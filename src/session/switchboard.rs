@@ -19,9 +19,8 @@ use uuid::Uuid;
 use crate::{
     pool::{
         actor::{Acquire, HowMuch, PoolActor, Slots},
-        lease::Lease,
         quota::{Booking, QuotaSettings, Quotas},
-        roster::{Ask, NoSlot, Offer, Place, SlotSnapshot},
+        roster::{Ask, NoSlot, SlotSnapshot},
         wait::{News, Outcome, Wait},
     },
     protocol::{ending::Ending, native::ResumeTerms},
@@ -32,6 +31,7 @@ use crate::{
     },
 };
 
+pub use super::admission::Admission;
 pub use crate::pool::{
     actor::Demand,
     quota::{Allowance, Exceeded, Limit, Payer},
@@ -270,15 +270,6 @@ impl Switchboard {
         }
         self.active()
     }
-}
-
-/// What admits a call.
-#[derive(Debug)]
-pub enum Admission {
-    /// A slot, and what is known of its server.
-    Granted(Lease, Offer),
-    /// A place in the queue.
-    Waiting(Wait, Place),
 }
 
 /// One call's place on the switchboard.
