@@ -1,5 +1,6 @@
 //! The one place that knows everything: it plugs configuration, pool, sessions and doors together, and stops them.
 
+mod canary;
 mod counter;
 mod doors;
 mod machines;
@@ -38,8 +39,8 @@ use crate::{
         source::ContextSource,
     },
     fleet::control::Control,
-    http::{self, doors::Doors},
-    metrics::Metrics,
+    http::{self, doors::Doors, identity::unix_now_seconds},
+    metrics::{Metrics, Thread},
     pool::{
         actor::{Configure, PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
         discovery::Configured,
@@ -63,7 +64,7 @@ use crate::{
 const SEND_BUFFER_BYTES: usize = 32 * 1024;
 /// Unacknowledged data after which the kernel gives a caller's connection up, readers of nothing included.
 const CLIENT_KERNEL_TIMEOUT: Duration = Duration::from_secs(20);
-/// Between two rounds of folding samples and forgetting.
+/// Between two rounds of forgetting.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// After the drain's deadline: for telling callers, and for the model servers' acknowledgements.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -185,6 +186,7 @@ impl Gateway {
         let owners = Owners::of(settings)?;
         let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
         let tracer = spans::tracer(settings, &metrics)?;
+        metrics.configured(settings.session.max_sessions as usize, unix_now_seconds());
         let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
         let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
         let roster = RosterSettings {
@@ -236,6 +238,7 @@ impl Gateway {
         let doors = web::Data::new(doors::open(settings, house));
         let server = serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
+        canary::watch(&doors.metrics, Thread::Main);
         let close = settings.upstreams.close_timeout;
         Ok(Self { address, doors, pool, owners, records, server, drain: settings.drain.deadline, close })
     }
@@ -355,7 +358,12 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Runs the HTTP server. No access log: request lines hold tickets.
 fn serve(listener: TcpListener, doors: &web::Data<Doors>, workers: usize) -> std::io::Result<ServerHandle> {
     let doors = doors.clone();
-    let mut server = HttpServer::new(move || App::new().app_data(doors.clone()).configure(http::routes))
+    let app = move || {
+        // Made once on every worker thread.
+        canary::watch(&doors.metrics, Thread::Worker);
+        App::new().app_data(doors.clone()).configure(http::routes)
+    };
+    let mut server = HttpServer::new(app)
         .disable_signals()
         // A second request on a connection has no deadline for its head; so there is none.
         .keep_alive(KeepAlive::Disabled)
@@ -391,7 +399,6 @@ fn keep_up(doors: web::Data<Doors>) {
         let mut round = tokio::time::interval(UPKEEP);
         loop {
             round.tick().await;
-            doors.metrics.upkeep();
             doors.throttle.upkeep();
             if let Some(count) = http::fleet::desired_machines(&doors).await {
                 doors.metrics.machines_desired(count);

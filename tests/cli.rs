@@ -639,6 +639,15 @@ fn serve(desk: &Desk, words: &[&str], environment: &[(&str, &str)]) -> (Running,
     (running, url)
 }
 
+/// What a running server answers at this address.
+fn page(url: &str, path: &str) -> String {
+    let mut socket = std::net::TcpStream::connect(url.trim_start_matches("http://")).unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 /// A port on which something will listen later: none that the system gives to whoever asks for any, which on Linux are
 /// 32768 and higher.
 fn port_for_later() -> u16 {
@@ -831,7 +840,7 @@ fn a_hangup_reads_the_list_of_servers_again_and_a_bad_file_keeps_the_old_one() {
     let (_two, two) = simulator(&desk, &[]);
     let write = |text: &str| fs::write(desk.path("tandem.toml"), text).unwrap();
     write(&format!("[upstreams]\nurls = [\"{one}\"]\n"));
-    let (server, _) = serve(&desk, &[], &[]);
+    let (server, url) = serve(&desk, &[], &[]);
     server.line("Call it from another terminal");
     write(&format!("[upstreams]\nurls = [\"{two}#region=eu\", \"{one}\"]\n[session]\nmax_sessions = 7\n"));
     server.signal("HUP");
@@ -846,6 +855,13 @@ fn a_hangup_reads_the_list_of_servers_again_and_a_bad_file_keeps_the_old_one() {
     write(&format!("[upstreams]\nurls = [\"{two}#region=eu\"]\n"));
     server.signal("HUP");
     assert!(server.line("model server left the pool").contains("\"upstream\":\"1\""));
+    // Counted after the last of its lines.
+    let read = ["tandem_config_reload_total{result=\"ok\"} 2", "tandem_config_reload_total{result=\"wrong\"} 1"];
+    let deadline = std::time::SystemTime::now() + DEADLINE;
+    while !read.iter().all(|line| page(&url, "/metrics").contains(line)) {
+        assert!(std::time::SystemTime::now() < deadline, "{}", page(&url, "/metrics"));
+    }
+    assert!(page(&url, "/metrics").contains("\ntandem_config_last_reload_timestamp_seconds 1"), "seconds since 1970");
     assert_eq!(server.terminate(), Some(0));
 }
 

@@ -237,6 +237,15 @@ fn the_limits_of_the_page_are_those_of_the_code() {
 }
 
 #[test]
+fn the_page_of_metrics_is_what_the_table_says() {
+    let printed = Command::new(env!("CARGO_BIN_EXE_tandem")).arg("metrics").output().unwrap();
+    assert!(
+        printed.status.success() && text("docs/metrics.md") == String::from_utf8(printed.stdout).unwrap(),
+        "docs/metrics.md is not what the table says: cargo run -- metrics > docs/metrics.md"
+    );
+}
+
+#[test]
 fn every_rate_of_pcm_is_on_the_page_and_in_the_refusal() {
     let rates = PCM_RATES_HZ.map(|rate_hz| rate_hz.to_string());
     let list = |and: &str| format!("{} {and} {}", rates[..rates.len() - 1].join(", "), rates[rates.len() - 1]);

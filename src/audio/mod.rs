@@ -10,5 +10,6 @@ pub mod opus;
 pub mod pacer;
 pub mod packet;
 pub mod pcm;
+pub mod playout;
 pub mod resampler;
 pub mod turns;

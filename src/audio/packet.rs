@@ -1,7 +1,7 @@
 //! One checked Opus packet and its duration.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -57,6 +57,7 @@ pub struct OpusPacket {
     toc: u8,
     frames: u8,
     samples: u32,
+    read_at: Option<Instant>,
 }
 
 impl OpusPacket {
@@ -72,7 +73,7 @@ impl OpusPacket {
             2 => check_pair(rest)?,
             _ => check_many(toc, rest)?,
         };
-        Ok(OpusPacket { toc, frames, samples: frame_samples(toc) * u32::from(frames), bytes })
+        Ok(OpusPacket { toc, frames, samples: frame_samples(toc) * u32::from(frames), read_at: None, bytes })
     }
 
     /// 20 ms of silence, to be put where the caller's audio is missing: the packet `f8`.
@@ -81,12 +82,12 @@ impl OpusPacket {
     /// to below -74 dBFS in 500 ms, and the next speech comes back at once. A packet that codes digital silence
     /// (`f8fffe`) would reset the band energies that CELT predicts from: speech then fades in from -37 dB.
     pub fn silence_20ms() -> OpusPacket {
-        OpusPacket { bytes: Bytes::from_static(&[0xf8]), toc: 0xf8, frames: 1, samples: 960 }
+        OpusPacket { bytes: Bytes::from_static(&[0xf8]), toc: 0xf8, frames: 1, samples: 960, read_at: None }
     }
 
     /// 80 ms of silence in one packet: `fb04`, which decodes as four of [`OpusPacket::silence_20ms`].
     pub fn silence_80ms() -> OpusPacket {
-        OpusPacket { bytes: Bytes::from_static(&[0xfb, 0x04]), toc: 0xfb, frames: 4, samples: 3_840 }
+        OpusPacket { bytes: Bytes::from_static(&[0xfb, 0x04]), toc: 0xfb, frames: 4, samples: 3_840, read_at: None }
     }
 
     /// 20 ms that join two stretches of SILK or hybrid speech between which a part was cut out: the packet `f8fffe`,
@@ -95,7 +96,17 @@ impl OpusPacket {
     /// The change of mode makes a decoder start SILK anew and cross-fade: no clicks and no pops in 95 joins, where bare
     /// ones had up to 8 % of either. Not for a CELT stream, where it would reset the band energies (see above).
     pub fn glue_20ms() -> OpusPacket {
-        OpusPacket { bytes: Bytes::from_static(&[0xf8, 0xff, 0xfe]), toc: 0xf8, frames: 1, samples: 960 }
+        OpusPacket { bytes: Bytes::from_static(&[0xf8, 0xff, 0xfe]), toc: 0xf8, frames: 1, samples: 960, read_at: None }
+    }
+
+    /// The same packet, which was read from a socket at this time.
+    pub fn read_at(self, at: Instant) -> OpusPacket {
+        OpusPacket { read_at: Some(at), ..self }
+    }
+
+    /// When it was read from a socket; none of what was made here.
+    pub fn was_read_at(&self) -> Option<Instant> {
+        self.read_at
     }
 
     /// The packet as it stands on the wire.

@@ -10,6 +10,7 @@ mod fault_flag;
 mod fleet;
 mod fleet_report;
 mod machine_report;
+mod metrics;
 mod private_file;
 mod prompt;
 mod reload;
@@ -67,6 +68,8 @@ enum Command {
     Check(check::CheckArguments),
     /// Shows the machines of a running Tandem: what they do, and what they cost.
     Fleet(fleet::FleetArguments),
+    /// Prints every series that a running Tandem exports, as the page docs/metrics.md.
+    Metrics,
     /// Takes a file of users and journals in.
     Import(users::ImportArguments),
     /// Makes a user known, or removes what is kept of one.
@@ -117,6 +120,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Fleet(arguments)) => {
             block_on(async { LocalSet::new().run_until(fleet::fleet(&arguments)).await })
         }
+        Some(Command::Metrics) => metrics::print(),
         Some(Command::Import(arguments)) => block_on(users::import(&arguments)),
         Some(Command::User(arguments)) => block_on(users::user(arguments)),
     };

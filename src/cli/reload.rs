@@ -7,6 +7,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, SettingLine, Settings};
 use crate::gateway::Gateway;
+use crate::http::identity::unix_now_seconds;
+use crate::metrics::Reload;
 
 use super::serve::ServeArguments;
 
@@ -60,18 +62,25 @@ impl Reloader {
 
     /// Takes the list of servers over, or says everything that keeps it from that; then all stays as it was.
     pub(super) async fn reload(&mut self, gateway: &Gateway) {
+        let result = self.read_again(gateway).await;
+        gateway.doors.metrics.reloaded(result, unix_now_seconds());
+    }
+
+    async fn read_again(&self, gateway: &Gateway) -> Reload {
         let settings = match self.arguments.load(config::process_environment()) {
             Ok(settings) => settings,
             Err(error) => {
                 for flaw in &error.flaws {
                     tracing::error!("{flaw}");
                 }
-                return tracing::error!(flaws = error.flaws.len(), "the configuration is wrong; the old one stays");
+                tracing::error!(flaws = error.flaws.len(), "the configuration is wrong; the old one stays");
+                return Reload::Wrong;
             }
         };
         settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         if self.simulates || settings.simulator.enabled {
-            return tracing::warn!("simulated servers come and go with a restart only; nothing is changed");
+            tracing::warn!("simulated servers come and go with a restart only; nothing is changed");
+            return Reload::Refused;
         }
         for (new, old) in settings.describe().iter().zip(&self.running) {
             if new.key != SERVERS && new.value != old.value {
@@ -79,13 +88,17 @@ impl Reloader {
             }
         }
         match gateway.reload(&settings).await {
-            Err(error) => tracing::error!(%error, "the model servers stay as they were"),
+            Err(error) => {
+                tracing::error!(%error, "the model servers stay as they were");
+                Reload::Refused
+            }
             Ok(told) => {
                 for address in &told.changed {
                     tracing::warn!(address, "more than the address of this server has changed, which needs a restart");
                 }
                 let (joined, parted) = (told.joined, told.parted);
                 tracing::info!(?joined, ?parted, "the list of model servers was read again");
+                Reload::Ok
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Counts what the pool tells. Every label is from a closed set, or the name of a configured server.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use crate::{
     metrics::{Metrics, QueueWait},
@@ -51,6 +51,10 @@ impl PoolObserver for Counter {
         self.0.queue_depth(class.code(), count);
     }
 
+    fn cleared(&self, after: Duration) {
+        self.0.cleared(after);
+    }
+
     fn waited(&self, class: Class, end: WaitEnd, waited: Waited) {
         let expected = waited.promised.filter(|_| end == WaitEnd::Granted).map(|eta| eta.median);
         let (time, kept) = (waited.time, waited.kept(end));
@@ -91,8 +95,6 @@ impl PoolObserver for Counter {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::pool::{
         endpoint::{Endpoint, Labels},
@@ -100,7 +102,7 @@ mod tests {
     };
 
     fn counter() -> (Counter, Arc<Metrics>) {
-        let metrics = Arc::new(Metrics::new().unwrap());
+        let metrics = Arc::new(Metrics::new());
         (Counter::new(Arc::clone(&metrics), 100), metrics)
     }
 
@@ -122,6 +124,9 @@ mod tests {
         let (counter, metrics) = counter();
         for label in SlotLabel::ALL {
             assert_says(&metrics, &[&format!("tandem_upstream_slots{{state=\"{}\"}} 0", label.code())]);
+        }
+        for name in ["1", "2"] {
+            metrics.upstream(name);
         }
         let slots = SlotLabel::ALL.map(|label| slot("1", label, Trust::Closed));
         counter.slots(&slots);
@@ -181,9 +186,13 @@ mod tests {
         counter.retried(false);
         counter.ungranted(Ungranted::HeldElsewhere);
         counter.returned(Return::Released);
+        counter.cleared(Duration::from_secs(20));
         counter.returned(Return::Quarantined(QuarantineReason::HolderGone));
-        assert_says(&metrics, &["tandem_upstream_circuit_state{upstream=\"7\"} 2"]);
+        let (state, changes) = ("tandem_upstream_circuit_state", "tandem_upstream_circuit_changes_total");
+        let state = format!("{state}{{upstream=\"7\"}} 2");
+        assert_says(&metrics, &[&state, &format!("{changes}{{upstream=\"7\",to=\"open\"}} 1")]);
         counter.gone("7");
+        assert!(!metrics.render().contains("upstream=\"7\""), "it takes along what was counted of it");
         counter.slots(&[]);
         assert_says(
             &metrics,
@@ -192,8 +201,6 @@ mod tests {
                 "tandem_upstream_changes_total{change=\"joined\"} 1",
                 "tandem_upstream_changes_total{change=\"stayed\"} 1",
                 "tandem_upstream_changes_total{change=\"left\"} 1",
-                "tandem_upstream_circuit_state{upstream=\"7\"} 0",
-                "tandem_upstream_circuit_changes_total{upstream=\"7\",to=\"open\"} 1",
                 "tandem_rehearsals_total{result=\"passed\"} 1",
                 "tandem_rehearsals_total{result=\"failed\"} 1",
                 "tandem_retries_total{result=\"allowed\"} 0",
@@ -202,6 +209,7 @@ mod tests {
                 "tandem_lease_conflicts_total{reason=\"no_ledger\"} 0",
                 "tandem_lease_quarantined_total{reason=\"holder_gone\"} 1",
                 "tandem_lease_quarantined_total{reason=\"vanished\"} 0",
+                "tandem_lease_quarantine_seconds_sum 20",
             ],
         );
     }

@@ -185,8 +185,8 @@ impl FleetObserver for Counts {
         self.0.machine_bill(upstream, per_hour.units(), cost.units(), saving.units());
     }
 
-    fn gone(&self, upstream: &str, had_price: bool) {
-        self.0.machine_left(upstream, had_price);
+    fn gone(&self, upstream: &str) {
+        self.0.machine_left(upstream);
     }
 
     fn asked(&self, provider: &'static str, what: &'static str, result: &'static str) {

@@ -1,13 +1,14 @@
 //! For machines: is the process up, does it take calls, and what does it count.
 
 use actix_web::{
-    HttpResponse, ResponseError,
+    HttpRequest, HttpResponse, ResponseError,
     http::header::{self, ContentType, HeaderValue},
     web,
 };
 use serde_json::json;
 
 use super::{doors::Doors, problem::Problem};
+use crate::metrics::Format;
 
 /// `GET /healthz`: the process turns its event loop.
 pub async fn healthz() -> HttpResponse {
@@ -25,12 +26,24 @@ pub async fn readyz(doors: web::Data<Doors>) -> HttpResponse {
     response.insert_header((header::CACHE_CONTROL, "no-store")).json(body)
 }
 
-/// `GET /metrics`: the Prometheus text format.
-pub async fn metrics(doors: web::Data<Doors>) -> HttpResponse {
+/// `GET /metrics`: the text format of Prometheus, or OpenMetrics.
+pub async fn metrics(doors: web::Data<Doors>, request: HttpRequest) -> HttpResponse {
     if !doors.policy.metrics {
         return Problem::UnknownRoute.error_response();
     }
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(doors.metrics.render())
+    let accepted = request.headers().get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
+    let format = Format::of(&accepted.collect::<Vec<_>>().join(","));
+    // Beside the threads that carry calls: the process is looked at, and a page may be long.
+    let page = web::block(move || {
+        doors.metrics.observe_process();
+        doors.metrics.render_as(format)
+    });
+    match page.await {
+        Ok(page) => {
+            HttpResponse::Ok().insert_header((header::VARY, "Accept")).content_type(format.content_type()).body(page)
+        }
+        Err(_) => Problem::Internal.error_response(),
+    }
 }
 
 /// Everything else.

@@ -53,8 +53,8 @@ async fn answer(doors: &Doors, request: HttpRequest, payload: web::Payload, door
         Ok(Opening { codec, jack, span, call }) => match span.in_scope(|| upgrade(&request, payload, jack, codec)) {
             Ok(response) => {
                 if let Some(call) = call {
+                    doors.metrics.admitted(call.admitted.seat.is_queued());
                     start(doors, call, span);
-                    doors.metrics.admission(None);
                 }
                 return response;
             }
@@ -83,7 +83,7 @@ fn count(doors: &Doors, problem: Problem, coming_back: bool) {
         Problem::ResumeUnknown => doors.metrics.resume("unknown"),
         Problem::ResumeWrongFormat => doors.metrics.resume("wrong_format"),
         _ if coming_back => doors.metrics.resume("refused"),
-        _ => doors.metrics.admission(Some(problem.code())),
+        _ => doors.metrics.rejected(problem.code()),
     }
 }
 

@@ -2,73 +2,84 @@
 
 use std::time::Duration;
 
-use super::{Buckets, Kind, Metrics, Series, series};
+use super::{Buckets, Kind, Metrics, Series, Unit, series};
 
 const WAKE: Buckets = &[1.0, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 240.0, 300.0, 480.0, 900.0];
 
 pub(super) const STATE: Series = series(
     "tandem_machine_state",
     Kind::Gauge,
+    Unit::State,
     &["upstream", "state"],
     "1 for the state that the machine of a model server is in, 0 for the others.",
 );
 pub(super) const WAKE_SECONDS: Series = series(
     "tandem_machine_wake_seconds",
     Kind::Histogram(WAKE),
+    Unit::Seconds,
     &[],
     "From the request for a machine until its model server answers.",
 );
 pub(super) const WAKES: Series = series(
     "tandem_machine_wakes_total",
     Kind::Counter,
+    Unit::Count,
     &["upstream", "result"],
     "Wakes by what came of them: ready, or why not.",
 );
 pub(super) const RESTARTS: Series = series(
     "tandem_machine_restarts_total",
     Kind::Counter,
+    Unit::Count,
     &["upstream", "result"],
     "Restarts of machines whose model server was stuck or that an operator restarted, by what came of them: ready, or why not.",
 );
 pub(super) const ETA_KEPT: Series = series(
     "tandem_machine_wake_eta_kept_total",
     Kind::Counter,
+    Unit::Count,
     &["kept"],
     "Wakes that ended before the 90th percentile that was told as they began (yes) or not (no); nine of ten should.",
 );
 pub(super) const SECONDS: Series = series(
     "tandem_machine_seconds_total",
     Kind::Counter,
+    Unit::Seconds,
     &["upstream", "use"],
     "Seconds of the machine of a model server: leased to calls, idle (awake without a call) and asleep.",
 );
 pub(super) const PRICE: Series = series(
     "tandem_machine_price_per_hour",
     Kind::Gauge,
+    Unit::Currency,
     &["upstream"],
     "What an hour awake of the machine of a model server costs, where a price is set.",
 );
 pub(super) const COST: Series = series(
     "tandem_machine_cost",
     Kind::Gauge,
+    Unit::Currency,
     &["upstream"],
     "What the time awake of a machine has cost since the process began, where a price is set; only ever grows.",
 );
 pub(super) const SAVING: Series = series(
     "tandem_machine_saving",
     Kind::Gauge,
+    Unit::Currency,
     &["upstream"],
     "What the time asleep of a machine would have cost since the process began, where a price is set; only ever grows.",
 );
 pub(super) const DESIRED: Series = series(
     "tandem_machines_desired",
     Kind::Gauge,
+    Unit::Count,
     &[],
     "Machines that should run, as GET /v1/autoscale says: those that calls use or wait for, or that are held awake.",
 );
 pub(super) const REQUESTS: Series = series(
     "tandem_provider_requests_total",
     Kind::Counter,
+    Unit::Count,
     &["provider", "request", "result"],
     "What providers were asked for machines, and what came of it.",
 );
@@ -105,14 +116,9 @@ impl Metrics {
         }
     }
 
-    /// The machine of `upstream` is gone: it is in no state and has no price. What it has cost stays, if anything.
-    pub fn machine_left(&self, upstream: &str, had_price: bool) {
-        for state in STATES {
-            self.gauge(&STATE, &[upstream.to_owned().into(), state.into()]).set(0.0);
-        }
-        if had_price {
-            self.gauge(&PRICE, &[upstream.to_owned().into()]).set(f64::NAN);
-        }
+    /// The machine of `upstream` is gone, and all that was counted of it. A server of the same name may be there already.
+    pub fn machine_left(&self, upstream: &str) {
+        self.registry.forget(upstream, &[STATE, WAKES, RESTARTS, SECONDS, PRICE, COST, SAVING]);
     }
 
     /// The machine of `upstream` is in this state.
@@ -155,8 +161,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_money_and_promises_are_counted_by_machine_and_one_that_left_has_no_price() {
-        let metrics = Metrics::new().unwrap();
+    fn time_money_and_promises_are_counted_by_machine_and_one_that_left_takes_them_along() {
+        let metrics = Metrics::new();
+        metrics.upstream("a");
         assert!(metrics.render().contains("tandem_machine_wake_eta_kept_total{kept=\"no\"} 0"));
         metrics.machine_state("a", "ready");
         metrics.machine_promised(true);
@@ -164,20 +171,22 @@ mod tests {
             metrics.machine_spent("a", "leased", seconds);
         }
         metrics.machine_bill("a", 0.79, 0.5, 12.25);
-        metrics.machine_left("a", true);
-        metrics.machine_left("b", false);
         let text = metrics.render();
         for line in [
             "tandem_machine_wake_eta_kept_total{kept=\"yes\"} 1",
             "tandem_machine_seconds_total{upstream=\"a\",use=\"leased\"} 12",
             "# TYPE tandem_machine_seconds_total counter",
-            "tandem_machine_price_per_hour{upstream=\"a\"} NaN",
+            "tandem_machine_price_per_hour{upstream=\"a\"} 0.79",
             "tandem_machine_cost{upstream=\"a\"} 0.5",
             "tandem_machine_saving{upstream=\"a\"} 12.25",
-            "tandem_machine_state{upstream=\"a\",state=\"ready\"} 0",
+            "tandem_machine_state{upstream=\"a\",state=\"ready\"} 1",
+            "tandem_machine_state{upstream=\"a\",state=\"asleep\"} 0",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
-        assert!(!text.contains("price_per_hour{upstream=\"b\"}"), "{text}");
+        metrics.machine_left("a");
+        let text = metrics.render();
+        assert!(!text.contains("tandem_machine_state{") && !text.contains("tandem_machine_cost{"), "{text}");
+        assert!(text.contains("tandem_slow_found_total{upstream=\"a\"} 0"), "its server is still there: {text}");
     }
 }

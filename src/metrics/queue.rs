@@ -2,42 +2,57 @@
 
 use std::time::Duration;
 
-use super::{Buckets, Kind, Metrics, Series, series};
+use super::{Buckets, Kind, Metrics, Series, Unit, series};
 
 const WAIT: Buckets = &[0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 180.0, 240.0, 300.0, 600.0];
 const ERROR: Buckets = &[0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0];
 
-pub(super) const DEPTH: Series =
-    series("tandem_queue_depth", Kind::Gauge, &["class"], "Calls that wait for a slot, by what they want it for.");
-pub(super) const LIMIT: Series =
-    series("tandem_queue_limit", Kind::Gauge, &[], "New calls that may wait at the same time; one more is refused.");
+pub(super) const DEPTH: Series = series(
+    "tandem_queue_depth",
+    Kind::Gauge,
+    Unit::Count,
+    &["class"],
+    "Calls that wait for a slot, by what they want it for.",
+);
+pub(super) const LIMIT: Series = series(
+    "tandem_queue_limit",
+    Kind::Gauge,
+    Unit::Count,
+    &[],
+    "New calls that may wait at the same time; one more is refused.",
+);
 pub(super) const WAITS: Series = series(
     "tandem_queue_wait_seconds",
     Kind::Histogram(WAIT),
+    Unit::Seconds,
     &["class", "outcome"],
     "How long calls waited for a slot, by how it came out; nothing for those that were answered at once.",
 );
 pub(super) const ETA_ERROR: Series = series(
     "tandem_queue_eta_error_seconds",
     Kind::Histogram(ERROR),
+    Unit::Seconds,
     &["side"],
     "How far the first estimate of a wait (its median) was off, of waits that got a slot: early or late.",
 );
 pub(super) const ETA_KEPT: Series = series(
     "tandem_queue_eta_kept_total",
     Kind::Counter,
+    Unit::Count,
     &["kept"],
     "Waits that ended before the 90th percentile that was told first (yes) or not (no); nine of ten should.",
 );
 pub(super) const RETRIES: Series = series(
     "tandem_retries_total",
     Kind::Counter,
+    Unit::Count,
     &["result"],
     "Calls that asked for another server after a failure: allowed by the budget, or refused.",
 );
 pub(super) const LEASE_CONFLICTS: Series = series(
     "tandem_lease_conflicts_total",
     Kind::Counter,
+    Unit::Count,
     &["reason"],
     "Slots that were not given out: another process holds them, or the record of leases could not be written.",
 );

@@ -1,10 +1,11 @@
 //! What is counted of recaps that a model writes.
 
-use super::{Kind, Metrics, Series, series};
+use super::{Kind, Metrics, Series, Unit, series::series};
 
 pub(super) const RECAPS: Series = series(
     "tandem_recaps_total",
     Kind::Counter,
+    Unit::Count,
     &["result"],
     "Transcripts for which a model was to write a recap: improved, or why the extracted one stays.",
 );

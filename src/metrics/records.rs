@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Buckets, Kind, Metrics, Series, series};
+use super::{Buckets, Kind, Metrics, Series, Unit, series::series};
 
 /// A call waits for a context for 2 s at most.
 const LOAD: Buckets = &[0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.5, 2.0];
@@ -10,15 +10,17 @@ const LOAD: Buckets = &[0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 1.5,
 pub(super) const RECORDS: Series = series(
     "tandem_records_total",
     Kind::Counter,
+    Unit::Count,
     &["result"],
     "Records of beginnings and ends of calls: kept in the spool, late (the call did not wait for it), not kept; brought to \
      the store, or set aside because the store refuses it. And calls that were found lost.",
 );
 pub(super) const WAITING: Series =
-    series("tandem_records_waiting", Kind::Gauge, &[], "Records in the spool, which the store has not taken yet.");
+    series("tandem_records_waiting", Kind::Gauge, Unit::Count, &[], "Records in the spool, which the store has not taken yet.");
 pub(super) const CONTEXTS: Series = series(
     "tandem_context_loads_total",
     Kind::Counter,
+    Unit::Count,
     &["result"],
     "Callers of personas that are told of them: something is known, nothing, the store gave no answer in time, or no model \
      server may be told.",
@@ -26,6 +28,7 @@ pub(super) const CONTEXTS: Series = series(
 pub(super) const CONTEXT_LOAD: Series = series(
     "tandem_context_load_seconds",
     Kind::Histogram(LOAD),
+    Unit::Seconds,
     &[],
     "From asking for a caller's context until the prompt was made, or given up.",
 );
@@ -33,6 +36,7 @@ pub(super) const CONTEXT_LOAD: Series = series(
 pub(super) const RECAPS_WITHHELD: Series = series(
     "tandem_recaps_withheld_total",
     Kind::Counter,
+    Unit::Count,
     &[],
     "Model servers that went on with a call and may not be told of callers, so that they know nothing of its past.",
 );

@@ -2,31 +2,35 @@
 
 use std::time::Duration;
 
-use super::{Buckets, Kind, Metrics, Series, series};
+use super::{Buckets, Kind, Metrics, Series, Unit, series};
 
 const GAP: Buckets = &[0.02, 0.08, 0.16, 0.32, 0.64, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 30.0, 60.0];
 
 pub(super) const RECOVERIES: Series = series(
     "tandem_recoveries_total",
     Kind::Counter,
+    Unit::Count,
     &["reason", "result"],
     "Model servers lost or silent in a call after which the assistant was heard again: the same one, or another.",
 );
 pub(super) const RECOVERY_GAP: Series = series(
     "tandem_recovery_gap_seconds",
     Kind::Histogram(GAP),
+    Unit::Seconds,
     &[],
     "Sound that was due and did not come while a call recovered.",
 );
 pub(super) const ROTATIONS: Series = series(
     "tandem_rotations_total",
     Kind::Counter,
+    Unit::Count,
     &["result"],
     "Windows of the model that were renewed in a call: on another slot, in place, or not at all.",
 );
 pub(super) const ROTATION_GAP: Series = series(
     "tandem_rotation_gap_seconds",
     Kind::Histogram(GAP),
+    Unit::Seconds,
     &["result"],
     "Sound that was due and did not come while a window was renewed.",
 );

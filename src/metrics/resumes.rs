@@ -2,17 +2,19 @@
 
 use metrics::Gauge;
 
-use super::{Kind, Metrics, Series, series};
+use super::{Kind, Metrics, Series, Unit, series};
 
 pub(super) const RESUMES: Series = series(
     "tandem_resume_total",
     Kind::Counter,
+    Unit::Count,
     &["result"],
     "Callers who came back to a call, tried to, or whose call waited in vain (abandoned).",
 );
 pub(super) const DETACHED: Series = series(
     "tandem_detached_sessions",
     Kind::Gauge,
+    Unit::Count,
     &[],
     "Calls in progress that wait for a caller whose connection broke.",
 );

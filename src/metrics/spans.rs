@@ -1,10 +1,11 @@
 //! What is counted of spans on their way to a collector.
 
-use super::{Kind, Metrics, Series, series};
+use super::{Kind, Metrics, Series, Unit, series::series};
 
 pub(super) const SPANS: Series = series(
     "tandem_spans_total",
     Kind::Counter,
+    Unit::Count,
     &["result"],
     "Spans that ended: exported, dropped because too many waited, or lost because the collector did not take them.",
 );

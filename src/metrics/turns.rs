@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 
-use super::{Buckets, Kind, Metrics, Series, series};
+use super::{Buckets, Kind, Metrics, Series, Time, Unit, series};
 
 // People take 0.2 s; Full-Duplex-Bench finds 0.17 to 1.5 s.
 const RESPONSE: Buckets = &[0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
@@ -12,38 +12,44 @@ const RESPONSE: Buckets = &[0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0
 pub(super) const RESPONSE_LATENCY: Series = series(
     "tandem_response_latency_seconds",
     Kind::Histogram(RESPONSE),
+    Unit::Seconds,
     &[],
     "From the caller's last sound to the assistant's first, of measured calls.",
 );
 pub(super) const TURNS: Series =
-    series("tandem_turns_total", Kind::Counter, &["speaker"], "Stretches of speech, of measured calls.");
+    series("tandem_turns_total", Kind::Counter, Unit::Count, &["speaker"], "Stretches of speech, of measured calls.");
 pub(super) const TAKE_OVERS: Series = series(
     "tandem_take_overs_total",
     Kind::Counter,
+    Unit::Count,
     &["result"],
     "What callers said that was answered (taken) or not (missed), of measured calls.",
 );
 pub(super) const INTERRUPTIONS: Series = series(
     "tandem_interruptions_total",
     Kind::Counter,
+    Unit::Count,
     &["result"],
     "Callers who began while the assistant spoke and were heard (stopped) or not (ignored), of measured calls.",
 );
 pub(super) const INTERRUPTION_STOP: Series = series(
     "tandem_interruption_stop_seconds",
     Kind::Histogram(RESPONSE),
+    Unit::Seconds,
     &[],
     "From the caller's first sound to the assistant's last, of interruptions that stopped it.",
 );
 pub(super) const BACKCHANNELS: Series = series(
     "tandem_backchannels_total",
     Kind::Counter,
+    Unit::Count,
     &[],
     "Short things that the assistant said while the caller went on, of measured calls.",
 );
 pub(super) const TALK: Series = series(
-    "tandem_talk_milliseconds_total",
-    Kind::Counter,
+    "tandem_talk_seconds_total",
+    Kind::Time,
+    Unit::Seconds,
     &["kind"],
     "Time of measured calls that are over: caller and assistant spoke, both were present, overlapped, were silent.",
 );
@@ -84,7 +90,7 @@ pub struct TurnMetrics {
     ignored: Counter,
     stop: Histogram,
     backchannels: Counter,
-    talk: [Counter; TALKS.len()],
+    talk: [Time; TALKS.len()],
 }
 
 impl TurnMetrics {
@@ -98,14 +104,14 @@ impl TurnMetrics {
             ignored: metrics.counter(&INTERRUPTIONS, &[IGNORED.into()]),
             stop: metrics.histogram(&INTERRUPTION_STOP, &[]),
             backchannels: metrics.counter(&BACKCHANNELS, &[]),
-            talk: TALKS.map(|talk| metrics.counter(&TALK, &[talk.into()])),
+            talk: TALKS.map(|talk| metrics.time(&TALK, &[talk.into()])),
         }
     }
 
     /// Every label exists from the start: a rate needs the zero before the first event.
     pub(super) fn begin_at_zero(&self) {
         let single = [&self.taken, &self.missed, &self.stopped, &self.ignored, &self.backchannels];
-        for counter in self.turns.iter().chain(&self.talk).chain(single) {
+        for counter in self.turns.iter().chain(single) {
             counter.increment(0);
         }
     }
@@ -147,7 +153,7 @@ impl TurnMetrics {
     pub fn talked(&self, talk: &Talk) {
         let times = [talk.caller, talk.assistant, talk.present, talk.overlap, talk.silence];
         for (counter, time) in self.talk.iter().zip(times) {
-            counter.increment(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+            counter.add(time);
         }
     }
 }

@@ -2,12 +2,14 @@
 
 pub mod actor;
 pub mod chronicle;
+mod admission;
 pub mod leg;
 pub mod legs;
 pub mod machine;
 pub mod preparation;
 pub mod registrar;
 pub mod resume;
+pub mod round_trip;
 pub mod script;
 pub mod setup;
 pub mod switchboard;

@@ -26,9 +26,8 @@ use uuid::Uuid;
 use crate::{
     pool::{
         actor::{Acquire, HowMuch, PoolActor, Slots},
-        lease::Lease,
         quota::{Booking, QuotaSettings, Quotas},
-        roster::{Ask, NoSlot, Offer, Place, SlotSnapshot},
+        roster::{Ask, NoSlot, SlotSnapshot},
         wait::{News, Outcome, Wait},
     },
     protocol::{ending::Ending, native::ResumeTerms},
@@ -39,6 +38,7 @@ use crate::{
     },
 };
 
+pub use super::admission::Admission;
 pub use crate::pool::{
     actor::Demand,
     endpoint::Needs,
@@ -257,15 +257,6 @@ impl Switchboard {
     }
 }
 
-/// What admits a call.
-#[derive(Debug)]
-pub enum Admission {
-    /// A slot, and what is known of its server.
-    Granted(Lease, Offer),
-    /// A place in the queue.
-    Waiting(Wait, Place),
-}
-
 /// One call's place on the switchboard.
 #[derive(Debug)]
 pub struct Seat {
@@ -289,6 +280,11 @@ impl Seat {
     /// What admitted the call, once.
     pub fn take_admission(&mut self) -> Option<Admission> {
         self.admission.take()
+    }
+
+    /// Whether what admitted the call is a place in the queue.
+    pub fn is_queued(&self) -> bool {
+        matches!(self.admission, Some(Admission::Waiting(..)))
     }
 
     /// Asks the pool for a slot of a server that has what the call needs; `None` if the pool does not answer.

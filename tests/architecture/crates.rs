@@ -6,7 +6,7 @@ use super::violation::Violation;
 const RULE: &str = "crates";
 
 /// A crate, and the files or folders below `src/` (prefixes) that may name it.
-const PLACES: [(&str, &[&str]); 18] = [
+const PLACES: [(&str, &[&str]); 19] = [
     (
         "actix",
         &[
@@ -28,6 +28,7 @@ const PLACES: [(&str, &[&str]); 18] = [
     ("tower", &["fleet/provider/kubernetes/"]),
     ("hyper", &["fleet/provider/docker/", "fleet/provider/kubernetes/", "fleet/provider/exchange/courier"]),
     ("hyper_util", &["fleet/provider/exchange/courier"]),
+    ("metrics_process", &["metrics/process"]),
     ("mongodb", &["store/mongo"]),
     ("kitoken", &["context/tokens"]),
     ("unicode_normalization", &["context/plain/"]),
@@ -74,6 +75,7 @@ mod tests {
             ("src/store/local/users.rs", "\nuse mongodb::Client;"),
             ("src/context/user.rs", "\nuse rusqlite::Connection;"),
             ("src/session/actor/spans.rs", "\nuse opentelemetry::KeyValue;"),
+            ("src/http/health.rs", "\nuse metrics_process::collector;"),
         ] {
             let found = check(&Source::read(path, text));
             assert_eq!(found.len(), 1, "{path}");

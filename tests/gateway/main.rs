@@ -19,6 +19,7 @@ mod health;
 mod history;
 mod house;
 mod machines;
+mod metrics;
 #[path = "../store/moody.rs"]
 mod moody;
 mod odd_servers;

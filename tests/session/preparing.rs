@@ -79,3 +79,14 @@ fn what_comes_twice_or_too_late_changes_nothing() {
     call.input(Input::Prepared(terms(1))).refuse("Acquire");
     call.input(Input::Unprepared).refuse("ended").refuse("Acquire");
 }
+
+#[test]
+fn the_phases_before_the_model_listens_are_told_with_their_times() {
+    let ms = Duration::from_millis;
+    let mut call = begun(ContextNeed::Wanted);
+    call.advance(ms(300)).input(Input::Prepared(terms(9))).expect("PhaseOver(\"preparing\", 300ms)");
+    call.advance(ms(2_000)).input(Input::Leased(Offer::default())).expect("PhaseOver(\"leasing\", 2s)");
+    call.advance(ms(20)).up(UpstreamInput::Opened).expect("Opened(20ms)").refuse("PhaseOver(\"handshaking\"");
+    call.advance(ms(80)).up(UpstreamInput::Ready).expect("PhaseOver(\"handshaking\", 100ms)");
+    call.advance(ms(500)).client(ClientInput::Closed { clean: true }).refuse("PhaseOver(\"streaming\"");
+}

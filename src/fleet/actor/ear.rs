@@ -48,8 +48,7 @@ impl Handler<FromPool> for FleetActor {
                 self.enter(id);
                 // Whatever it runs on is not ours to stop any more.
                 let Some(unit) = self.units.remove(&id) else { return };
-                let Upstream { endpoint, labels, .. } = &unit.upstream;
-                self.ports.observer.gone(&endpoint.name, labels.price.is_some());
+                self.ports.observer.gone(&unit.upstream.endpoint.name);
                 if let Some((_, alarm)) = unit.alarm {
                     ctx.cancel_future(alarm);
                 }

@@ -33,7 +33,7 @@ pub trait FleetObserver {
     /// What an hour of a machine costs, what it has cost since the process began, and what was saved against always-on.
     fn bill(&self, _upstream: &str, _per_hour: Money, _cost: Money, _saving: Money) {}
     /// A machine is not one of the fleet's any more.
-    fn gone(&self, _upstream: &str, _had_price: bool) {}
+    fn gone(&self, _upstream: &str) {}
     /// A provider was asked, and what came of it.
     fn asked(&self, _provider: &'static str, _what: &'static str, _result: &'static str) {}
 }

@@ -120,8 +120,7 @@ impl FleetObserver for Counted {
         self.0.borrow_mut().bill = Some((per_hour, cost, saving));
     }
 
-    fn gone(&self, upstream: &str, had_price: bool) {
-        assert!(had_price);
+    fn gone(&self, upstream: &str) {
         self.0.borrow_mut().gone.push(upstream.to_owned());
     }
 }

@@ -112,6 +112,7 @@ impl PoolActor {
             }
             Effect::Refuse(id, why, later) => self.answer(id, Outcome::Refused(why, later)),
             Effect::Waited(class, end, waited) => self.ports.observer.waited(class, end, waited),
+            Effect::Cleared(after) => self.ports.observer.cleared(after),
             Effect::Retried(allowed) => self.ports.observer.retried(allowed),
             Effect::Rehearse(grant) => self.rehearse(grant, ctx),
             Effect::Rehearsed(id, passed) => self.rehearsed(id, passed),

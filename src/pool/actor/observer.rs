@@ -1,5 +1,7 @@
 //! Who is told what the pool does, in order to count it.
 
+use std::time::Duration;
+
 use crate::pool::{
     breaker::Trust,
     endpoint::Upstream,
@@ -15,6 +17,8 @@ pub trait PoolObserver: Send {
     fn waiting(&self, _class: Class, _count: usize) {}
     /// A slot was given back in this way.
     fn returned(&self, _what: Return) {}
+    /// A slot that was in quarantine for so long is usable again.
+    fn cleared(&self, _after: Duration) {}
     /// A wait ended in this way.
     fn waited(&self, _class: Class, _end: WaitEnd, _waited: Waited) {}
     /// Another try was asked for; whether the budget allowed it.

@@ -10,6 +10,13 @@ use crate::pool::endpoint::Endpoint;
 const TELL_STUCK_EVERY: Duration = Duration::from_secs(30);
 
 impl Roster {
+    /// Says of slots that are usable again how long they were not.
+    pub(super) fn tell_cleared(&mut self) {
+        for slot in self.members.values_mut().flat_map(|member| &mut member.slots) {
+            self.effects.extend(slot.cleared.take().map(Effect::Cleared));
+        }
+    }
+
     /// Lets go of a machine for a restart, whoever waits for it, unless somebody uses it.
     pub(super) fn vacate(&mut self, id: UpstreamId, stuck: bool, now: Instant) {
         let after = self.settings.restart_stuck;

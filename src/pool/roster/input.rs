@@ -74,6 +74,8 @@ pub enum Effect {
     Rehearse(Grant),
     /// The test of a slot of this upstream is over: whether it passed.
     Rehearsed(UpstreamId, bool),
+    /// Count a slot that was in quarantine for so long as usable again.
+    Cleared(Duration),
     /// Count a slot of this upstream as quarantined: a dead process left it open.
     Orphaned(UpstreamId),
     /// Wake the machine of this upstream: somebody waits.

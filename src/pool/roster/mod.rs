@@ -212,6 +212,7 @@ impl Roster {
 
     /// Everything that follows from a change.
     fn settle(&mut self, now: Instant) {
+        self.tell_cleared();
         self.see_off();
         self.match_waiters(now);
         self.refuse_the_hopeless(now);

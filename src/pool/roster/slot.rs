@@ -100,6 +100,8 @@ pub(super) struct Slot {
     /// Tests that failed since it was in doubt, and since when it is.
     failed_tests: u32,
     doubted_since: Option<Instant>,
+    /// For how long it was in doubt, if it is not any more and nobody was told.
+    pub(super) cleared: Option<Duration>,
     /// Where the current grant is used, if its server is elsewhere now.
     pub(super) left: Option<Box<Endpoint>>,
     /// The trial that the current grant is for its server's breaker.
@@ -123,6 +125,7 @@ impl Slot {
             setbacks: 0,
             failed_tests: 0,
             doubted_since: None,
+            cleared: None,
             left: None,
             trial: None,
             verdict: None,
@@ -167,6 +170,7 @@ impl Slot {
 
     fn is_free(&mut self, now: Instant) {
         (self.state, self.last_ended) = (SlotState::Free, Some(now));
+        self.cleared = self.doubted_since.map(|since| now.saturating_duration_since(since));
         (self.rehearse_at, self.setbacks, self.failed_tests, self.doubted_since) = (None, 0, 0, None);
     }
 

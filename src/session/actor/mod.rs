@@ -2,13 +2,14 @@
 //!
 //! Every stream item, timer and answer goes through `SessionActor::drive`; nothing else touches the machine.
 
+mod flow;
 mod notes;
 mod preparing;
 mod spans;
 mod upstreams;
 mod waiting;
 
-use self::{spans::CallSpans, upstreams::UpstreamLegs, waiting::Booked};
+use self::{flow::Flow, spans::CallSpans, upstreams::UpstreamLegs, waiting::Booked};
 
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use tracing::Span;
 use super::{
     leg::{client::Line, upstream::connect::UpstreamConnector},
     legs::{CallerLegs, Rank, is_life},
-    machine::{ClientInput, ContextNeed, Effect, Input, Machine, Summary, millis},
+    machine::{ClientInput, ClientOutput, ContextNeed, Direction, Effect, Input, Machine, Summary, millis},
     preparation::Preparation,
     registrar::Entry,
     script::Script,
@@ -54,6 +55,7 @@ pub struct SessionActor {
     alarm: Option<(Instant, SpawnHandle)>,
     metrics: Arc<Metrics>,
     call: CallMetrics,
+    flow: Flow,
     protocol: &'static str,
     ending: Option<Ending>,
     entry: Entry,
@@ -90,6 +92,7 @@ impl SessionActor {
                 resumable: setup.resumable,
                 alarm: None,
                 call: setup.metrics.call(setup.protocol),
+                flow: Flow::new(setup.metrics.flow()),
                 metrics: setup.metrics,
                 protocol: setup.protocol,
                 ending: None,
@@ -144,15 +147,29 @@ impl SessionActor {
             Effect::CloseUpstream(attempt) => self.upstreams.close(attempt),
             Effect::KeepLease(attempt) => self.keep_lease(attempt, ctx),
             Effect::Judge(attempt, judgement) => self.upstreams.judge(attempt, judgement),
-            Effect::SendUpstream(attempt, packet) => self.upstreams.send(attempt, packet),
+            Effect::SendUpstream(attempt, packet) => {
+                if Some(attempt) == self.machine.on_stage() {
+                    self.flow.leaves(Direction::Up, &packet, now());
+                }
+                self.upstreams.send(attempt, packet);
+            }
             Effect::SendClient(output) => {
+                if let ClientOutput::Audio(packet) = &output {
+                    self.flow.leaves(Direction::Down, packet, now());
+                }
                 if !self.legs.say(output) {
                     tracing::trace!("message for a caller's leg that is gone");
                 }
             }
-            Effect::MarkClient(mark) => self.legs.mark(mark),
+            Effect::MarkClient(mark) => {
+                self.flow.marked(mark, now());
+                self.legs.mark(mark);
+            }
             Effect::CloseClient(ending) => self.legs.close(ending),
-            Effect::LetClientGo => self.legs.let_go(),
+            Effect::LetClientGo => {
+                self.flow.caller_moves();
+                self.legs.let_go();
+            }
             Effect::Remember(delta) => self.entry.chronicle.words(&delta.text, Instant::now().into_std()),
             Effect::Note(note) => self.note(note),
             Effect::Done(summary) => self.done(&summary, ctx),
@@ -180,6 +197,7 @@ impl SessionActor {
             && let Some(token) = self.legs.promote()
         {
             let resume = self.seat.offer_resume(offer, ctx.address().recipient(), Some(token));
+            self.flow.caller_moves();
             self.drive(Input::Attached(resume), ctx);
         }
     }
@@ -271,6 +289,10 @@ impl Handler<Attach> for SessionActor {
     }
 }
 
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
 /// What a caller's leg says, with its number.
 struct FromClient(u32, ClientInput);
 
@@ -289,7 +311,9 @@ impl StreamHandler<FromClient> for SessionActor {
             if is_life(&input) {
                 self.seat.leg_lives();
             }
+            self.flow.caller_says(&input, now());
             self.drive(Input::Client(input), ctx);
+            self.flow.dealt_with();
         }
     }
 

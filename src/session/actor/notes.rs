@@ -49,6 +49,8 @@ impl SessionActor {
                 self.metrics.rotation_failed();
                 tracing::warn!("no other model server got ready for the call's next window");
             }
+            Note::PhaseOver(phase, time) => self.metrics.phase_over(phase, time),
+            Note::Opened(took) => self.metrics.upstream_opened(took),
             Note::AttemptFailed(end) => {
                 let result = end.map_or("handshake_timeout", UpstreamEnd::code);
                 self.count_attempt(result);

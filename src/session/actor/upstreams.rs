@@ -156,6 +156,7 @@ impl SessionActor {
         tracing::debug!(attempt, upstream = name, "opening upstream leg");
         self.spans.open(attempt, prompt, &name);
         let target = self.target(prompt, lease.endpoint().may_be_told());
+        self.metrics.prompted(prompt.code(), target.expose().len(), target.prompt_tokens_estimate());
         let (handle, heard) = upstream::open(&self.connector, lease, &target);
         self.upstreams.last = Some((id, name.clone()));
         self.entry.chronicle.opened(attempt, &name, tokio::time::Instant::now().into_std());
@@ -197,7 +198,11 @@ struct FromUpstream(u32, UpstreamInput);
 impl StreamHandler<FromUpstream> for SessionActor {
     fn handle(&mut self, FromUpstream(attempt, input): FromUpstream, ctx: &mut Self::Context) {
         let ended = matches!(input, UpstreamInput::Ended(_));
+        if Some(attempt) == self.machine.on_stage() {
+            self.flow.model_says(&input);
+        }
         self.drive(Input::Upstream(attempt, input), ctx);
+        self.flow.dealt_with();
         if ended {
             self.upstreams.close(attempt);
         }

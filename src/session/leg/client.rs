@@ -7,7 +7,10 @@ use actix_ws::{AggregatedMessage, AggregatedMessageStream, Closed, Session};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::Instrument;
 
@@ -205,6 +208,7 @@ fn listen(
         std::future::ready(go_on.then_some(message))
     });
     let heard = until_broken.flat_map(move |message| {
+        let read_at = Instant::now().into_std();
         let inputs = match message {
             Ok(AggregatedMessage::Text(text)) if pace.allows(text.len()) => {
                 decoder.decode(Incoming::Text(text.to_string()))
@@ -220,7 +224,10 @@ fn listen(
             Ok(AggregatedMessage::Close(_)) => vec![ClientInput::Closed { clean: true }],
             Err(error) => vec![broken(&error)],
         };
-        stream::iter(pace.sound(inputs))
+        stream::iter(pace.sound(inputs).into_iter().map(move |input| match input {
+            ClientInput::Audio(packet) => ClientInput::Audio(packet.read_at(read_at)),
+            other => other,
+        }))
     });
     heard.chain(stream::once(async { ClientInput::Closed { clean: false } }))
 }

@@ -23,6 +23,17 @@ pub enum Prompt {
     Continuation,
 }
 
+impl Prompt {
+    /// The metric label.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Persona => "persona",
+            Self::Memory => "memory",
+            Self::Continuation => "continuation",
+        }
+    }
+}
+
 /// What the actor has to do.
 #[derive(Debug)]
 pub enum Effect {
@@ -120,6 +131,10 @@ pub enum Note {
     },
     /// No other server could be got ready for another window.
     RotationFailed,
+    /// A phase is over in which the model did not listen yet: its name, and how long it was.
+    PhaseOver(&'static str, Duration),
+    /// A model server has answered the upgrade, so long after its leg was opened.
+    Opened(Duration),
     /// An attempt failed before the model listened; `None` is a handshake that took too long.
     AttemptFailed(Option<UpstreamEnd>),
     /// The first sound of the assistant, since the upgrade.

@@ -24,6 +24,7 @@ mod failover;
 mod flight;
 mod lag;
 mod outbox;
+mod phases;
 mod preparing;
 mod rotation;
 mod server;

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     ClientInput, ClientOutput, Complaint, Direction, DropReason, Dropped, Effect, Input, Judgement, Limits, Note,
-    Outbox, Terms, detached::Detached, ears::Ears, flight::Flight, server::Server, smoother::Smoother,
+    Outbox, Terms, detached::Detached, ears::Ears, flight::Flight, phases::Phases, server::Server, smoother::Smoother,
     understudy::Relay, upstream::Upstream, waiting::Waiting, watch::Watch,
 };
 use crate::{
@@ -65,6 +65,7 @@ pub struct Machine {
     pub(super) terms: Terms,
     pub(super) limits: Limits,
     pub(super) phase: Phase,
+    pub(super) phases: Phases,
     pub(super) started: Instant,
     pub(super) upstream: Upstream,
     pub(super) waiting: Waiting,
@@ -98,6 +99,7 @@ impl Machine {
     pub fn new(terms: Terms, limits: Limits, now: Instant) -> Self {
         let mut machine = Self {
             phase: Phase::Leasing,
+            phases: Phases::new("", now),
             started: now,
             upstream: Upstream::new(now),
             waiting: Waiting::default(),
@@ -119,6 +121,7 @@ impl Machine {
         };
         machine.say(machine.created(), now);
         machine.begin(now);
+        machine.phases = Phases::new(machine.phase_name(), now);
         machine.pump(now);
         machine
     }
@@ -150,6 +153,7 @@ impl Machine {
         self.watch_backstage(now);
         self.watch_window(now);
         self.feed(now);
+        self.note_phase(now);
         self.pump(now);
     }
 

@@ -194,6 +194,8 @@ impl Machine {
             UpstreamInput::Opened => {
                 if let Some(opening) = &mut self.upstream.opening {
                     opening.opened = true;
+                    let took = now.saturating_duration_since(opening.at);
+                    self.effects.push_back(Effect::Note(Note::Opened(took)));
                 }
             }
             UpstreamInput::Ready => self.ready(now),

@@ -25,6 +25,7 @@ pub(super) struct Desk {
     pub(super) warm_ups: Vec<Grant>,
     pub(super) warmed_up: Vec<(u32, bool)>,
     pub(super) stuck: Vec<u32>,
+    pub(super) cleared: Vec<Duration>,
 }
 
 impl Desk {
@@ -49,6 +50,7 @@ impl Desk {
             warm_ups: Vec::new(),
             warmed_up: Vec::new(),
             stuck: Vec::new(),
+            cleared: Vec::new(),
         };
         for n in 1..=servers {
             desk.tell(Input::Join(UpstreamId(n), upstream(n, 1, None)));
@@ -79,6 +81,7 @@ impl Desk {
                 Effect::WarmUp(grant) => self.warm_ups.push(grant),
                 Effect::WarmedUp(id, passed) => self.warmed_up.push((id.0, passed)),
                 Effect::Stuck(id) => self.stuck.push(id.0),
+                Effect::Cleared(after) => self.cleared.push(after),
                 Effect::Pace(..) | Effect::Orphaned(_) => {}
             }
         }

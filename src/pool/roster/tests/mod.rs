@@ -154,6 +154,12 @@ fn a_quarantine_ends_by_a_rehearsal_that_reached_the_handshake_and_was_closed_in
     desk.tell(Input::Passed(third));
     desk.tell(Input::Release(third));
     assert_eq!((desk.server(b), desk.rehearsals.len()), (Some(1), 3));
+    desk.release(b);
+    assert_eq!(
+        desk.cleared,
+        [SECOND * 105],
+        "once, for the whole time in doubt, and nothing for a call that ends well"
+    );
 }
 
 #[test]

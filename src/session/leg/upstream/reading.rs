@@ -3,7 +3,7 @@
 use actix_http::ws::{Frame, Item};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{Gone, MAX_MESSAGE_BYTES, Source, judge, pages::PageReader};
 use crate::session::machine::{UpstreamEnd, UpstreamInput};
@@ -47,8 +47,13 @@ pub(super) async fn read(
             Some(Ok(Frame::Text(_) | Frame::Pong(_))) => None,
         };
         let Some(whole) = whole else { continue };
+        let read_at = Instant::now().into_std();
         for input in pages.read(whole) {
             ready |= matches!(input, UpstreamInput::Ready);
+            let input = match input {
+                UpstreamInput::Audio(packet) => UpstreamInput::Audio(packet.read_at(read_at)),
+                other => other,
+            };
             if events.send(input).await.is_err() {
                 // The session is gone; its handle closes the leg.
                 return std::future::pending().await;
