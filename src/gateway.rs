@@ -3,27 +3,19 @@
 mod canary;
 mod counter;
 mod doors;
+mod listener;
 mod machines;
 mod recaps;
 mod records;
 pub mod spans;
 mod storage;
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, AsyncContext};
-use actix_web::{App, HttpServer, dev::ServerHandle, http::KeepAlive, web};
+use actix_web::{dev::ServerHandle, web};
 use secrecy::SecretString;
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use self::{
     counter::Counter,
@@ -60,25 +52,14 @@ use crate::{
     telemetry::span::TraceError,
 };
 
-/// What a caller's socket may hold unread in the kernel, in bytes: more would be stale sound that nobody can take back.
-const SEND_BUFFER_BYTES: usize = 32 * 1024;
-/// Unacknowledged data after which the kernel gives a caller's connection up, readers of nothing included.
-const CLIENT_KERNEL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Between two rounds of forgetting.
 const UPKEEP: Duration = Duration::from_secs(5);
 /// After the drain's deadline: for telling callers, and for the model servers' acknowledgements.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// After our close frame: the time in which a caller's last words are read, so that no reset overtakes ours. Callers wait
-/// for it, because a WebSocket's server hangs up first (RFC 6455, 7.1.1).
-const LINGER: Duration = Duration::from_millis(500);
 /// The pool answers from memory.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Prompt steps that a rehearsal may take: a voice's, the pauses', and a short prompt's, twice.
 const REHEARSAL_STEPS: u32 = 160;
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
-/// Connections that one worker thread holds; calls have a limit of their own.
-const CONNECTIONS_PER_WORKER: usize = 4096;
 
 /// Why the gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -109,9 +90,6 @@ pub enum StartError {
     /// Spans cannot be sent.
     #[error(transparent)]
     Trace(#[from] TraceError),
-    /// The metrics' table is broken.
-    #[error("metrics cannot be set up: {0}")]
-    Metrics(String),
 }
 
 /// Why a new list of model servers is not taken; the old one stays.
@@ -178,27 +156,18 @@ impl Gateway {
         // What may fail comes first: a pool that has begun is not taken down again.
         let address = settings.listen.address();
         let failed = |error| StartError::Listen { address, error };
-        let listener = bind(address).map_err(failed)?;
+        let listener = listener::bind(address).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let connector = connector(settings)?;
         let storage = storage::open(settings, &rehearsal)?;
         let cast = Cast::load(&settings.persona)?;
         let owners = Owners::of(settings)?;
-        let metrics = Arc::new(Metrics::new().map_err(|error| StartError::Metrics(error.to_string()))?);
+        let metrics = Arc::new(Metrics::new());
         let tracer = spans::tracer(settings, &metrics)?;
         metrics.configured(settings.session.max_sessions as usize, unix_now_seconds());
         let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
         let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
-        let roster = RosterSettings {
-            policy: Policy { realtime: settings.upstreams.realtime, ..rehearsal.policy },
-            queue_limit: settings.queue.limit,
-            longest: settings.session.limits.max_duration,
-            breaker: settings.queue.breaker,
-            retry: settings.queue.retry,
-            restart_stuck: settings.fleet.restart_stuck,
-            seed: rand::random(),
-            ..RosterSettings::default()
-        };
+        let roster = roster(settings, &rehearsal);
         let later = PoolLater::default();
         let (fleet, ear) = machines::start(settings, &owners, &connector, &metrics, &later);
         let fleet = Control::new(fleet);
@@ -236,7 +205,7 @@ impl Gateway {
             storage,
         };
         let doors = web::Data::new(doors::open(settings, house));
-        let server = serve(listener, &doors, rehearsal.workers).map_err(failed)?;
+        let server = listener::serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
         canary::watch(&doors.metrics, Thread::Main);
         let close = settings.upstreams.close_timeout;
@@ -334,6 +303,20 @@ impl Prober for Probes {
     }
 }
 
+/// How slots are given out.
+fn roster(settings: &Settings, rehearsal: &Rehearsal) -> RosterSettings {
+    RosterSettings {
+        policy: Policy { realtime: settings.upstreams.realtime, ..rehearsal.policy },
+        queue_limit: settings.queue.limit,
+        longest: settings.session.limits.max_duration,
+        breaker: settings.queue.breaker,
+        retry: settings.queue.retry,
+        restart_stuck: settings.fleet.restart_stuck,
+        seed: rand::random(),
+        ..RosterSettings::default()
+    }
+}
+
 /// Opens sockets to the servers; every file that certificates need is read first.
 fn connector(settings: &Settings) -> Result<UpstreamConnector, TlsError> {
     let upstreams = &settings.upstreams;
@@ -346,60 +329,13 @@ fn connector(settings: &Settings) -> Result<UpstreamConnector, TlsError> {
     Ok(connector)
 }
 
-/// Takes the port, before anything that would have to be taken down again.
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// Runs the HTTP server. No access log: request lines hold tickets.
-fn serve(listener: TcpListener, doors: &web::Data<Doors>, workers: usize) -> std::io::Result<ServerHandle> {
-    let doors = doors.clone();
-    let app = move || {
-        // Made once on every worker thread.
-        canary::watch(&doors.metrics, Thread::Worker);
-        App::new().app_data(doors.clone()).configure(http::routes)
-    };
-    let mut server = HttpServer::new(app)
-        .disable_signals()
-        // A second request on a connection has no deadline for its head; so there is none.
-        .keep_alive(KeepAlive::Disabled)
-        .max_connections(CONNECTIONS_PER_WORKER)
-        .client_request_timeout(Duration::from_secs(5))
-        .client_disconnect_timeout(LINGER)
-        .shutdown_timeout(1)
-        .on_connect(|connection, _| {
-            if let Some(stream) = connection.downcast_ref::<TcpStream>() {
-                tune(stream);
-            }
-        });
-    if workers > 0 {
-        server = server.workers(workers);
-    }
-    let server = server.listen(listener)?.run();
-    let handle = server.handle();
-    actix_rt::spawn(server);
-    Ok(handle)
-}
-
-/// Sound must leave at once, and what a caller does not read must be noticed while it is still fresh.
-fn tune(stream: &TcpStream) {
-    let socket = SockRef::from(stream);
-    // Each is an improvement, none is a condition: a socket without them still carries the call.
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
-    let _ = socket.set_tcp_user_timeout(Some(CLIENT_KERNEL_TIMEOUT));
-}
-
 fn keep_up(doors: web::Data<Doors>) {
     actix_rt::spawn(async move {
         let mut round = tokio::time::interval(UPKEEP);
         loop {
             round.tick().await;
             doors.throttle.upkeep();
+            doors.metrics.upkeep();
             if let Some(count) = http::fleet::desired_machines(&doors).await {
                 doors.metrics.machines_desired(count);
             }

@@ -1,6 +1,6 @@
 //! Every series that Tandem exports: one table, and handles to what it names.
 //!
-//! The registry belongs to one gateway and is not global, so that several can live in one process.
+//! The recorders belong to one gateway and are not global, so that several can live in one process.
 
 mod calls;
 mod canary;
@@ -187,6 +187,11 @@ impl Metrics {
     /// The process begins to shut down.
     pub fn draining(&self) {
         self.gauge(&DRAINING, &[]).set(1.0);
+    }
+
+    /// Folds samples of histograms; to be called every few seconds, or they pile up unread.
+    pub fn upkeep(&self) {
+        self.registry.upkeep();
     }
 
     fn counter(&self, row: &Series, values: &[Value]) -> Counter {

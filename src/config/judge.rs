@@ -97,8 +97,6 @@ fn state(raw: RawState, mongodb: bool) -> StateSettings {
     StateSettings { dir, ledger }
 }
 
-}
-
 /// Empty means not set.
 fn set(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())

@@ -1,13 +1,11 @@
 //! The two text formats in which metrics are shown, and which of them is asked for.
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 use super::{
-    registry::{Cell, Registry, Value},
+    registry::Registry,
     series::{Kind, Series},
 };
-
-use std::sync::atomic::Ordering;
 
 /// How metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,13 +74,19 @@ impl<'a> Range<'a> {
     }
 }
 
-/// Writes everything that has been counted.
+/// Writes everything that has been counted, in the order of the table.
 pub(super) fn render(registry: &Registry, format: Format) -> String {
+    let mut cells = Cells::default();
+    let pages = registry.pages();
+    for line in pages.iter().flat_map(|page| page.lines()) {
+        cells.take(line, registry.table);
+    }
     let mut page = Page { text: String::new(), format };
-    for (row, cells) in registry.families() {
+    for row in registry.table {
+        let Some(cells) = cells.of.remove(row.name) else { continue };
         page.head(row);
-        for (values, cell) in cells {
-            page.cell(row, &values, &cell);
+        for line in cells.into_values().flatten() {
+            page.sample(line);
         }
     }
     if format == Format::OpenMetrics {
@@ -90,6 +94,46 @@ pub(super) fn render(registry: &Registry, format: Format) -> String {
     }
     page.text
 }
+
+/// The lines of each row, by the labels of their cell.
+#[derive(Default)]
+struct Cells<'a> {
+    of: BTreeMap<&'static str, BTreeMap<&'a str, Vec<&'a str>>>,
+}
+
+impl<'a> Cells<'a> {
+    /// Lines of a cell stay in the order in which they come; what the recorder says of rows is said by the table here.
+    fn take(&mut self, line: &'a str, table: &'static [Series]) {
+        let end = line.find(['{', ' ']).unwrap_or(0);
+        let (name, rest) = line.split_at(end);
+        if name.is_empty() || name == "#" {
+            return;
+        }
+        let base = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
+        let is_row = |row: &&Series| match row.kind {
+            Kind::Histogram(_) => Some(row.name) == base,
+            _ => row.name == name,
+        };
+        if let Some(row) = table.iter().find(is_row) {
+            let labels = labels(rest);
+            self.of.entry(row.name).or_default().entry(labels).or_default().push(line);
+        }
+    }
+}
+
+/// The labels of a sample without the bound of its bucket, which is the last one.
+fn labels(rest: &str) -> &str {
+    let labels = rest.rsplit_once(' ').map_or("", |(labels, _)| labels);
+    let labels = labels.strip_prefix('{').and_then(|labels| labels.strip_suffix('}')).unwrap_or_default();
+    match labels.rfind(BOUND) {
+        Some(0) => "",
+        Some(at) if labels.as_bytes().get(at - 1) == Some(&b',') => &labels[..at - 1],
+        _ => labels,
+    }
+}
+
+/// How the bound of a bucket begins.
+const BOUND: &str = "le=\"";
 
 /// A page that is being written.
 struct Page {
@@ -113,36 +157,21 @@ impl Page {
         }
     }
 
-    fn cell(&mut self, row: &Series, values: &[Value], cell: &Cell) {
-        let labels = labels(row, values);
-        let name = row.name;
-        match cell {
-            Cell::Count(count) => {
-                self.line(format_args!("{name}{} {}", braced(&labels), count.load(Ordering::Relaxed)));
-            }
-            Cell::Amount(bits) => {
-                let amount = number(f64::from_bits(bits.load(Ordering::Relaxed)));
-                self.line(format_args!("{name}{} {amount}", braced(&labels)));
-            }
-            Cell::Distribution(distribution) => {
-                let mut all = 0;
-                let comma = if labels.is_empty() { "" } else { "," };
-                for (bound, count) in distribution.cumulative() {
-                    let bound = self.bound(bound);
-                    self.line(format_args!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}"));
-                    all = count;
-                }
-                self.line(format_args!("{name}_sum{} {}", braced(&labels), number(distribution.sum())));
-                self.line(format_args!("{name}_count{} {all}", braced(&labels)));
-            }
-        }
-    }
-
-    /// A bucket's bound. OpenMetrics wants a point in every number, so that all write it in the same way.
-    fn bound(&self, bound: f64) -> String {
-        match self.format {
-            Format::OpenMetrics if bound.is_finite() && bound.fract() == 0.0 => format!("{bound:.1}"),
-            _ => number(bound),
+    /// One sample. OpenMetrics wants a point in every bound, so that all write it in the same way.
+    fn sample(&mut self, line: &str) {
+        let (series, value) = line.rsplit_once(' ').unwrap_or((line, ""));
+        let value = match value {
+            "inf" => "+Inf",
+            "-inf" => "-Inf",
+            value => value,
+        };
+        let whole = series.strip_suffix("\"}").and_then(|series| {
+            let bound = series.rsplit_once(BOUND)?.1;
+            bound.bytes().all(|digit| digit.is_ascii_digit()).then_some(series)
+        });
+        match whole.filter(|_| self.format == Format::OpenMetrics) {
+            Some(whole) => self.line(format_args!("{whole}.0\"}} {value}")),
+            None => self.line(format_args!("{series} {value}")),
         }
     }
 
@@ -156,30 +185,9 @@ fn without<'a>(name: &'a str, end: &str) -> &'a str {
     name.strip_suffix(end).unwrap_or(name)
 }
 
-/// The labels without their braces.
-fn labels(row: &Series, values: &[Value]) -> String {
-    let pairs = row.labels.iter().zip(values).map(|(name, value)| format!("{name}=\"{}\"", escaped(value, true)));
-    pairs.collect::<Vec<_>>().join(",")
-}
-
-fn braced(labels: &str) -> String {
-    if labels.is_empty() { String::new() } else { format!("{{{labels}}}") }
-}
-
 fn escaped(text: &str, quoted: bool) -> String {
     let text = text.replace('\\', "\\\\").replace('\n', "\\n");
     if quoted { text.replace('"', "\\\"") } else { text }
-}
-
-/// A number as both formats spell it.
-fn number(value: f64) -> String {
-    if value == f64::INFINITY {
-        "+Inf".to_owned()
-    } else if value == f64::NEG_INFINITY {
-        "-Inf".to_owned()
-    } else {
-        value.to_string()
-    }
 }
 
 #[cfg(test)]

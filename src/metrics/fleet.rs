@@ -84,6 +84,11 @@ pub(super) const REQUESTS: Series = series(
     "What providers were asked for machines, and what came of it.",
 );
 
+/// Whether the row counts for the machine of a model server, which may leave before it does.
+pub(super) fn is_of_machine(row: &Series) -> bool {
+    [STATE, WAKES, RESTARTS, SECONDS, PRICE, COST, SAVING].iter().any(|own| own.name == row.name)
+}
+
 /// The states that a machine may be in.
 pub const STATES: [&str; 8] =
     ["unknown", "asleep", "waking", "warming", "ready", "restarting", "falling_asleep", "failed"];
@@ -118,7 +123,7 @@ impl Metrics {
 
     /// The machine of `upstream` is gone, and all that was counted of it. A server of the same name may be there already.
     pub fn machine_left(&self, upstream: &str) {
-        self.registry.forget(upstream, &[STATE, WAKES, RESTARTS, SECONDS, PRICE, COST, SAVING]);
+        self.registry.machine_leaves(upstream);
     }
 
     /// The machine of `upstream` is in this state.

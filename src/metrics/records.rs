@@ -15,8 +15,13 @@ pub(super) const RECORDS: Series = series(
     "Records of beginnings and ends of calls: kept in the spool, late (the call did not wait for it), not kept; brought to \
      the store, or set aside because the store refuses it. And calls that were found lost.",
 );
-pub(super) const WAITING: Series =
-    series("tandem_records_waiting", Kind::Gauge, Unit::Count, &[], "Records in the spool, which the store has not taken yet.");
+pub(super) const WAITING: Series = series(
+    "tandem_records_waiting",
+    Kind::Gauge,
+    Unit::Count,
+    &[],
+    "Records in the spool, which the store has not taken yet.",
+);
 pub(super) const CONTEXTS: Series = series(
     "tandem_context_loads_total",
     Kind::Counter,

@@ -146,7 +146,13 @@ impl Chronicle {
             Note::Dropped(Direction::Up, _, packets) => details.audio.dropped_up += packets,
             Note::Dropped(Direction::Down, _, packets) => details.audio.dropped_down += packets,
             Note::Second { lag, .. } => self.lag.add(*lag),
-            Note::Prepared { .. } | Note::AttemptFailed(_) | Note::Passed(_) | Note::Pace { .. } | Note::Turn(_) => {}
+            Note::Prepared { .. }
+            | Note::PhaseOver(..)
+            | Note::Opened(_)
+            | Note::AttemptFailed(_)
+            | Note::Passed(_)
+            | Note::Pace { .. }
+            | Note::Turn(_) => {}
         }
     }
 

@@ -1,8 +1,8 @@
 //! One call: a pure machine that decides, an actor that does, and two legs that own the sockets.
 
 pub mod actor;
-pub mod chronicle;
 mod admission;
+pub mod chronicle;
 pub mod leg;
 pub mod legs;
 pub mod machine;
