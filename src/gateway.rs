@@ -7,15 +7,22 @@ mod listener;
 mod machines;
 mod recaps;
 mod records;
+mod reload;
+mod reloader;
 pub mod spans;
 mod storage;
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use actix::{Actor, Addr, AsyncContext};
 use actix_web::{dev::ServerHandle, web};
 use secrecy::SecretString;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use self::{
     counter::Counter,
@@ -23,9 +30,13 @@ use self::{
     machines::{MachineError, Owners, PoolLater},
     records::Records,
 };
+pub use self::{
+    reload::ReloadError,
+    reloader::{Reloader, Source},
+};
 use crate::{
     auth::{KeyError, SigningKey, Tokens},
-    config::Settings,
+    config::{Mode, Settings},
     context::{
         cast::{Cast, CastError},
         source::ContextSource,
@@ -34,11 +45,10 @@ use crate::{
     http::{self, doors::Doors, identity::unix_now_seconds},
     metrics::{Metrics, Thread},
     pool::{
-        actor::{Configure, PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
-        discovery::Configured,
+        actor::{PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
         endpoint::Endpoint,
         lease::Lease,
-        roster::{Policy, Probed, RosterSettings, SlotSnapshot, SlotState},
+        roster::{Policy, Probed, RosterSettings, SlotSnapshot, SlotState, Tuning},
     },
     protocol::ending::Ending,
     session::{
@@ -56,8 +66,6 @@ use crate::{
 const UPKEEP: Duration = Duration::from_secs(5);
 /// After the drain's deadline: for telling callers, and for the model servers' acknowledgements.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// The pool answers from memory.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Prompt steps that a rehearsal may take: a voice's, the pauses', and a short prompt's, twice.
 const REHEARSAL_STEPS: u32 = 160;
 
@@ -90,20 +98,6 @@ pub enum StartError {
     /// Spans cannot be sent.
     #[error(transparent)]
     Trace(#[from] TraceError),
-}
-
-/// Why a new list of model servers is not taken; the old one stays.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// A file of certificates cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// A machine cannot be asked for.
-    #[error(transparent)]
-    Machine(#[from] MachineError),
-    /// The pool does not answer.
-    #[error("the pool does not answer; the process is about to end")]
-    PoolLost,
 }
 
 /// What only tests choose.
@@ -146,8 +140,11 @@ pub struct Gateway {
     owners: Owners,
     records: Arc<Records>,
     server: ServerHandle,
-    drain: Duration,
+    mode: Mode,
+    knows_tenants: bool,
+    drain: Mutex<Duration>,
     close: Duration,
+    reloading: tokio::sync::Mutex<()>,
 }
 
 impl Gateway {
@@ -186,10 +183,7 @@ impl Gateway {
             later.is(ctx.address());
             PoolActor::new(servers, roster, ports)
         });
-        let switchboard = Switchboard::new(
-            SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota },
-            pool.clone(),
-        );
+        let switchboard = Switchboard::new(seat_limits(settings), pool.clone());
         let records = Records::keep(&storage, settings.recap.as_ref(), &metrics);
         let contexts = rehearsal.contexts.unwrap_or_else(|| Arc::new(StoredContexts::new(storage.archive.store())));
         let house = House {
@@ -208,19 +202,19 @@ impl Gateway {
         let server = listener::serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
         canary::watch(&doors.metrics, Thread::Main);
-        let close = settings.upstreams.close_timeout;
-        Ok(Self { address, doors, pool, owners, records, server, drain: settings.drain.deadline, close })
-    }
-
-    /// Takes the model servers of new settings in place of those that it has. Calls go on: a server that is not among
-    /// them any more leaves after its last call. Nothing else of the settings is looked at.
-    pub async fn reload(&self, settings: &Settings) -> Result<Configured, ReloadError> {
-        for trust in settings.upstreams.trusts() {
-            self.doors.connector.prepare(&trust)?;
-        }
-        self.owners.renew(settings)?;
-        let configure = self.pool.send(Configure(settings.upstreams.servers().collect()));
-        timeout(RELOAD_TIMEOUT, configure).await.ok().and_then(Result::ok).ok_or(ReloadError::PoolLost)
+        Ok(Self {
+            address,
+            doors,
+            pool,
+            owners,
+            records,
+            server,
+            mode: settings.mode,
+            knows_tenants: settings.auth.rules.tenant_claim.is_some(),
+            drain: Mutex::new(settings.drain.deadline),
+            close: settings.upstreams.close_timeout,
+            reloading: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Every slot and what it is doing; `None` if the pool is gone.
@@ -238,8 +232,9 @@ impl Gateway {
     pub async fn stop(&self) -> usize {
         self.doors.metrics.draining();
         self.doors.fleet.resign().await;
-        let (deadline, calls) = (Instant::now() + self.drain, self.sessions());
-        tracing::info!(calls, deadline_seconds = self.drain.as_secs(), "draining");
+        let drain = *self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        let (deadline, calls) = (Instant::now() + drain, self.sessions());
+        tracing::info!(calls, deadline_seconds = drain.as_secs(), "draining");
         let left = self.doors.switchboard.drain(deadline, LAST_WORDS).await;
         if left > 0 {
             tracing::warn!(calls = left, ending = Ending::GatewayLost.code(), "calls are cut off");
@@ -301,6 +296,16 @@ impl Prober for Probes {
     fn every(&self) -> Duration {
         self.every
     }
+}
+
+/// How many calls there may be.
+fn seat_limits(settings: &Settings) -> SeatLimits {
+    SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota }
+}
+
+/// What of [`roster`] can be exchanged.
+fn roster_tuning(settings: &Settings) -> Tuning {
+    Tuning::from(&roster(settings, &Rehearsal::default()))
 }
 
 /// How slots are given out.

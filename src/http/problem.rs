@@ -178,6 +178,10 @@ problems! {
     MachineNotAwake => row("machine_not_awake", 409, "The machine does not run, so there is nothing to restart; wake it instead."),
     /// A machine is being restarted.
     RestartUnderWay => row("restart_under_way", 409, "Machines are restarted one at a time, and one is; try again when it is ready.").retry_after(30),
+    /// The configuration has flaws.
+    ConfigWrong => row("config_wrong", 422, "The configuration has flaws, and the old one stays; the log and tandem check name them."),
+    /// The configuration cannot be taken over.
+    ReloadRefused => row("reload_refused", 409, "The configuration cannot be taken over, and the old one stays; the log says why."),
     /// A machine cannot be woken.
     MachineFailed => row("machine_failed", 503, "The machine could not be woken; its provider's answer is in the log.").retry_after(60),
     /// The provider has no hardware for a machine.

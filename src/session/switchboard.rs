@@ -102,7 +102,7 @@ pub struct SeatLimits {
 /// The live sessions of this process.
 #[derive(Debug)]
 pub struct Switchboard {
-    limits: SeatLimits,
+    total: AtomicUsize,
     pool: Addr<PoolActor>,
     taken: AtomicUsize,
     quotas: Mutex<Quotas>,
@@ -116,7 +116,7 @@ impl Switchboard {
     /// An empty switchboard over this pool.
     pub fn new(limits: SeatLimits, pool: Addr<PoolActor>) -> Arc<Self> {
         Arc::new(Self {
-            limits,
+            total: AtomicUsize::new(limits.total),
             pool,
             taken: AtomicUsize::new(0),
             quotas: Mutex::new(Quotas::new(limits.quota, Instant::now().into_std())),
@@ -125,6 +125,12 @@ impl Switchboard {
             drain_by: OnceLock::new(),
             left: Notify::new(),
         })
+    }
+
+    /// Puts other limits in place of those before, for calls that begin from now on.
+    pub fn limit(&self, limits: SeatLimits) {
+        self.total.store(limits.total, Ordering::SeqCst);
+        self.quotas().limit(limits.quota);
     }
 
     /// Admits one call of `payer`: a seat, and a slot or a place in the queue, of a server that has what the call needs
@@ -183,7 +189,7 @@ impl Switchboard {
         if self.is_draining() {
             return Err(NoSeat::Draining);
         }
-        let under = |taken: usize| (taken < self.limits.total).then_some(taken + 1);
+        let under = |taken: usize| (taken < self.total.load(Ordering::SeqCst)).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, under).is_err() {
             return Err(NoSeat::Full);
         }

@@ -31,6 +31,7 @@ mod queue;
 mod quotas;
 mod records;
 mod refusals;
+mod reload;
 mod resume;
 mod revival;
 mod rotation;

@@ -11,7 +11,7 @@ mod observer;
 mod ports;
 mod power;
 
-pub use discovery::{Addresses, Configure, LOOK_UP_TIMEOUT, Resolve, SystemResolver};
+pub use discovery::{Addresses, Configure, LOOK_UP_TIMEOUT, Resolve, SystemResolver, Tune};
 pub use health::{PROBE_EVERY, Prober};
 pub use observer::{PoolObserver, Ungranted};
 pub use ports::{Ports, Rehearser, WakePort};

@@ -27,6 +27,7 @@ mod slot;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod tuning;
 mod waiting;
 
 pub use ask::{Ask, Class, NoSlot, Offer, Ongoing, Place, UserHash, Verdict, WaitEnd, WaitReason, Waited, WaiterId};
@@ -37,6 +38,7 @@ pub use power::{Power, PowerNews};
 pub use queue::Waiter;
 pub use slot::{QuarantineReason, SlotState};
 pub use snapshot::{SlotLabel, SlotSnapshot};
+pub use tuning::Tuning;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -200,6 +202,7 @@ impl Roster {
                     member.leaving = true;
                 }
             }
+            Input::Tune(tuning) => self.tune(tuning),
             Input::Tick => {}
         }
         self.settle(now);
