@@ -8,6 +8,7 @@ mod machines;
 mod recaps;
 mod records;
 pub mod spans;
+mod stewardship;
 mod storage;
 
 use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
@@ -15,13 +16,14 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use actix::{Actor, Addr, AsyncContext};
 use actix_web::{dev::ServerHandle, web};
 use secrecy::SecretString;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use self::{
     counter::Counter,
     doors::House,
     machines::{MachineError, Owners, PoolLater},
     records::Records,
+    stewardship::Stewardship,
 };
 use crate::{
     auth::{KeyError, SigningKey, Tokens},
@@ -34,7 +36,7 @@ use crate::{
     http::{self, doors::Doors, identity::unix_now_seconds},
     metrics::{Metrics, Thread},
     pool::{
-        actor::{Configure, PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
+        actor::{PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
         discovery::Configured,
         endpoint::Endpoint,
         lease::Lease,
@@ -56,8 +58,8 @@ use crate::{
 const UPKEEP: Duration = Duration::from_secs(5);
 /// After the drain's deadline: for telling callers, and for the model servers' acknowledgements.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// The pool answers from memory.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// For the answer to whoever told the process at `/admin` to end.
+const LAST_ANSWER: Duration = Duration::from_millis(100);
 /// Prompt steps that a rehearsal may take: a voice's, the pauses', and a short prompt's, twice.
 const REHEARSAL_STEPS: u32 = 160;
 
@@ -143,7 +145,7 @@ pub struct Gateway {
     /// What its doors share.
     pub doors: web::Data<Doors>,
     pool: Addr<PoolActor>,
-    owners: Owners,
+    steward: Stewardship,
     records: Arc<Records>,
     server: ServerHandle,
     drain: Duration,
@@ -190,6 +192,7 @@ impl Gateway {
             SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota },
             pool.clone(),
         );
+        let steward = Stewardship::new(settings, owners, connector.clone(), pool.clone());
         let records = Records::keep(&storage, settings.recap.as_ref(), &metrics);
         let contexts = rehearsal.contexts.unwrap_or_else(|| Arc::new(StoredContexts::new(storage.archive.store())));
         let house = House {
@@ -202,6 +205,7 @@ impl Gateway {
             fleet,
             contexts,
             records: records.clone(),
+            steward: Arc::new(steward.clone()),
             storage,
         };
         let doors = web::Data::new(doors::open(settings, house));
@@ -209,18 +213,18 @@ impl Gateway {
         keep_up(doors.clone());
         canary::watch(&doors.metrics, Thread::Main);
         let close = settings.upstreams.close_timeout;
-        Ok(Self { address, doors, pool, owners, records, server, drain: settings.drain.deadline, close })
+        Ok(Self { address, doors, pool, steward, records, server, drain: settings.drain.deadline, close })
     }
 
     /// Takes the model servers of new settings in place of those that it has. Calls go on: a server that is not among
     /// them any more leaves after its last call. Nothing else of the settings is looked at.
     pub async fn reload(&self, settings: &Settings) -> Result<Configured, ReloadError> {
-        for trust in settings.upstreams.trusts() {
-            self.doors.connector.prepare(&trust)?;
-        }
-        self.owners.renew(settings)?;
-        let configure = self.pool.send(Configure(settings.upstreams.servers().collect()));
-        timeout(RELOAD_TIMEOUT, configure).await.ok().and_then(Result::ok).ok_or(ReloadError::PoolLost)
+        self.steward.reload(settings).await
+    }
+
+    /// Waits until an administrator wants the process to end.
+    pub async fn told_to_stop(&self) {
+        self.steward.told_to_stop().await;
     }
 
     /// Every slot and what it is doing; `None` if the pool is gone.
@@ -246,6 +250,9 @@ impl Gateway {
         }
         self.await_acknowledgements().await;
         self.records.flush().await;
+        if self.steward.was_told_to_stop() {
+            tokio::time::sleep(LAST_ANSWER).await;
+        }
         self.server.stop(false).await;
         // The pool may be gone already; then nothing is left to stop.
         let _ = self.pool.send(Stop).await;

@@ -103,6 +103,7 @@ async fn stop_when_told(gateway: Gateway, mut signals: StopSignals, mut hangups:
     loop {
         tokio::select! {
             () = signals.next() => break,
+            () = gateway.told_to_stop() => break,
             hangup = hangups.next() => match hangup {
                 Hangup::Reload => reloader.reload(&gateway).await,
                 Hangup::TerminalGone => break,

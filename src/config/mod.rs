@@ -7,6 +7,7 @@ mod authority;
 mod flaw;
 mod judge;
 mod layers;
+mod newcomer;
 mod raw;
 pub mod schema;
 mod settings;
@@ -21,6 +22,7 @@ use ::config::{Config, ConfigBuilder, ConfigError as BuildError, FileFormat, Val
 
 pub use flaw::{ConfigError, Flaw};
 pub use layers::Environment;
+pub use newcomer::NotTaken;
 pub use settings::{
     AuthSettings, DoorSettings, DrainSettings, FleetSettings, LedgerPlace, ListenSettings, LogFormat, LogLevel,
     LoggingSettings, MetricsSettings, Mode, SessionSettings, SettingLine, Settings, SimulatorSettings, StateSettings,

@@ -13,6 +13,7 @@ use crate::{
     context::{cast::Cast, source::ContextSource},
     fleet::control::Control,
     http::{
+        admin::steward::Steward,
         doors::{DoorPolicy, Doors, Throttle},
         orders::Orders,
     },
@@ -33,15 +34,19 @@ pub(super) struct House {
     pub(super) contexts: Arc<dyn ContextSource>,
     pub(super) records: Arc<Records>,
     pub(super) storage: Storage,
+    pub(super) steward: Arc<dyn Steward>,
 }
 
 /// The doors of this house.
 pub(super) fn open(settings: &Settings, house: House) -> Doors {
-    let House { tokens, switchboard, connector, metrics, tracer, cast, fleet, contexts, records, storage } = house;
+    let House { tokens, switchboard, connector, metrics, tracer, cast, fleet, contexts, records, storage, steward } =
+        house;
     let attempts = NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN);
     Doors {
         tokens,
         operator_key: settings.auth.operator_key.as_ref().map(OperatorKey::new),
+        admin_token: settings.auth.admin_token.as_ref().map(OperatorKey::new),
+        steward,
         orders: Orders::default(),
         tickets: TicketBox::new(settings.auth.tickets),
         policy: DoorPolicy {

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
+    admin::steward::Steward,
     operator::Operator,
     orders::Orders,
     problem::{Problem, Refusal},
@@ -35,6 +36,13 @@ const SOCKET_REFUSALS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(19
 /// What one operator may ask in a second, and at once: a person's hurry, or an autoscaler's round.
 const OPERATIONS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
 const OPERATIONS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(49);
+
+/// What may be asked of `/admin` in a second, and at once: a few screens that look once a second.
+const ADMIN_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(49);
+const ADMIN_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
+
+/// Wrong admin tokens in a minute that are answered as such, and logged.
+const ADMIN_FAILURES_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
 /// How often one user may ask for its records in a second, and at once: a person who scrolls through a list.
 const LOOKS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
@@ -81,6 +89,10 @@ pub struct Doors {
     pub tokens: Tokens,
     /// What operators may send in place of a token.
     pub operator_key: Option<OperatorKey>,
+    /// What opens `/admin`; without it `/admin` is shut.
+    pub admin_token: Option<OperatorKey>,
+    /// Looks after the process, for `/admin`.
+    pub steward: Arc<dyn Steward>,
     /// What operators ordered lately.
     pub orders: Orders,
     /// One-use tickets and what they were minted for.
@@ -129,6 +141,8 @@ pub struct Throttle {
     attempts: DefaultKeyedRateLimiter<UserHash>,
     looks: DefaultKeyedRateLimiter<UserHash>,
     operations: DefaultKeyedRateLimiter<Operator>,
+    administrations: DefaultDirectRateLimiter,
+    admin_failures: DefaultDirectRateLimiter,
     socket_refusals: DefaultDirectRateLimiter,
 }
 
@@ -139,6 +153,8 @@ impl Throttle {
             attempts: RateLimiter::keyed(Quota::per_minute(attempts_per_minute)),
             looks: RateLimiter::keyed(Quota::per_second(LOOKS_PER_SECOND).allow_burst(LOOKS_AT_ONCE)),
             operations: RateLimiter::keyed(Quota::per_second(OPERATIONS_PER_SECOND).allow_burst(OPERATIONS_AT_ONCE)),
+            administrations: RateLimiter::direct(Quota::per_second(ADMIN_PER_SECOND).allow_burst(ADMIN_AT_ONCE)),
+            admin_failures: RateLimiter::direct(Quota::per_minute(ADMIN_FAILURES_PER_MINUTE)),
             socket_refusals: RateLimiter::direct(Quota::per_second(SOCKET_REFUSALS_PER_SECOND)),
         }
     }
@@ -167,6 +183,16 @@ impl Throttle {
         })
     }
 
+    /// Counts what is asked of `/admin` with the token, and refuses what is too much.
+    pub fn administer(&self) -> Result<(), Refusal> {
+        check(&self.administrations)
+    }
+
+    /// Counts what is asked of `/admin` without the token, and refuses what is too much.
+    pub fn fail_to_administer(&self) -> Result<(), Refusal> {
+        check(&self.admin_failures)
+    }
+
     /// Whether one more refusal may be told on a socket just now.
     pub fn may_refuse_on_socket(&self) -> bool {
         self.socket_refusals.check().is_ok()
@@ -178,4 +204,10 @@ impl Throttle {
         self.looks.retain_recent();
         self.operations.retain_recent();
     }
+}
+
+fn check(limiter: &DefaultDirectRateLimiter) -> Result<(), Refusal> {
+    limiter
+        .check()
+        .map_err(|not_yet| Problem::TooManyAttempts.retry_after(not_yet.wait_time_from(limiter.clock().now())))
 }

@@ -1,10 +1,12 @@
 //! The live sessions: who is in a call, and how to reach it from another thread.
 
 mod no_seat;
+mod oversight;
 mod reach;
 
 use self::reach::Reachable;
 pub use no_seat::NoSeat;
+pub use oversight::LiveCall;
 
 use std::{
     sync::{
@@ -32,6 +34,7 @@ use crate::{
     },
     protocol::{ending::Ending, native::ResumeTerms},
     session::{
+        glance::Glance,
         leg::{client::Line, format::AudioFormat},
         machine::millis,
         resume::{NoResume, Offers, ResumeBox, ResumeToken, TokenHash},
@@ -221,6 +224,11 @@ impl Switchboard {
         self.taken.load(Ordering::SeqCst)
     }
 
+    /// Calls that there may be at a time.
+    pub fn limit(&self) -> usize {
+        self.limits.total
+    }
+
     /// Calls in progress that their callers could come back to.
     pub fn resumable(&self) -> usize {
         self.resumable.len()
@@ -356,8 +364,8 @@ impl Seat {
     }
 
     /// Makes the session reachable; one that comes during a drain is told at once.
-    pub fn answer_at(&self, recipient: Recipient<Control>) {
-        self.board.reach.insert(self.id, Reachable { user: self.user, session: recipient.clone() });
+    pub fn answer_at(&self, recipient: Recipient<Control>, glance: Arc<Glance>) {
+        self.board.reach.insert(self.id, Reachable { user: self.user, session: recipient.clone(), glance });
         if let Some(deadline) = self.board.drain_by.get() {
             let _ = recipient.try_send(Control::Drain(*deadline));
         }

@@ -53,6 +53,8 @@ pub enum Input {
     Join(UpstreamId, Upstream),
     /// A server takes no more calls, and goes when its last one is over.
     Part(UpstreamId),
+    /// An operator keeps calls away from a server, or does not any more. Those that it has go on.
+    Withhold(UpstreamId, bool),
     /// The deadline came.
     Tick,
 }

@@ -21,6 +21,7 @@ mod choice;
 mod estimate;
 mod input;
 mod member;
+mod overview;
 mod power;
 mod queue;
 mod slot;
@@ -33,6 +34,7 @@ pub use ask::{Ask, Class, NoSlot, Offer, Ongoing, Place, UserHash, Verdict, Wait
 pub use estimate::Eta;
 pub use input::{Effect, Input};
 pub use member::Probed;
+pub use overview::{MemberSlot, MemberSnapshot, PoolSnapshot, WaiterSnapshot};
 pub use power::{Power, PowerNews};
 pub use queue::Waiter;
 pub use slot::{QuarantineReason, SlotState};
@@ -200,6 +202,7 @@ impl Roster {
                     member.leaving = true;
                 }
             }
+            Input::Withhold(id, withheld) => self.withhold(id, withheld, now),
             Input::Tick => {}
         }
         self.settle(now);
