@@ -10,14 +10,10 @@ mod records;
 mod reload;
 mod reloader;
 pub mod spans;
+mod stewardship;
 mod storage;
 
-use std::{
-    net::SocketAddr,
-    pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, AsyncContext};
 use actix_web::{dev::ServerHandle, web};
@@ -29,6 +25,7 @@ use self::{
     doors::House,
     machines::{MachineError, Owners, PoolLater},
     records::Records,
+    stewardship::Stewardship,
 };
 pub use self::{
     reload::ReloadError,
@@ -66,6 +63,8 @@ use crate::{
 const UPKEEP: Duration = Duration::from_secs(5);
 /// After the drain's deadline: for telling callers, and for the model servers' acknowledgements.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// For the answer to whoever told the process at `/admin` to end.
+const LAST_ANSWER: Duration = Duration::from_millis(100);
 /// Prompt steps that a rehearsal may take: a voice's, the pauses', and a short prompt's, twice.
 const REHEARSAL_STEPS: u32 = 160;
 
@@ -137,14 +136,12 @@ pub struct Gateway {
     /// What its doors share.
     pub doors: web::Data<Doors>,
     pool: Addr<PoolActor>,
-    owners: Owners,
+    steward: Stewardship,
     records: Arc<Records>,
     server: ServerHandle,
     mode: Mode,
     knows_tenants: bool,
-    drain: Mutex<Duration>,
     close: Duration,
-    reloading: tokio::sync::Mutex<()>,
 }
 
 impl Gateway {
@@ -184,6 +181,7 @@ impl Gateway {
             PoolActor::new(servers, roster, ports)
         });
         let switchboard = Switchboard::new(seat_limits(settings), pool.clone());
+        let steward = Stewardship::new(settings, owners, connector.clone(), pool.clone());
         let records = Records::keep(&storage, settings.recap.as_ref(), &metrics);
         let contexts = rehearsal.contexts.unwrap_or_else(|| Arc::new(StoredContexts::new(storage.archive.store())));
         let house = House {
@@ -196,6 +194,7 @@ impl Gateway {
             fleet,
             contexts,
             records: records.clone(),
+            steward: Arc::new(steward.clone()),
             storage,
         };
         let doors = web::Data::new(doors::open(settings, house));
@@ -206,15 +205,18 @@ impl Gateway {
             address,
             doors,
             pool,
-            owners,
+            steward,
             records,
             server,
             mode: settings.mode,
             knows_tenants: settings.auth.rules.tenant_claim.is_some(),
-            drain: Mutex::new(settings.drain.deadline),
             close: settings.upstreams.close_timeout,
-            reloading: tokio::sync::Mutex::default(),
         })
+    }
+
+    /// Waits until an administrator wants the process to end.
+    pub async fn told_to_stop(&self) {
+        self.steward.told_to_stop().await;
     }
 
     /// Every slot and what it is doing; `None` if the pool is gone.
@@ -232,7 +234,7 @@ impl Gateway {
     pub async fn stop(&self) -> usize {
         self.doors.metrics.draining();
         self.doors.fleet.resign().await;
-        let drain = *self.drain.lock().unwrap_or_else(PoisonError::into_inner);
+        let drain = self.steward.drain_deadline();
         let (deadline, calls) = (Instant::now() + drain, self.sessions());
         tracing::info!(calls, deadline_seconds = drain.as_secs(), "draining");
         let left = self.doors.switchboard.drain(deadline, LAST_WORDS).await;
@@ -241,6 +243,9 @@ impl Gateway {
         }
         self.await_acknowledgements().await;
         self.records.flush().await;
+        if self.steward.was_told_to_stop() {
+            tokio::time::sleep(LAST_ANSWER).await;
+        }
         self.server.stop(false).await;
         // The pool may be gone already; then nothing is left to stop.
         let _ = self.pool.send(Stop).await;

@@ -105,6 +105,7 @@ async fn stop_when_told(gateway: Gateway, mut signals: StopSignals, hangups: Han
     tokio::select! {
         () = signals.next() => {}
         () = read_again_when_told(&gateway, hangups, reloader) => {}
+        () = gateway.told_to_stop() => {}
     }
     let stopping = gateway.stop();
     tokio::pin!(stopping);

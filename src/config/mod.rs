@@ -9,6 +9,7 @@ mod force;
 mod judge;
 mod layers;
 mod line;
+mod newcomer;
 mod raw;
 pub mod schema;
 mod settings;
@@ -25,6 +26,7 @@ pub use flaw::{ConfigError, Flaw};
 pub use force::{InForce, changes};
 pub use layers::Environment;
 pub use line::SettingLine;
+pub use newcomer::NotTaken;
 pub use settings::{
     AuthSettings, DoorSettings, DrainSettings, FleetSettings, LedgerPlace, ListenSettings, LogFormat, LogLevel,
     LoggingSettings, MetricsSettings, Mode, SessionSettings, Settings, SimulatorSettings, StateSettings, StoreSettings,

@@ -93,6 +93,7 @@ pub static KEYS: &[Key] = &[
     Key::number("auth.ticket_ttl_seconds", 5, 600),
     Key::new("auth.tenant_claim", Kind::Text),
     Key::new("auth.operator_key", Kind::Secret).alias("TANDEM_OPERATOR_KEY"),
+    Key::new("auth.admin_token", Kind::Secret).alias("TANDEM_ADMIN_TOKEN"),
     Key::new("doors.allowed_origins", Kind::List),
     Key::new("doors.caller_prompts", Kind::Choice(&["development", "always", "never"])),
     Key::new("doors.query_tokens", Kind::Choice(&["development", "always", "never"])),

@@ -118,6 +118,8 @@ pub struct AuthSettings {
     pub rules: TokenRules,
     /// What operators may send in place of a token.
     pub operator_key: Option<SecretString>,
+    /// What opens `/admin`; none: it stays shut.
+    pub admin_token: Option<SecretString>,
     /// How long tickets live and how many there may be.
     pub tickets: TicketLimits,
 }

@@ -13,6 +13,7 @@ use crate::{
     context::{cast::Cast, source::ContextSource},
     fleet::control::Control,
     http::{
+        admin::steward::Steward,
         doors::{Doors, Throttle},
         orders::Orders,
         reload::Reloads,
@@ -35,6 +36,7 @@ pub(super) struct House {
     pub(super) contexts: Arc<dyn ContextSource>,
     pub(super) records: Arc<Records>,
     pub(super) storage: Storage,
+    pub(super) steward: Arc<dyn Steward>,
 }
 
 /// What the settings say of calls that begin, with these personas.
@@ -65,10 +67,13 @@ pub(super) fn attempts(settings: &Settings) -> NonZeroU32 {
 
 /// The doors of this house.
 pub(super) fn open(settings: &Settings, house: House) -> Doors {
-    let House { tokens, switchboard, connector, metrics, tracer, cast, fleet, contexts, records, storage } = house;
+    let House { tokens, switchboard, connector, metrics, tracer, cast, fleet, contexts, records, storage, steward } =
+        house;
     Doors {
         tokens,
         operator_key: settings.auth.operator_key.as_ref().map(OperatorKey::new),
+        admin_token: settings.auth.admin_token.as_ref().map(OperatorKey::new),
+        steward,
         orders: Orders::default(),
         tickets: TicketBox::new(settings.auth.tickets),
         rules: RuleBook::new(rules(settings, cast)),

@@ -1,6 +1,6 @@
 //! New settings in a gateway that runs: what can be exchanged is, all of it or nothing, and no call notices.
 
-use std::{sync::PoisonError, time::Duration};
+use std::time::Duration;
 
 use actix_web::web;
 use tokio::time::timeout;
@@ -9,10 +9,7 @@ use super::{Gateway, MachineError, TlsError, doors, roster_tuning, seat_limits};
 use crate::{
     config::Settings,
     context::cast::{Cast, CastError},
-    pool::{
-        actor::{Configure, Tune},
-        discovery::Configured,
-    },
+    pool::{actor::Tune, discovery::Configured},
     telemetry,
 };
 
@@ -55,7 +52,7 @@ impl Gateway {
     /// taken. Says what became of the list of servers.
     pub async fn reload(&self, settings: &Settings) -> Result<Configured, ReloadError> {
         // One at a time: what is in force is always of one configuration.
-        let _one = self.reloading.lock().await;
+        let _turn = self.steward.turn().await;
         if settings.mode != self.mode {
             return Err(ReloadError::Mode);
         }
@@ -63,29 +60,19 @@ impl Gateway {
         if settings.auth.rules.tenant_claim.is_some() && !self.knows_tenants {
             return Err(ReloadError::Tenants);
         }
-        for trust in settings.upstreams.trusts() {
-            self.doors.connector.prepare(&trust)?;
-        }
         let cast = read_cast(settings).await?;
-        self.owners.renew(settings)?;
-        let servers = self.configure(settings).await?;
+        let servers = self.steward.configure(settings).await?;
+        let tuning = self.pool.send(Tune(roster_tuning(settings)));
+        timeout(POOL_TIMEOUT, tuning).await.ok().and_then(Result::ok).ok_or(ReloadError::PoolLost)?;
         // Nothing below can fail.
         self.doors.rules.replace(doors::rules(settings, cast));
         self.doors.throttle.limit(doors::attempts(settings));
-        self.doors.switchboard.limit(seat_limits(settings));
+        self.doors.switchboard.set_limits(seat_limits(settings));
         self.doors.metrics.limited(settings.session.max_sessions as usize, settings.queue.limit);
         self.doors.fleet.tune(settings.fleet.policy, settings.fleet.keep_warm.clone()).await;
-        *self.drain.lock().unwrap_or_else(PoisonError::into_inner) = settings.drain.deadline;
+        self.steward.took_over(settings);
         telemetry::set_level(settings.logging.level.word());
         Ok(servers)
-    }
-
-    async fn configure(&self, settings: &Settings) -> Result<Configured, ReloadError> {
-        let pool = async {
-            self.pool.send(Tune(roster_tuning(settings))).await.ok()?;
-            self.pool.send(Configure(settings.upstreams.servers().collect())).await.ok()
-        };
-        timeout(POOL_TIMEOUT, pool).await.ok().flatten().ok_or(ReloadError::PoolLost)
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{
+    admin::steward::Steward,
     operator::Operator,
     orders::Orders,
     problem::{Problem, Refusal},
@@ -38,6 +39,13 @@ const SOCKET_REFUSALS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(19
 /// What one operator may ask in a second, and at once: a person's hurry, or an autoscaler's round.
 const OPERATIONS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(4);
 const OPERATIONS_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(49);
+
+/// What may be asked of `/admin` in a second, and at once: a few screens that look once a second.
+const ADMIN_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(49);
+const ADMIN_AT_ONCE: NonZeroU32 = NonZeroU32::MIN.saturating_add(199);
+
+/// Wrong admin tokens in a minute that are answered as such, and logged.
+const ADMIN_FAILURES_PER_MINUTE: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
 /// How often one user may ask for its records in a second, and at once: a person who scrolls through a list.
 const LOOKS_PER_SECOND: NonZeroU32 = NonZeroU32::MIN.saturating_add(1);
@@ -71,6 +79,10 @@ pub struct Doors {
     pub tokens: Tokens,
     /// What operators may send in place of a token.
     pub operator_key: Option<OperatorKey>,
+    /// What opens `/admin`; without it `/admin` is shut.
+    pub admin_token: Option<OperatorKey>,
+    /// Looks after the process, for `/admin`.
+    pub steward: Arc<dyn Steward>,
     /// What operators ordered lately.
     pub orders: Orders,
     /// One-use tickets and what they were minted for.
@@ -111,6 +123,8 @@ pub struct Throttle {
     attempts: RwLock<(NonZeroU32, DefaultKeyedRateLimiter<UserHash>)>,
     looks: DefaultKeyedRateLimiter<UserHash>,
     operations: DefaultKeyedRateLimiter<Operator>,
+    administrations: DefaultDirectRateLimiter,
+    admin_failures: DefaultDirectRateLimiter,
     socket_refusals: DefaultDirectRateLimiter,
 }
 
@@ -121,6 +135,8 @@ impl Throttle {
             attempts: RwLock::new(attempts(attempts_per_minute)),
             looks: RateLimiter::keyed(Quota::per_second(LOOKS_PER_SECOND).allow_burst(LOOKS_AT_ONCE)),
             operations: RateLimiter::keyed(Quota::per_second(OPERATIONS_PER_SECOND).allow_burst(OPERATIONS_AT_ONCE)),
+            administrations: RateLimiter::direct(Quota::per_second(ADMIN_PER_SECOND).allow_burst(ADMIN_AT_ONCE)),
+            admin_failures: RateLimiter::direct(Quota::per_minute(ADMIN_FAILURES_PER_MINUTE)),
             socket_refusals: RateLimiter::direct(Quota::per_second(SOCKET_REFUSALS_PER_SECOND)),
         }
     }
@@ -158,6 +174,16 @@ impl Throttle {
         })
     }
 
+    /// Counts what is asked of `/admin` with the token, and refuses what is too much.
+    pub fn administer(&self) -> Result<(), Refusal> {
+        check(&self.administrations)
+    }
+
+    /// Counts what is asked of `/admin` without the token, and refuses what is too much.
+    pub fn fail_to_administer(&self) -> Result<(), Refusal> {
+        check(&self.admin_failures)
+    }
+
     /// Whether one more refusal may be told on a socket just now.
     pub fn may_refuse_on_socket(&self) -> bool {
         self.socket_refusals.check().is_ok()
@@ -173,4 +199,10 @@ impl Throttle {
 
 fn attempts(in_a_minute: NonZeroU32) -> (NonZeroU32, DefaultKeyedRateLimiter<UserHash>) {
     (in_a_minute, RateLimiter::keyed(Quota::per_minute(in_a_minute)))
+}
+
+fn check(limiter: &DefaultDirectRateLimiter) -> Result<(), Refusal> {
+    limiter
+        .check()
+        .map_err(|not_yet| Problem::TooManyAttempts.retry_after(not_yet.wait_time_from(limiter.clock().now())))
 }

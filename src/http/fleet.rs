@@ -5,9 +5,10 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{
+    body,
     doors::Doors,
     operator,
     orders::{OrderKey, Taken},
@@ -16,14 +17,10 @@ use super::{
 use crate::fleet::control::{Control, MachineSnapshot, RestartAnswer};
 use crate::session::switchboard::Demand;
 
-/// The longest body that is read, in bytes.
-const MAX_BODY_BYTES: usize = 4096;
-/// How long the body may take to come.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest that a request waits for a machine.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The longest that a machine is held awake by one request.
-const LONGEST_HOLD_SECONDS: u64 = 86_400;
+pub(super) const LONGEST_HOLD_SECONDS: u64 = 86_400;
 /// The longest reason, key and name, in bytes.
 const MAX_WORD_BYTES: usize = 128;
 /// Between two looks while a request waits.
@@ -250,11 +247,7 @@ async fn restarted(doors: &Doors, request: &HttpRequest, name: String) -> Result
 }
 
 async fn order(payload: web::Payload) -> Result<Order, Problem> {
-    let body = match timeout(BODY_TIMEOUT, payload.to_bytes_limited(MAX_BODY_BYTES)).await {
-        Ok(Ok(read)) => read.map_err(|_| Problem::BadRequest)?,
-        Ok(Err(_)) => return Err(Problem::BodyTooLarge),
-        Err(_) => return Err(Problem::BodyTimeout),
-    };
+    let body = body::read(payload, Problem::BadRequest).await?;
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Order::default());
     }

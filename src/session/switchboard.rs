@@ -1,10 +1,12 @@
 //! The live sessions: who is in a call, and how to reach it from another thread.
 
 mod no_seat;
+mod oversight;
 mod reach;
 
 use self::reach::Reachable;
 pub use no_seat::NoSeat;
+pub use oversight::LiveCall;
 
 use std::{
     sync::{
@@ -32,6 +34,7 @@ use crate::{
     },
     protocol::{ending::Ending, native::ResumeTerms},
     session::{
+        glance::Glance,
         leg::{client::Line, format::AudioFormat},
         machine::millis,
         resume::{NoResume, Offers, ResumeBox, ResumeToken, TokenHash},
@@ -128,7 +131,7 @@ impl Switchboard {
     }
 
     /// Puts other limits in place of those before, for calls that begin from now on.
-    pub fn limit(&self, limits: SeatLimits) {
+    pub fn set_limits(&self, limits: SeatLimits) {
         self.total.store(limits.total, Ordering::SeqCst);
         self.quotas().limit(limits.quota);
     }
@@ -225,6 +228,11 @@ impl Switchboard {
     /// Calls in progress.
     pub fn active(&self) -> usize {
         self.taken.load(Ordering::SeqCst)
+    }
+
+    /// Calls that there may be at a time.
+    pub fn limit(&self) -> usize {
+        self.total.load(Ordering::SeqCst)
     }
 
     /// Calls in progress that their callers could come back to.
@@ -362,8 +370,8 @@ impl Seat {
     }
 
     /// Makes the session reachable; one that comes during a drain is told at once.
-    pub fn answer_at(&self, recipient: Recipient<Control>) {
-        self.board.reach.insert(self.id, Reachable { user: self.user, session: recipient.clone() });
+    pub fn answer_at(&self, recipient: Recipient<Control>, glance: Arc<Glance>) {
+        self.board.reach.insert(self.id, Reachable { user: self.user, session: recipient.clone(), glance });
         if let Some(deadline) = self.board.drain_by.get() {
             let _ = recipient.try_send(Control::Drain(*deadline));
         }

@@ -55,6 +55,8 @@ pub enum Input {
     Part(UpstreamId),
     /// These settings hold from now on.
     Tune(Tuning),
+    /// An operator keeps calls away from a server, or does not any more. Those that it has go on.
+    Withhold(UpstreamId, bool),
     /// The deadline came.
     Tick,
 }

@@ -21,6 +21,7 @@ mod choice;
 mod estimate;
 mod input;
 mod member;
+mod overview;
 mod power;
 mod queue;
 mod slot;
@@ -34,6 +35,7 @@ pub use ask::{Ask, Class, NoSlot, Offer, Ongoing, Place, UserHash, Verdict, Wait
 pub use estimate::Eta;
 pub use input::{Effect, Input};
 pub use member::Probed;
+pub use overview::{MemberSlot, MemberSnapshot, PoolSnapshot, WaiterSnapshot};
 pub use power::{Power, PowerNews};
 pub use queue::Waiter;
 pub use slot::{QuarantineReason, SlotState};
@@ -203,6 +205,7 @@ impl Roster {
                 }
             }
             Input::Tune(tuning) => self.tune(tuning),
+            Input::Withhold(id, withheld) => self.withhold(id, withheld, now),
             Input::Tick => {}
         }
         self.settle(now);
