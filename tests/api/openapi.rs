@@ -21,7 +21,7 @@ fn source(path: &str) -> String {
 }
 
 /// Every operation, as `GET /path`.
-fn operations(document: &Document) -> BTreeMap<String, &Value> {
+pub fn operations(document: &Document) -> BTreeMap<String, &Value> {
     let paths = document.part("/paths").as_object().unwrap();
     let mut found = BTreeMap::new();
     for (path, item) in paths {
