@@ -309,3 +309,27 @@ fn best(machines: &[MachineSnapshot]) -> &'static str {
         () => "failed",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_waits_for_whole_seconds_and_never_longer_than_a_minute() {
+        let seconds = Duration::from_secs;
+        for (query, expected) in [
+            ("", Ok(seconds(0))),
+            ("wait=", Ok(seconds(0))),
+            ("wait=7", Ok(seconds(7))),
+            ("wait=&x=1&wait=7&wait=8", Ok(seconds(7))),
+            ("wait=61", Ok(LONGEST_WAIT)),
+            ("wait=99999999999999999999999", Ok(LONGEST_WAIT)),
+            ("wait=-1", Err(Problem::BadRequest)),
+            ("wait=%2B1", Err(Problem::BadRequest)),
+            ("wait=1.5", Err(Problem::BadRequest)),
+            ("wait=soon", Err(Problem::BadRequest)),
+        ] {
+            assert_eq!(patience(query), expected, "{query}");
+        }
+    }
+}
