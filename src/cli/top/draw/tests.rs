@@ -1,0 +1,1 @@
+//! Frames, read as text.
