@@ -90,7 +90,7 @@ fn draw_tables(tables: &[Table], area: Rect, buffer: &mut Buffer) {
 
 /// Lines that a table takes if it may.
 fn wanted(table: &Table) -> usize {
-    FRAME_LINES + table.rows.len().max(1)
+    if table.rows.is_empty() { 2 } else { FRAME_LINES + table.rows.len() }
 }
 
 /// How many lines each gets: what it wants if there is room, else a little each, and the rest in turns.

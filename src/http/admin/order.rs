@@ -22,13 +22,13 @@ use crate::{
 /// An order that was carried out: what it was for, as the log names it, and the answer.
 pub(super) struct Done {
     /// The name of a server or the id of a call: nothing that whoever asked made up.
-    pub(super) target: String,
+    pub(super) subject: String,
     pub(super) response: HttpResponse,
 }
 
 impl Done {
-    pub(super) fn new(target: impl fmt::Display, status: StatusCode, told: &impl Serialize) -> Self {
-        Self { target: target.to_string(), response: private(status, told) }
+    pub(super) fn new(subject: impl fmt::Display, status: StatusCode, told: &impl Serialize) -> Self {
+        Self { subject: subject.to_string(), response: private(status, told) }
     }
 }
 
@@ -45,8 +45,8 @@ pub(super) async fn carry_out(
     let done = work.await;
     doors.metrics.ordered(action, done.is_ok());
     match done {
-        Ok(Done { target, response }) => {
-            tracing::warn!(by = CREDENTIAL, action = action.code(), target, "ordered at /admin, and done");
+        Ok(Done { subject, response }) => {
+            tracing::warn!(by = CREDENTIAL, action = action.code(), subject, "ordered at /admin, and done");
             response
         }
         Err(refused) => {

@@ -53,8 +53,8 @@ pub async fn add(doors: web::Data<Doors>, request: HttpRequest, payload: web::Pa
             NotAdded::Unusable(why) => unusable(why),
             NotAdded::PoolLost => Problem::Internal.into(),
         })?;
-        let target = name.clone().unwrap_or_else(|| address.clone());
-        Ok(Done::new(target, StatusCode::CREATED, &UpstreamAdded { name, address }))
+        let subject = name.clone().unwrap_or_else(|| address.clone());
+        Ok(Done::new(subject, StatusCode::CREATED, &UpstreamAdded { name, address }))
     };
     carry_out(&doors, &request, AdminAction::AddUpstream, work).await
 }

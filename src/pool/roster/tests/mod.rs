@@ -9,6 +9,7 @@ mod promises;
 mod random;
 mod rotation;
 mod waits;
+mod withheld;
 
 use std::collections::HashMap;
 
