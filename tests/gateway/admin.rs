@@ -190,7 +190,7 @@ async fn what_cannot_be_added_is_refused_and_told_why() {
         (json!({"url": "ws://h:1#capacity=0"}), 400, "bad_upstream", "capacity= and a whole number"),
         (json!({"url": "wss://h:1#ca=no-such-file.pem"}), 400, "bad_upstream", "no-such-file.pem"),
         (json!({"url": "ws://10.0.0.9:1#personal_context"}), 400, "bad_upstream", "wss:// with a certificate"),
-        (json!({"url": "ws://h:1#provider=docker:x"}), 400, "bad_upstream", "docker"),
+        (json!({"url": "ws://h:1#provider=command:x"}), 400, "bad_upstream", "providers.command"),
         (json!({"url": format!("ws://localhost:{port}")}), 409, "upstream_exists", ""),
         (json!({"url": "ws://h:1", "name": "mine"}), 400, "bad_order", ""),
         (json!({"address": "ws://h:1"}), 400, "bad_order", ""),

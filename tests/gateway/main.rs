@@ -40,5 +40,6 @@ mod secrets;
 mod slow_callers;
 mod slowness;
 mod told;
+mod top;
 mod trust;
 mod turns;

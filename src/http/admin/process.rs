@@ -23,14 +23,15 @@ pub async fn config(doors: web::Data<Doors>, request: HttpRequest) -> HttpRespon
 
 /// `POST /admin/drain`: the process takes no more calls and ends, as a SIGTERM has it do. Asked again, it goes on doing so.
 pub async fn drain(doors: web::Data<Doors>, request: HttpRequest) -> HttpResponse {
-    let work = async {
-        doors.steward.drain();
+    let house = doors.clone();
+    let work = async move {
+        house.steward.drain();
         let told = Drain {
             state: "draining".to_owned(),
-            sessions: doors.switchboard.active(),
-            deadline_seconds: doors.steward.drain_deadline().as_secs(),
+            sessions: house.switchboard.active(),
+            deadline_seconds: house.steward.drain_deadline().as_secs(),
         };
         Ok(Done::new("process", StatusCode::ACCEPTED, &told))
     };
-    carry_out(&doors, &request, AdminAction::Drain, work).await
+    carry_out(doors, request, AdminAction::Drain, work).await
 }
