@@ -211,6 +211,8 @@ async fn what_cannot_be_added_is_refused_and_told_why() {
 #[actix_web::test]
 async fn every_setting_is_told_with_its_source_and_no_secret_is() {
     let house = house(1).await;
+    let hidden = json!({"url": "ws://10.0.0.9:1/a-path-as-a-password#region=eu"});
+    order(&house, "POST", "/admin/upstreams", Some(hidden)).await;
     let told = get(&house, "/admin/config").await;
     let settings = told.body["settings"].as_array().unwrap();
     let setting = |key: &str| settings.iter().find(|line| line["key"] == key).unwrap();
@@ -220,7 +222,8 @@ async fn every_setting_is_told_with_its_source_and_no_secret_is() {
     );
     assert_eq!(setting("queue.limit")["source"], "default");
     let text = told.body.to_string();
-    for secret in [TOKEN, OPERATOR, crate::house::SECRET] {
+    assert!(text.contains("ws://10.0.0.9:1/***#region=eu"), "{text}");
+    for secret in [TOKEN, OPERATOR, crate::house::SECRET, "as-a-password"] {
         assert!(!text.contains(secret), "a secret is told");
     }
     let newcomer = Simulator::start(quiet()).await.unwrap();

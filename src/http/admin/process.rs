@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 
 use super::{
+    mask::masked,
     order::{Done, answer, carry_out},
     told::{Configuration, Drain, Setting},
 };
@@ -13,7 +14,7 @@ pub async fn config(doors: web::Data<Doors>, request: HttpRequest) -> HttpRespon
     let work = async {
         let line = |line: crate::config::SettingLine| Setting {
             key: line.key.to_owned(),
-            value: line.value,
+            value: masked(line.key, &line.value),
             source: line.source,
         };
         Ok(Configuration { settings: doors.steward.settings().into_iter().map(line).collect() })
