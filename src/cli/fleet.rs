@@ -90,7 +90,7 @@ fn whom(arguments: &FleetArguments, environment: &Environment) -> Result<Asked, 
 }
 
 /// Where the Tandem of this directory, or of this configuration, listens.
-fn here(settings: &Settings) -> Result<String, String> {
+pub(super) fn here(settings: &Settings) -> Result<String, String> {
     let configured = || format!("http://127.0.0.1:{}", settings.listen.port);
     match DevState::read(&settings.state.dir) {
         _ if settings.mode == Mode::Production => Ok(configured()),
@@ -115,7 +115,7 @@ fn secret(settings: &Settings, is_here: bool) -> Result<SecretString, String> {
     ))
 }
 
-fn base(url: &str) -> Result<String, String> {
+pub(super) fn base(url: &str) -> Result<String, String> {
     let url = url.trim_end_matches('/');
     let known = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme) && url.len() > scheme.len());
     if known { Ok(url.to_owned()) } else { Err("--url is no URL: expected one like http://127.0.0.1:8080".to_owned()) }
@@ -123,12 +123,17 @@ fn base(url: &str) -> Result<String, String> {
 
 /// Why nobody answered, in terms of the command line.
 fn no_answer(url: &str, error: &ProviderError) -> String {
-    let why = match error {
+    let why = why(error);
+    format!("{url} does not answer: {why}; start `tandem serve`, or give the right --url")
+}
+
+/// What went wrong on the way.
+pub(super) fn why(error: &ProviderError) -> String {
+    match error {
         ProviderError::Timeout => "no answer came in time".to_owned(),
         ProviderError::Transient(why) | ProviderError::Permanent(why) => why.to_string(),
         other => other.to_string(),
-    };
-    format!("{url} does not answer: {why}; start `tandem serve`, or give the right --url")
+    }
 }
 
 /// What a refusal means for whoever operates.

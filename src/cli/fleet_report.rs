@@ -5,27 +5,27 @@ use serde::{Deserialize, Serialize};
 use super::terminal;
 
 /// One machine, as `GET /v1/upstreams` tells it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(super) struct Machine {
-    upstream: String,
-    provider: String,
-    state: String,
-    eta_ms: Option<u64>,
-    eta_p90_ms: Option<u64>,
+    pub(super) upstream: String,
+    pub(super) provider: String,
+    pub(super) state: String,
+    pub(super) eta_ms: Option<u64>,
+    pub(super) eta_p90_ms: Option<u64>,
     #[serde(flatten)]
-    spent: Spent,
-    price_per_hour: Option<f64>,
+    pub(super) spent: Spent,
+    pub(super) price_per_hour: Option<f64>,
 }
 
 /// Where time went, and what it costs, where a price is set: of one machine, or of all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
 pub(super) struct Spent {
-    awake_seconds: u64,
-    leased_seconds: u64,
-    idle_seconds: u64,
-    asleep_seconds: u64,
-    cost: Option<f64>,
-    saving: Option<f64>,
+    pub(super) awake_seconds: u64,
+    pub(super) leased_seconds: u64,
+    pub(super) idle_seconds: u64,
+    pub(super) asleep_seconds: u64,
+    pub(super) cost: Option<f64>,
+    pub(super) saving: Option<f64>,
 }
 
 impl Spent {
@@ -103,7 +103,7 @@ fn remark(machines: &[Machine], sum: &Spent) -> String {
 
 impl Machine {
     /// When a machine that wakes is there: in half of such wakes, and in nine of ten.
-    fn eta(&self) -> String {
+    pub(super) fn eta(&self) -> String {
         match (self.eta_ms, self.eta_p90_ms) {
             (Some(half), Some(most)) => {
                 format!("{} to {}", time(half.div_ceil(1_000)), time(most.div_ceil(1_000)))
@@ -114,7 +114,7 @@ impl Machine {
 }
 
 /// `45s`, `5m10s` or `2h05m`.
-fn time(seconds: u64) -> String {
+pub(super) fn time(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),

@@ -24,6 +24,7 @@ mod stop;
 mod store_report;
 mod terminal;
 mod token;
+mod top;
 mod users;
 
 use std::ffi::OsString;
@@ -68,6 +69,8 @@ enum Command {
     Check(check::CheckArguments),
     /// Shows the machines of a running Tandem: what they do, and what they cost.
     Fleet(fleet::FleetArguments),
+    /// Shows the calls, model servers, queue and machines of a running Tandem, live.
+    Top(top::TopArguments),
     /// Prints every series that a running Tandem exports, as the page docs/metrics.md.
     Metrics,
     /// Takes a file of users and journals in.
@@ -120,6 +123,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Fleet(arguments)) => {
             block_on(async { LocalSet::new().run_until(fleet::fleet(&arguments)).await })
         }
+        Some(Command::Top(arguments)) => block_on(async { LocalSet::new().run_until(top::top(&arguments)).await }),
         Some(Command::Metrics) => metrics::print(),
         Some(Command::Import(arguments)) => block_on(users::import(&arguments)),
         Some(Command::User(arguments)) => block_on(users::user(arguments)),

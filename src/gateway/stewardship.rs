@@ -196,14 +196,11 @@ impl Steward for Stewardship {
 
     fn add(&self, url: UpstreamUrl) -> Pending<Result<Added, NotAdded>> {
         let inner = Arc::clone(&self.0);
-        // Whoever asked may hang up in the middle: what was begun is brought to its end all the same.
-        let adding = tokio::spawn(async move { inner.add(url).await });
-        Box::pin(async move { adding.await.unwrap_or(Err(NotAdded::PoolLost)) })
+        Box::pin(async move { inner.add(url).await })
     }
 
     fn remove(&self, name: String) -> Pending<Result<(), NotRemoved>> {
         let inner = Arc::clone(&self.0);
-        let removing = tokio::spawn(async move { inner.remove(name).await });
-        Box::pin(async move { removing.await.unwrap_or(Err(NotRemoved::PoolLost)) })
+        Box::pin(async move { inner.remove(name).await })
     }
 }

@@ -6,7 +6,7 @@ use super::violation::Violation;
 const RULE: &str = "crates";
 
 /// A crate, and the files or folders below `src/` (prefixes) that may name it.
-const PLACES: [(&str, &[&str]); 19] = [
+const PLACES: [(&str, &[&str]); 21] = [
     (
         "actix",
         &[
@@ -31,6 +31,8 @@ const PLACES: [(&str, &[&str]); 19] = [
     ("metrics_process", &["metrics/process"]),
     ("mongodb", &["store/mongo"]),
     ("kitoken", &["context/tokens"]),
+    ("ratatui", &["cli/top/"]),
+    ("crossterm", &["cli/top/"]),
     ("unicode_normalization", &["context/plain/"]),
     ("opentelemetry", &["telemetry/otlp"]),
     ("opentelemetry_proto", &["telemetry/otlp"]),
@@ -76,6 +78,7 @@ mod tests {
             ("src/context/user.rs", "\nuse rusqlite::Connection;"),
             ("src/session/actor/spans.rs", "\nuse opentelemetry::KeyValue;"),
             ("src/http/health.rs", "\nuse metrics_process::collector;"),
+            ("src/cli/call.rs", "\nuse ratatui::Frame;"),
         ] {
             let found = check(&Source::read(path, text));
             assert_eq!(found.len(), 1, "{path}");
@@ -90,6 +93,7 @@ mod tests {
             ("src/http/voice.rs", "use actix_web::web; use actix_ws::Session;"),
             ("src/session/leg/upstream_socket.rs", "use awc::Client;"),
             ("src/cli/serve.rs", "use actix::System;"),
+            ("src/cli/top/draw.rs", "use ratatui::Frame;"),
             ("src/store/mongo/look.rs", "use mongodb::Database;"),
             ("src/store/local/users.rs", "use rusqlite::Connection;"),
             ("src/fleet/provider/docker/container.rs", "use bollard::Docker; use hyper::Response;"),

@@ -190,7 +190,7 @@ async fn what_cannot_be_added_is_refused_and_told_why() {
         (json!({"url": "ws://h:1#capacity=0"}), 400, "bad_upstream", "capacity= and a whole number"),
         (json!({"url": "wss://h:1#ca=no-such-file.pem"}), 400, "bad_upstream", "no-such-file.pem"),
         (json!({"url": "ws://10.0.0.9:1#personal_context"}), 400, "bad_upstream", "wss:// with a certificate"),
-        (json!({"url": "ws://h:1#provider=docker:x"}), 400, "bad_upstream", "docker"),
+        (json!({"url": "ws://h:1#provider=command:x"}), 400, "bad_upstream", "providers.command"),
         (json!({"url": format!("ws://localhost:{port}")}), 409, "upstream_exists", ""),
         (json!({"url": "ws://h:1", "name": "mine"}), 400, "bad_order", ""),
         (json!({"address": "ws://h:1"}), 400, "bad_order", ""),
@@ -211,6 +211,8 @@ async fn what_cannot_be_added_is_refused_and_told_why() {
 #[actix_web::test]
 async fn every_setting_is_told_with_its_source_and_no_secret_is() {
     let house = house(1).await;
+    let hidden = json!({"url": "ws://10.0.0.9:1/a-path-as-a-password#region=eu"});
+    order(&house, "POST", "/admin/upstreams", Some(hidden)).await;
     let told = get(&house, "/admin/config").await;
     let settings = told.body["settings"].as_array().unwrap();
     let setting = |key: &str| settings.iter().find(|line| line["key"] == key).unwrap();
@@ -220,7 +222,8 @@ async fn every_setting_is_told_with_its_source_and_no_secret_is() {
     );
     assert_eq!(setting("queue.limit")["source"], "default");
     let text = told.body.to_string();
-    for secret in [TOKEN, OPERATOR, crate::house::SECRET] {
+    assert!(text.contains("ws://10.0.0.9:1/***#region=eu"), "{text}");
+    for secret in [TOKEN, OPERATOR, crate::house::SECRET, "as-a-password"] {
         assert!(!text.contains(secret), "a secret is told");
     }
     let newcomer = Simulator::start(quiet()).await.unwrap();

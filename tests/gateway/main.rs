@@ -41,5 +41,6 @@ mod secrets;
 mod slow_callers;
 mod slowness;
 mod told;
+mod top;
 mod trust;
 mod turns;

@@ -83,6 +83,20 @@ impl Process {
         Process { child, url }
     }
 
+    /// Waits until it ends by itself; its exit status, if it was no signal.
+    pub async fn wait(&mut self) -> Option<i32> {
+        let mut look = tokio::time::interval(Duration::from_millis(10));
+        let ending = async {
+            loop {
+                look.tick().await;
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status.code();
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, ending).await.expect("it ends in time")
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -2,6 +2,29 @@
 
 use super::*;
 
+#[test]
+fn what_opens_doors_as_it_is_sent_is_long_and_good_for_nothing_else() {
+    let (key, token) = ("an operator's key that is long enough", "an admin's token that is long enough");
+    let both = with([("TANDEM_OPERATOR_KEY", key), ("TANDEM_ADMIN_TOKEN", token)]).unwrap();
+    assert_eq!(both.auth.admin_token.as_ref().unwrap().expose_secret(), token);
+    assert_eq!(line(&both, "auth.admin_token"), ("(set)", "TANDEM_ADMIN_TOKEN"));
+    assert!(with([]).unwrap().auth.admin_token.is_none(), "there is no default");
+    for (variables, expected) in [
+        ([("TANDEM_ADMIN_TOKEN", "short"), ("PORT", "0")], "is 5 bytes long; expected at least 32 bytes"),
+        ([("TANDEM_ADMIN_TOKEN", &"a".repeat(40)), ("PORT", "0")], "made of a few characters"),
+        ([("TANDEM_ADMIN_TOKEN", key), ("TANDEM_OPERATOR_KEY", key)], "expected a secret of its own"),
+        ([("TANDEM_ADMIN_TOKEN", SECRET), ("JWT_SECRET", SECRET)], "expected a secret of its own"),
+    ] {
+        let told = flaws(with(variables));
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].starts_with("auth.admin_token (TANDEM_ADMIN_TOKEN or ") && told[0].contains(expected),
+            "{told:?}"
+        );
+        assert!(!told[0].contains("short") && !told[0].contains("key that"), "{told:?}");
+    }
+}
+
 /// Production with these servers, and what is said of telling.
 fn production(urls: &str, telling: &str, mongodb: &str) -> Result<Settings, ConfigError> {
     with([

@@ -45,6 +45,7 @@ pub struct Exchange {
     client: awc::Client,
     timeout: Duration,
     secrets: Rc<[SecretString]>,
+    room_bytes: usize,
 }
 
 impl Exchange {
@@ -60,7 +61,12 @@ impl Exchange {
             Err(_) => connector,
         };
         let client = awc::Client::builder().connector(connector).disable_timeout().disable_redirects().finish();
-        Self { client, timeout, secrets: Rc::new([]) }
+        Self { client, timeout, secrets: Rc::new([]), room_bytes: MAX_BODY_BYTES }
+    }
+
+    /// The same, for answers of at most so many bytes; what is beyond is not read.
+    pub fn reading(self, room_bytes: usize) -> Self {
+        Self { room_bytes, ..self }
     }
 
     /// The same, with secrets that no answer is allowed to repeat.
@@ -108,7 +114,7 @@ impl Exchange {
         let mut body = Vec::new();
         // A broken body is read as far as it goes: the status says the most.
         while let Some(Ok(chunk)) = answer.next().await {
-            let room = MAX_BODY_BYTES - body.len();
+            let room = self.room_bytes - body.len();
             body.extend_from_slice(&chunk[..chunk.len().min(room)]);
             if chunk.len() >= room {
                 break;

@@ -51,13 +51,14 @@ fn told(LiveCall { id, user, glance }: &LiveCall, now_ms: i64) -> Session {
 
 /// `DELETE /admin/sessions/{id}`: its caller is told that an operator ended it. One that is over by now is unknown.
 pub async fn end(doors: web::Data<Doors>, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
-    let work = async {
+    let house = doors.clone();
+    let work = async move {
         let id: Uuid = id.parse().map_err(|_| Problem::UnknownCall)?;
-        if !doors.switchboard.end(id, Ending::Admin).await {
+        if !house.switchboard.end(id, Ending::Admin).await {
             return Err(Problem::UnknownCall.into());
         }
         let told = SessionEnded { session_id: id.to_string(), ending: Ending::Admin.code().to_owned() };
         Ok(Done::new(id, StatusCode::ACCEPTED, &told))
     };
-    carry_out(&doors, &request, AdminAction::EndSession, work).await
+    carry_out(doors, request, AdminAction::EndSession, work).await
 }

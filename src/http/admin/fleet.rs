@@ -25,16 +25,17 @@ pub async fn list(doors: web::Data<Doors>, request: HttpRequest) -> HttpResponse
     answer(&doors, &request, work).await
 }
 
-/// `POST /admin/fleet/{name}/wake`: at once, also if it could not be woken a moment ago.
+/// `POST /admin/fleet/{name}/wake`: and held awake for a while.
 pub async fn wake(
     doors: web::Data<Doors>,
     request: HttpRequest,
     name: web::Path<String>,
     payload: web::Payload,
 ) -> HttpResponse {
-    let work = async {
+    let house = doors.clone();
+    let work = async move {
         let WakeOrder { hold_seconds } = read(payload).await?;
-        if doors.switchboard.is_draining() {
+        if house.switchboard.is_draining() {
             return Err(Problem::Draining.into());
         }
         let hold_seconds = hold_seconds.unwrap_or(0);
@@ -42,10 +43,10 @@ pub async fn wake(
             return Err(Problem::BadOrder.into());
         }
         let (name, hold) = (name.into_inner(), Duration::from_secs(hold_seconds));
-        let machines = doors.fleet.wake(Some(name.clone()), hold).await.ok_or(Problem::Internal)?;
+        let machines = house.fleet.wake(Some(name.clone()), hold).await.ok_or(Problem::Internal)?;
         done(name, machines, "ready")
     };
-    carry_out(&doors, &request, AdminAction::Wake, work).await
+    carry_out(doors, request, AdminAction::Wake, work).await
 }
 
 /// `POST /admin/fleet/{name}/sleep`: as soon as nobody uses it, whatever holds it; with `force` its calls are ended.
@@ -55,17 +56,18 @@ pub async fn sleep(
     name: web::Path<String>,
     payload: web::Payload,
 ) -> HttpResponse {
-    let work = async {
+    let house = doors.clone();
+    let work = async move {
         let SleepOrder { force } = read(payload).await?;
         let name = name.into_inner();
-        let machines = doors.fleet.sleep(name.clone()).await.ok_or(Problem::Internal)?;
+        let machines = house.fleet.sleep(name.clone()).await.ok_or(Problem::Internal)?;
         if force && !machines.is_empty() {
-            let ended = doors.switchboard.end_calls_at(&name, Ending::Admin);
+            let ended = house.switchboard.end_calls_at(&name, Ending::Admin);
             tracing::warn!(upstream = name, ended, "calls are ended so that their machine can sleep");
         }
         done(name, machines, "asleep")
     };
-    carry_out(&doors, &request, AdminAction::Sleep, work).await
+    carry_out(doors, request, AdminAction::Sleep, work).await
 }
 
 /// 200 if the machine is as it was ordered to be, 202 while it is not yet.

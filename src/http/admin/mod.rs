@@ -5,6 +5,7 @@
 mod calls;
 mod fleet;
 mod gate;
+mod mask;
 mod order;
 mod process;
 pub mod steward;

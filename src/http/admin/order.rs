@@ -5,7 +5,7 @@ use std::fmt;
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder, ResponseError,
     http::{StatusCode, header},
-    web,
+    rt, web,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -22,31 +22,38 @@ use crate::{
 /// An order that was carried out: what it was for, as the log names it, and the answer.
 pub(super) struct Done {
     /// The name of a server or the id of a call: nothing that whoever asked made up.
-    pub(super) target: String,
+    pub(super) subject: String,
     pub(super) response: HttpResponse,
 }
 
 impl Done {
-    pub(super) fn new(target: impl fmt::Display, status: StatusCode, told: &impl Serialize) -> Self {
-        Self { target: target.to_string(), response: private(status, told) }
+    pub(super) fn new(subject: impl fmt::Display, status: StatusCode, told: &impl Serialize) -> Self {
+        Self { subject: subject.to_string(), response: private(status, told) }
     }
 }
 
-/// Has an order carried out for whoever may give it.
+/// Has an order carried out for whoever may give it: to its end, and into the log, also if they hang up in the middle.
 pub(super) async fn carry_out(
-    doors: &Doors,
-    request: &HttpRequest,
+    doors: web::Data<Doors>,
+    request: HttpRequest,
     action: AdminAction,
-    work: impl Future<Output = Result<Done, Refusal>>,
+    work: impl Future<Output = Result<Done, Refusal>> + 'static,
 ) -> HttpResponse {
-    if let Err(refused) = gate::admit(doors, request) {
+    if let Err(refused) = gate::admit(&doors, &request) {
         return refused.error_response();
     }
-    let done = work.await;
-    doors.metrics.ordered(action, done.is_ok());
+    let carrying = rt::spawn(async move {
+        let done = work.await;
+        doors.metrics.ordered(action, done.is_ok());
+        tell(action, done)
+    });
+    carrying.await.unwrap_or_else(|_| Problem::Internal.error_response())
+}
+
+fn tell(action: AdminAction, done: Result<Done, Refusal>) -> HttpResponse {
     match done {
-        Ok(Done { target, response }) => {
-            tracing::warn!(by = CREDENTIAL, action = action.code(), target, "ordered at /admin, and done");
+        Ok(Done { subject, response }) => {
+            tracing::warn!(by = CREDENTIAL, action = action.code(), subject, "ordered at /admin, and done");
             response
         }
         Err(refused) => {

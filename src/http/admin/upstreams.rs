@@ -41,56 +41,58 @@ pub async fn queue(doors: web::Data<Doors>, request: HttpRequest) -> HttpRespons
 
 /// `POST /admin/upstreams`: one more, until the list is read again.
 pub async fn add(doors: web::Data<Doors>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
-    let work = async {
+    let house = doors.clone();
+    let work = async move {
         let NewUpstream { url } = read(payload).await?;
         let url: UpstreamUrl =
             url.expose_secret().trim().parse().map_err(|error| unusable(format!("expected {error}")))?;
-        if doors.switchboard.is_draining() {
+        if house.switchboard.is_draining() {
             return Err(Problem::Draining.into());
         }
-        let Added { name, address } = doors.steward.add(url).await.map_err(|error| match error {
+        let Added { name, address } = house.steward.add(url).await.map_err(|error| match error {
             NotAdded::Exists => Problem::UpstreamExists.into(),
             NotAdded::Unusable(why) => unusable(why),
             NotAdded::PoolLost => Problem::Internal.into(),
         })?;
-        let target = name.clone().unwrap_or_else(|| address.clone());
-        Ok(Done::new(target, StatusCode::CREATED, &UpstreamAdded { name, address }))
+        let subject = name.clone().unwrap_or_else(|| address.clone());
+        Ok(Done::new(subject, StatusCode::CREATED, &UpstreamAdded { name, address }))
     };
-    carry_out(&doors, &request, AdminAction::AddUpstream, work).await
+    carry_out(doors, request, AdminAction::AddUpstream, work).await
 }
 
 /// `DELETE /admin/upstreams/{name}`: it leaves after its last call.
 pub async fn remove(doors: web::Data<Doors>, request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    let work = async {
+    let house = doors.clone();
+    let work = async move {
         let name = name.into_inner();
-        doors.steward.remove(name.clone()).await.map_err(|error| match error {
+        house.steward.remove(name.clone()).await.map_err(|error| match error {
             NotRemoved::Unknown => Problem::UnknownUpstream,
             NotRemoved::OneOfName => Problem::UpstreamOfName,
             NotRemoved::Last => Problem::LastUpstream,
             NotRemoved::PoolLost => Problem::Internal,
         })?;
-        changed(&doors, name).await
+        changed(&house, name).await
     };
-    carry_out(&doors, &request, AdminAction::RemoveUpstream, work).await
+    carry_out(doors, request, AdminAction::RemoveUpstream, work).await
 }
 
 /// `POST /admin/upstreams/{name}/quarantine`: no more calls for now; those that it has go on.
 pub async fn quarantine(doors: web::Data<Doors>, request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    let work = withhold(&doors, name.into_inner(), true);
-    carry_out(&doors, &request, AdminAction::Quarantine, work).await
+    let work = withhold(doors.clone(), name.into_inner(), true);
+    carry_out(doors, request, AdminAction::Quarantine, work).await
 }
 
 /// `POST /admin/upstreams/{name}/release`: it takes calls again, and its slots in doubt are tested at once.
 pub async fn release(doors: web::Data<Doors>, request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    let work = withhold(&doors, name.into_inner(), false);
-    carry_out(&doors, &request, AdminAction::Release, work).await
+    let work = withhold(doors.clone(), name.into_inner(), false);
+    carry_out(doors, request, AdminAction::Release, work).await
 }
 
-async fn withhold(doors: &Doors, name: String, withheld: bool) -> Result<Done, Refusal> {
+async fn withhold(doors: web::Data<Doors>, name: String, withheld: bool) -> Result<Done, Refusal> {
     if !doors.switchboard.withhold(name.clone(), withheld).await.ok_or(Problem::Internal)? {
         return Err(Problem::UnknownUpstream.into());
     }
-    changed(doors, name).await
+    changed(&doors, name).await
 }
 
 /// What the server is now: 200 if all is done, 202 while a call of it goes on.
@@ -98,7 +100,7 @@ async fn changed(doors: &Doors, name: String) -> Result<Done, Refusal> {
     let members = look(doors).await?.members;
     let upstream = members.iter().find(|member| member.name == name).map(upstream);
     let waits = upstream.as_ref().is_some_and(|upstream| {
-        (upstream.leaving || upstream.withheld) && upstream.slots.iter().any(|slot| slot.state == "leased")
+        upstream.leaving || (upstream.withheld && upstream.slots.iter().any(|slot| slot.state == "leased"))
     });
     let status = if waits { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok(Done::new(name.clone(), status, &UpstreamChanged { name, upstream }))

@@ -10,6 +10,7 @@ mod random;
 mod rotation;
 mod tuning;
 mod waits;
+mod withheld;
 
 use std::collections::HashMap;
 

@@ -1,5 +1,7 @@
 //! Random sequences against a small reference model.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::pool::{endpoint::PersonalContext, trust::Trust as Certificates};
 
@@ -17,6 +19,8 @@ struct Reference {
     asleep: Vec<UpstreamId>,
     /// Grants whose servers are elsewhere by now.
     left: Vec<Grant>,
+    /// Servers that an operator keeps calls away from.
+    withheld: BTreeSet<UpstreamId>,
     /// Servers that may be told of callers.
     told: Vec<UpstreamId>,
     /// Servers that failed lately: whether one of them may be tried is the breaker's own script.
@@ -28,7 +32,7 @@ impl Reference {
         let Some((model, _, leaving)) = self.members.get(&id) else { return false };
         let model = model.is_none_or(|model| ask.needs.model.as_deref().is_none_or(|needed| needed == model));
         let told = !ask.needs.told || self.told.contains(&id);
-        model && told && !leaving && !ask.avoid.contains(&id)
+        model && told && !leaving && !self.withheld.contains(&id) && !ask.avoid.contains(&id)
     }
 
     fn free_for(&self, ask: &Ask) -> bool {
@@ -97,6 +101,7 @@ fn random_step(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, joine
             desk.tell(Input::Quarantine(Grant { upstream, slot: 0, generation: 0 }, QuarantineReason::Vanished));
         }
         96 => move_one(rng, desk, model, *joined),
+        97 => withhold_one(rng, desk, model, *joined),
         _ => {
             desk.now += Duration::from_millis(rng.random_range(0..3_000));
             desk.tell(Input::Tick);
@@ -225,6 +230,18 @@ fn move_one(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, joined: 
         let endpoint = Endpoint::plain(id.0.to_string(), "moved", port);
         desk.tell(Input::Moved(id, Endpoint { tls, personal, ..endpoint }));
     }
+}
+
+/// An operator keeps calls away from a server, or lets them come again.
+fn withhold_one(rng: &mut SmallRng, desk: &mut Desk, model: &mut Reference, joined: u32) {
+    let id = UpstreamId(rng.random_range(1..=joined));
+    let withheld = rng.random::<bool>();
+    if withheld && model.members.contains_key(&id) {
+        model.withheld.insert(id);
+    } else {
+        model.withheld.remove(&id);
+    }
+    desk.tell(Input::Withhold(id, withheld));
 }
 
 /// A call's server got ready, or failed in one of the ways there are.
