@@ -56,6 +56,8 @@ use crate::{
 const UPKEEP: Duration = Duration::from_secs(5);
 /// After the drain's deadline: for telling callers, and for the model servers' acknowledgements.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// For calls that did not end in time: until they are cut off, and then until they are gone.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
 /// The pool answers from memory.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(2);
 /// Prompt steps that a rehearsal may take: a voice's, the pauses', and a short prompt's, twice.
@@ -240,13 +242,23 @@ impl Gateway {
         self.doors.fleet.resign().await;
         let (deadline, calls) = (Instant::now() + self.drain, self.sessions());
         tracing::info!(calls, deadline_seconds = self.drain.as_secs(), "draining");
-        let left = self.doors.switchboard.drain(deadline, LAST_WORDS).await;
+        let mut left = self.doors.switchboard.drain(deadline, LAST_WORDS).await;
         if left > 0 {
-            tracing::warn!(calls = left, ending = Ending::GatewayLost.code(), "calls are cut off");
+            // What did not hear of its deadline may hear of this.
+            self.doors.switchboard.end_all(Ending::Drained);
+            left = self.doors.switchboard.emptied(Instant::now() + LAST_CHANCE).await;
+        }
+        if left > 0 {
+            tracing::warn!(calls = left, "calls are cut off");
         }
         self.await_acknowledgements().await;
-        self.records.flush().await;
         self.server.stop(false).await;
+        // That drops what is left, and each of them writes down its end: only now no more records come.
+        let unrecorded = self.doors.switchboard.emptied(Instant::now() + LAST_CHANCE).await;
+        if unrecorded > 0 {
+            tracing::error!(calls = unrecorded, "calls do not let go; the next start closes their records");
+        }
+        self.records.flush().await;
         // The pool may be gone already; then nothing is left to stop.
         let _ = self.pool.send(Stop).await;
         self.doors.tracer.finish().await;

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Addr, Message, Recipient};
+use actix::{Addr, Message, Recipient, prelude::SendError};
 use dashmap::DashMap;
 use tokio::{
     sync::Notify,
@@ -51,6 +51,9 @@ const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A session answers between two inputs: an answer that takes longer will not come.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// After a session whose mailbox was full was told something in vain.
+const TELL_AGAIN: Duration = Duration::from_millis(250);
 
 /// What can be said to a live session from outside.
 #[derive(Clone, Copy, Debug, Message)]
@@ -243,13 +246,22 @@ impl Switchboard {
     /// Gives the number of calls that are left.
     pub async fn drain(&self, deadline: Instant, grace: Duration) -> usize {
         let deadline = *self.drain_by.get_or_init(|| deadline);
-        for call in &self.reach {
-            // A full mailbox belongs to a session that is busy ending; the wait below is bounded.
-            let _ = call.session.try_send(Control::Drain(deadline));
+        let mut untold: Vec<_> = self.reach.iter().map(|call| call.session.clone()).collect();
+        let last = deadline + grace;
+        loop {
+            untold.retain(|call| matches!(call.try_send(Control::Drain(deadline)), Err(SendError::Full(_))));
+            let until = if untold.is_empty() { last } else { last.min(Instant::now() + TELL_AGAIN) };
+            if self.emptied(until).await == 0 || until == last {
+                return self.active();
+            }
         }
+    }
+
+    /// Waits until all calls are over, but not for longer than until then. Gives the number of those that are left.
+    pub async fn emptied(&self, until: Instant) -> usize {
         while self.active() > 0 {
             let left = self.left.notified();
-            if self.active() == 0 || timeout_at(deadline + grace, left).await.is_err() {
+            if self.active() == 0 || timeout_at(until, left).await.is_err() {
                 break;
             }
         }
@@ -292,6 +304,11 @@ impl Seat {
         let ask = Ask { needs: self.needs.clone(), ..ask };
         let asking = timeout(POOL_TIMEOUT, self.board.pool.send(Acquire(ask)));
         async move { asking.await.ok()?.ok() }
+    }
+
+    /// Whether the process shuts down.
+    pub fn is_draining(&self) -> bool {
+        self.board.is_draining()
     }
 
     /// Whose call it is.
@@ -382,7 +399,7 @@ impl Drop for Seat {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use actix::Actor;
+    use actix::{Actor, ActorContext as _, AsyncContext as _};
 
     use super::*;
     use crate::pool::{
@@ -493,6 +510,40 @@ pub(super) mod tests {
         drop(seat);
         assert_eq!(draining.await.unwrap(), 0);
         assert!(Instant::now() < deadline, "nobody waits for an empty board");
+    }
+
+    #[actix::test]
+    async fn a_call_that_had_no_room_for_the_news_of_a_drain_hears_of_it_later() {
+        /// Hears nothing for a second, and ends at the right deadline.
+        struct Busy {
+            _seat: Seat,
+            deadline: Instant,
+        }
+        impl Actor for Busy {
+            type Context = actix::Context<Self>;
+            fn started(&mut self, ctx: &mut Self::Context) {
+                ctx.wait(actix::fut::wrap_future(tokio::time::sleep(Duration::from_secs(1))));
+            }
+        }
+        impl actix::Handler<Control> for Busy {
+            type Result = ();
+            fn handle(&mut self, control: Control, ctx: &mut Self::Context) {
+                if matches!(control, Control::Drain(deadline) if deadline == self.deadline) {
+                    ctx.stop();
+                }
+            }
+        }
+        tokio::time::pause();
+        let (board, began) = (board(10, 10), Instant::now());
+        let deadline = began + Duration::from_secs(30);
+        let seat = board.take_seat(A).unwrap();
+        let call = Busy::create(|ctx| {
+            seat.answer_at(ctx.address().recipient());
+            Busy { _seat: seat, deadline }
+        });
+        while call.try_send(Control::Drain(began)).is_ok() {}
+        assert_eq!(board.drain(deadline, Duration::ZERO).await, 0);
+        assert!(Instant::now() < began + Duration::from_secs(2), "{:?}", began.elapsed());
     }
 
     #[actix::test]

@@ -9,6 +9,7 @@ mod continuing;
 mod crash;
 mod credentials;
 mod crowd;
+mod cut_off;
 mod discovery;
 mod echo;
 mod exclusivity;

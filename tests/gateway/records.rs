@@ -23,16 +23,20 @@ use crate::{
 };
 
 /// A directory for state, gone at the end.
-struct State(PathBuf);
+pub struct State(PathBuf);
 
 impl State {
-    fn new() -> State {
+    pub fn new() -> State {
         let path = std::env::temp_dir().join(format!("tandem-records-{}", Uuid::new_v4()));
         fs::create_dir(&path).unwrap();
         State(path)
     }
 
-    fn store(&self) -> LocalStore {
+    pub fn path(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    pub fn store(&self) -> LocalStore {
         LocalStore::open(&self.0.join("records.sqlite"), None).unwrap()
     }
 }

@@ -262,8 +262,10 @@ impl Actor for SessionActor {
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        // Also reached by a panic of a handler: every call that was counted as begun is counted as ended.
-        let ending = self.ending.unwrap_or(Ending::Internal);
+        // Also reached by a panic of a handler, and at a shutdown that cuts the call off: every call that was counted as
+        // begun is counted as ended.
+        let ending = self.ending.or(self.machine.ending());
+        let ending = ending.unwrap_or_else(|| cut_off(self.seat.is_draining()));
         self.metrics.ended(self.protocol, ending.code());
         self.spans.end(ending);
         self.entry.end(ending);
@@ -287,6 +289,11 @@ impl Handler<Attach> for SessionActor {
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) -> Option<Span> {
         self.attach(attach, ctx)
     }
+}
+
+/// What becomes of a call whose actor stopped before it ended: a shutdown was in its way, or else a fault.
+const fn cut_off(draining: bool) -> Ending {
+    if draining { Ending::GatewayLost } else { Ending::Internal }
 }
 
 fn now() -> std::time::Instant {
@@ -319,4 +326,14 @@ impl StreamHandler<FromClient> for SessionActor {
 
     // The default would stop the actor; the stream's last item has told the machine.
     fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shutdown_that_cuts_a_call_off_is_no_fault() {
+        assert_eq!((cut_off(true), cut_off(false)), (Ending::GatewayLost, Ending::Internal));
+    }
 }
