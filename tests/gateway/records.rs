@@ -48,7 +48,7 @@ impl Drop for State {
 }
 
 /// The records that reached the store: a beginning and an end for each call, the end alone if both came at once.
-async fn brought(house: &House, session: Uuid) -> Record {
+pub async fn brought(house: &House, session: Uuid) -> Record {
     let mut look = tokio::time::interval(Duration::from_millis(5));
     let asking = async {
         loop {

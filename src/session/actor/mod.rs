@@ -264,8 +264,7 @@ impl Actor for SessionActor {
     fn stopped(&mut self, _: &mut Self::Context) {
         // Also reached by a panic of a handler, and at a shutdown that cuts the call off: every call that was counted as
         // begun is counted as ended.
-        let ending = self.ending.or(self.machine.ending());
-        let ending = ending.unwrap_or_else(|| cut_off(self.seat.is_draining()));
+        let ending = last(self.ending, self.machine.ending(), self.seat.is_draining());
         self.metrics.ended(self.protocol, ending.code());
         self.spans.end(ending);
         self.entry.end(ending);
@@ -291,9 +290,9 @@ impl Handler<Attach> for SessionActor {
     }
 }
 
-/// What becomes of a call whose actor stopped before it ended: a shutdown was in its way, or else a fault.
-const fn cut_off(draining: bool) -> Ending {
-    if draining { Ending::GatewayLost } else { Ending::Internal }
+/// How a call ended whose actor has stopped: as it did, as it was about to, or else a shutdown or a fault was in its way.
+fn last(done: Option<Ending>, closing: Option<Ending>, draining: bool) -> Ending {
+    done.or(closing).unwrap_or(if draining { Ending::GatewayLost } else { Ending::Internal })
 }
 
 fn now() -> std::time::Instant {
@@ -333,7 +332,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shutdown_that_cuts_a_call_off_is_no_fault() {
-        assert_eq!((cut_off(true), cut_off(false)), (Ending::GatewayLost, Ending::Internal));
+    fn a_shutdown_that_cuts_a_call_off_is_no_fault_and_what_was_told_counts() {
+        let (left, drained) = (Some(Ending::ClientLeft), Some(Ending::Drained));
+        for (done, closing, draining, ending) in [
+            (left, None, true, Ending::ClientLeft),
+            (None, drained, true, Ending::Drained),
+            (None, left, false, Ending::ClientLeft),
+            (None, None, true, Ending::GatewayLost),
+            (None, None, false, Ending::Internal),
+        ] {
+            assert_eq!(last(done, closing, draining), ending, "{done:?} {closing:?} {draining}");
+        }
     }
 }
