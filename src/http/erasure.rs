@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     asker,
     doors::Doors,
-    history::{ERASE_TIMEOUT, answer, private, within},
+    history::{answer, erasing, private},
     problem::{Problem, Refusal},
 };
 use crate::{auth::UserId, protocol::ending::Ending};
@@ -48,8 +48,9 @@ async fn erased(doors: &Doors, request: &HttpRequest, user: &UserId, ending: End
     }
     doors.tickets.forget(user);
     let ended = doors.switchboard.end_calls_of(user.hash(), ending, CALLS_TIMEOUT).await;
-    let calls = within(ERASE_TIMEOUT, doors.archive.erase(user.expose().into())).await?;
+    let erased = erasing(doors.archive.erase(user.expose().into())).await;
     let late = doors.switchboard.end_calls_of(user.hash(), ending, Duration::ZERO).await;
+    let calls = erased?;
     tracing::info!(user = %user, calls, ended = ended + late, "a user was erased");
     Ok(private().json(json!({
         "erased": true,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::{sync::oneshot, time::timeout};
 use uuid::Uuid;
 
 use super::{
@@ -21,8 +21,8 @@ use crate::store::{
 
 /// How long a store may take to read. Its own limits are shorter; this one holds whatever it is.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a store may take to erase.
-pub const ERASE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an erasure is waited for.
+const ERASE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Calls of a page, where nothing else is asked for.
 const PAGE: u16 = 50;
 
@@ -53,9 +53,25 @@ pub async fn within<T>(limit: Duration, asking: StoreFuture<T>) -> Result<T, Pro
         tracing::warn!(%error, "records were asked for in vain");
         match error {
             StoreError::Unreadable(_) => Problem::Internal,
+            StoreError::Traces => Problem::TracesLeft,
             _ => Problem::StoreUnavailable,
         }
     })
+}
+
+/// What becomes of an erasure. One that takes longer than anybody waits goes on: stopped in the middle it would leave
+/// something behind.
+pub async fn erasing<T: Send + 'static>(erasure: StoreFuture<T>) -> Result<T, Problem> {
+    let (tell, told) = oneshot::channel();
+    tokio::spawn(async move {
+        if let Err(unheard) = tell.send(erasure.await) {
+            match unheard {
+                Ok(_) => tracing::info!("an erasure is done that took longer than its answer"),
+                Err(error) => tracing::warn!(%error, "an erasure failed after its answer"),
+            }
+        }
+    });
+    within(ERASE_TIMEOUT, Box::pin(async move { told.await.unwrap_or(Err(StoreError::GivenUp)) })).await
 }
 
 /// What a list is asked for.
@@ -121,8 +137,7 @@ async fn removed(doors: &Doors, request: &HttpRequest, id: &str) -> Result<HttpR
     if record.ended.is_none() {
         return Err(Problem::SessionOpen.into());
     }
-    let erasing = doors.archive.erase_session(record.session);
-    if !within(ERASE_TIMEOUT, erasing).await? {
+    if !erasing(doors.archive.erase_session(record.session)).await? {
         return Err(Problem::UnknownSession.into());
     }
     tracing::info!(session = %record.session, "a call was erased");
@@ -147,6 +162,22 @@ pub fn private() -> actix_web::HttpResponseBuilder {
 mod tests {
     use super::*;
     use crate::store::record::Mark;
+
+    #[actix_web::test]
+    async fn an_erasure_goes_on_when_nobody_waits_for_it_any_more() {
+        tokio::time::pause();
+        let (go, wait) = oneshot::channel::<()>();
+        let (done, mut is_done) = oneshot::channel();
+        let erasure = async move {
+            let _ = wait.await;
+            Ok(done.send(7))
+        };
+        assert_eq!(erasing(Box::pin(erasure)).await, Err(Problem::StoreUnavailable), "it is told in time");
+        assert!(is_done.try_recv().is_err() && go.send(()).is_ok(), "and it still waits");
+        assert_eq!(is_done.await, Ok(7));
+        assert_eq!(erasing(Box::pin(async { Err::<(), _>(StoreError::Traces) })).await, Err(Problem::TracesLeft));
+        assert_eq!(erasing(Box::pin(async { Ok(3) })).await, Ok(3));
+    }
 
     #[test]
     fn a_page_has_a_limit_and_a_beginning_or_is_none() {

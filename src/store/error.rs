@@ -47,7 +47,8 @@ pub enum StoreError {
     Unreadable(&'static str),
     /// The traces of what was erased could not be removed from its log yet.
     #[error(
-        "another process reads the store, so that erased texts are still in its log; it is tried again every hour, and by erasing again"
+        "what was erased is gone from the store, but another process reads its file, so that its log still has traces; it \
+         is tried again every hour, and by erasing again"
     )]
     Traces,
     /// The text is no address of a MongoDB.

@@ -113,6 +113,34 @@ async fn what_reaches_the_store_of_an_erased_call_after_all_is_removed_from_it()
 }
 
 #[tokio::test]
+async fn whoever_reads_the_store_keeps_no_erasure_from_what_is_on_its_way() {
+    let (file, records) = (File::scratch(), File::scratch());
+    let store = Moody::over(records.local(None), true);
+    let archive = Archive::open_at(&file.0.join("spool.sqlite"), store.clone(), Room::default()).unwrap();
+    let (hers, running, others) = (ended(&begun("maria", 1)), begun("maria", 2), ended(&begun("other", 3)));
+    for record in [&hers, &others] {
+        archive.complete(record.clone()).await.unwrap();
+    }
+    // Something is in the store of each of them, so that an erasure has something to remove there.
+    store.down.store(false, Ordering::Relaxed);
+    store.open(running.clone()).await.unwrap();
+    store.open(others.clone()).await.unwrap();
+    store.down.store(true, Ordering::Relaxed);
+    let reader = rusqlite::Connection::open(records.path()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM sessions").unwrap();
+    assert!(matches!(archive.erase("maria".into()).await, Err(StoreError::Traces)));
+    assert!(!file.holds("maria") && file.holds("other"));
+    assert!(matches!(archive.erase_session(others.session).await, Err(StoreError::Traces)));
+    assert!(!file.holds("other"));
+    for late in [ended(&running), others] {
+        assert_eq!(archive.complete(late).await.unwrap(), Written::Erased);
+    }
+    reader.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(archive.erase("maria".into()).await.unwrap(), 0);
+    assert!(!records.holds("maria"));
+}
+
+#[tokio::test]
 async fn an_erasure_that_a_reader_holds_up_in_the_log_is_done_by_the_next_round() {
     let (file, records) = (File::scratch(), File::scratch());
     let store = Moody::over(records.local(None), true);
