@@ -210,7 +210,7 @@ impl Spool {
         if removed {
             self.eraser.owe();
         }
-        if let Err(error) = self.eraser.remove(|_| Ok(())).await {
+        if let Err(error) = self.eraser.empty().await {
             // Whoever erases something waits for this; what was brought is gone from the log a little later.
             tracing::debug!(%error, "the log of the spool is not empty yet");
         }

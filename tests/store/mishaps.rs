@@ -15,6 +15,7 @@ use crate::{
     spool::{begun, ended, spool},
 };
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 fn now_ms() -> i64 {
@@ -138,6 +139,31 @@ async fn whoever_reads_the_store_keeps_no_erasure_from_what_is_on_its_way() {
     reader.execute_batch("ROLLBACK").unwrap();
     assert_eq!(archive.erase("maria".into()).await.unwrap(), 0);
     assert!(!records.holds("maria"));
+}
+
+#[tokio::test]
+async fn whoever_reads_the_spool_keeps_no_call_waiting() {
+    let (file, records) = (File::scratch(), File::scratch());
+    let store = Moody::over(records.local(None), false);
+    let spool = spool(&file, &store, Room::default());
+    spool.keep(ended(&begun("maria", 1))).await.unwrap();
+    let reader = rusqlite::Connection::open(file.0.join("spool.sqlite")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM waiting").unwrap();
+    for number in 2..5 {
+        let tidying = spool.bring();
+        let keeping = async {
+            // It comes behind the tidying, on the one thread that writes.
+            spool.waiting().await.unwrap();
+            spool.keep(begun("maria", number)).await.unwrap();
+            spool.waiting().await.unwrap();
+        };
+        let both = tokio::time::timeout(Duration::from_secs(1), async { tokio::join!(tidying, keeping) });
+        both.await.expect("a reader is waited for").0.unwrap();
+    }
+    assert!(file.holds("the lump"), "it is looked for in the right files");
+    reader.execute_batch("ROLLBACK").unwrap();
+    spool.expire(MINUTE, None).await.unwrap();
+    assert!(!file.holds("the lump"));
 }
 
 #[tokio::test]
