@@ -910,6 +910,9 @@ fn users_are_taken_in_added_and_erased_and_the_check_counts_them() {
     assert_eq!(added.status, Some(0), "{added:?}");
     let waits = wait_for_the_store(&desk, "ann");
     assert!(waits(), "looked for in the right file");
+    let checked = desk.run(&["check"], &[]);
+    assert!(store(&checked).contains("spool.sqlite: 1 records of calls wait for the store\n"), "{checked:?}");
+    assert!(waits() && !store(&checked).contains("Warning"), "it changes nothing: {checked:?}");
     let erased = desk.run(&["user", "erase", "ann"], &[]);
     assert!(!waits(), "what was on its way is gone too");
     assert!(

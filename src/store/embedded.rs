@@ -98,6 +98,10 @@ fn missing<'a>(connection: &Connection, schema: &'a [&'a str]) -> Result<&'a [&'
 
 /// Brings the file to this version's schema, in one transaction: of two processes that start, one waits.
 fn migrate(connection: &mut Connection, schema: &[&str]) -> Result<(), StoreError> {
+    // Nothing is written where nothing is missing: a disk that is full is no reason not to start.
+    if missing(connection, schema)?.is_empty() {
+        return Ok(());
+    }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     for step in missing(&transaction, schema)? {
         transaction.execute_batch(step)?;
@@ -115,6 +119,19 @@ pub(super) fn forget(connection: &mut Connection) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_has_all_its_tables_is_opened_without_writing_to_it() {
+        let path = std::env::temp_dir().join(format!("tandem-{}.sqlite", uuid::Uuid::new_v4()));
+        let other = connect(&path, &SCHEMA).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert!(connect(&path, &SCHEMA).is_ok(), "nobody else can write now");
+        let more = [SCHEMA[0], "CREATE TABLE a (b)"];
+        assert!(matches!(connect(&path, &more), Err(StoreError::Locked(_))));
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+        }
+    }
 
     #[test]
     fn a_file_is_made_once_and_one_of_a_later_version_is_left_alone() {

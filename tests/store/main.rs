@@ -13,6 +13,7 @@
 
 mod bench;
 mod contract;
+mod crowded;
 mod file;
 mod leases;
 mod mishaps;

@@ -22,7 +22,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 pub(super) const READ: Duration = Duration::from_secs(2);
 /// How long a writer waits for most servers to have it on disk.
 pub(super) const WRITE: Duration = Duration::from_secs(5);
-/// How long it may take to remove all records of a user, or all that are too old.
+/// How long it may take to remove all records of a user, or all that are too old, and to find out whose there are.
 pub(super) const REMOVE: Duration = Duration::from_secs(60);
 /// Connections to one server; the address may say otherwise.
 const POOL: u32 = 32;
