@@ -12,6 +12,7 @@ mod crowd;
 mod cut_off;
 mod discovery;
 mod echo;
+mod erasing;
 mod exclusivity;
 mod failover;
 mod failures;
