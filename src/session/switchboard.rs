@@ -522,7 +522,8 @@ pub(super) mod tests {
         impl Actor for Busy {
             type Context = actix::Context<Self>;
             fn started(&mut self, ctx: &mut Self::Context) {
-                ctx.wait(actix::fut::wrap_future(tokio::time::sleep(Duration::from_secs(1))));
+                let busy = timeout(Duration::from_secs(1), std::future::pending::<()>());
+                ctx.wait(actix::fut::ActorFutureExt::map(actix::fut::wrap_future(busy), |_, _, _| ()));
             }
         }
         impl actix::Handler<Control> for Busy {
