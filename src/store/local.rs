@@ -182,11 +182,14 @@ impl Store for LocalStore {
     }
 
     fn erase(&self, user: Private<String>) -> StoreFuture<u64> {
-        Box::pin(self.eraser.remove(move |transaction| Ok(users::erase(transaction, user.expose())?)))
+        Box::pin(self.eraser.erase(|_| true, move |transaction| Ok(users::erase(transaction, user.expose())?)))
     }
 
     fn erase_session(&self, session: Uuid) -> StoreFuture<bool> {
-        Box::pin(self.eraser.remove(move |transaction| Ok(calls::erase(transaction, session, now_ms())?)))
+        Box::pin(
+            self.eraser
+                .erase(|was_there| *was_there, move |transaction| Ok(calls::erase(transaction, session, now_ms())?)),
+        )
     }
 
     fn close_lost(&self, home: String, process: Uuid) -> StoreFuture<u64> {
