@@ -161,8 +161,7 @@ impl Store for LocalStore {
         let (since_ms, seal) = (self.since_ms(), self.seal.clone());
         Box::pin(self.reader.run(move |connection| {
             let view = connection.transaction()?;
-            let found = calls::one(&view, session, since_ms)?;
-            found.map(|record| seal.open_record(record).map_err(StoreError::from)).transpose()
+            Ok::<_, StoreError>(calls::one(&view, session, since_ms)?.map(|record| seal.open_one(record)))
         }))
     }
 

@@ -131,6 +131,7 @@ async fn every_wrong_request_has_its_own_answer() {
         ("GET", "/v1/sessions?limit=-1", (400, "bad_page")),
         ("GET", "/v1/sessions?limit=abc", (400, "bad_page")),
         ("GET", "/v1/sessions?after=nonsense", (400, "bad_page")),
+        ("GET", "/v1/sessions?user=", (400, "bad_request")),
         ("DELETE", "/v1/users/ann", (400, "not_confirmed")),
         ("DELETE", "/v1/users/a%0Ab?confirm=erase", (400, "bad_request")),
         ("GET", "/v1/users/%E2%80%AE/export", (400, "bad_request")),

@@ -41,3 +41,4 @@ mod slowness;
 mod told;
 mod trust;
 mod turns;
+mod unreadable;

@@ -104,6 +104,7 @@ fn ended(record: &Record, recap: &str) -> Record {
         recap: recap.into(),
         details: details(),
         transcript: vec![line(Speaker::Assistant, 900, "Hello."), line(Speaker::Caller, 2_000, &slept)],
+        sealed: false,
     };
     Record { ended: Some(ended), ..record.clone() }
 }
