@@ -16,10 +16,11 @@ use crate::{auth::UserId, protocol::ending::Ending};
 /// How long the live calls of a user may take to end: longer than a call needs to tell its caller.
 const CALLS_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is not erased, told to whoever asked for it.
-const STAYS: [&str; 4] = [
+const STAYS: [&str; 5] = [
     "what the app keeps in collections of its own: that is the app's to erase",
     "a digest of the user's id, by which whatever comes later is refused",
     "log lines and counts, in which no user has a name but a pseudonym",
+    "transcripts that a service was sent which writes recaps, where one is configured (recap.url)",
     "backups that somebody made",
 ];
 

@@ -14,9 +14,12 @@ use super::{
     problem::{Problem, Refusal},
     told,
 };
-use crate::store::{
-    StoreError, StoreFuture,
-    record::{Page, Record},
+use crate::{
+    auth::UserId,
+    store::{
+        StoreError, StoreFuture,
+        record::{Page, Record},
+    },
 };
 
 /// How long a store may take to read. Its own limits are shorter; this one holds whatever it is.
@@ -83,10 +86,14 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// Unknown parameters are ignored, of repeated ones the first counts, and an empty value counts as none.
+    /// Unknown parameters are ignored, of repeated ones the first counts, and an empty value counts as none; but an empty user
+    /// is one that somebody forgot to fill in, and not everybody.
     fn parse(raw: &str) -> Self {
         let mut wanted = Self::default();
-        for (key, value) in form_urlencoded::parse(raw.as_bytes()).filter(|(_, value)| !value.is_empty()) {
+        for (key, value) in form_urlencoded::parse(raw.as_bytes()) {
+            if value.is_empty() && key != "user" {
+                continue;
+            }
             let slot = match key.as_ref() {
                 "user" => &mut wanted.user,
                 "limit" => &mut wanted.limit,
@@ -114,7 +121,10 @@ async fn listed(doors: &Doors, request: &HttpRequest) -> Result<HttpResponse, Re
     let (reading, of_all) = match (&asker, wanted.user) {
         (Asker::User(_), Some(_)) => return Err(Problem::NotOperator.into()),
         (Asker::User(identity), None) => (archive.sessions(identity.user.expose().into(), page), false),
-        (Asker::Operator(_), Some(user)) => (archive.sessions(user.into(), page), true),
+        (Asker::Operator(_), Some(user)) => {
+            let user = UserId::new(&user).map_err(|_| Problem::BadRequest)?;
+            (archive.sessions(user.expose().into(), page), true)
+        }
         (Asker::Operator(_), None) => (archive.all_sessions(page), true),
     };
     let records = within(READ_TIMEOUT, reading).await?;
@@ -198,6 +208,6 @@ mod tests {
     #[test]
     fn a_user_is_asked_for_by_its_id_as_it_is() {
         assert_eq!(Wanted::parse("user=auth0%7C7&user=x").user.as_deref(), Some("auth0|7"));
-        assert_eq!(Wanted::parse("user=").user, None);
+        assert_eq!(Wanted::parse("user=").user.as_deref(), Some(""), "not everybody");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs::OpenOptions,
+    io::ErrorKind,
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -69,8 +70,13 @@ impl Embedded {
 
 /// Opens a file of this schema, and makes it if there is none.
 pub(super) fn connect(path: &Path, schema: &[&str]) -> Result<Connection, StoreError> {
-    // SQLite gives its other files the mode of this one.
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    // SQLite gives its other files the mode of this one. A file that is there must not be opened but by SQLite: closing it
+    // again would take every lock of this process with it (howtocorrupt.html, 2.2), and whoever looked at the file next
+    // would take it for unused and remove its log.
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
+        _ => {}
+    }
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Readers do not wait for writers; what is written down survives a power failure.
@@ -110,6 +116,14 @@ fn migrate(connection: &mut Connection, schema: &[&str]) -> Result<(), StoreErro
     Ok(transaction.commit()?)
 }
 
+/// Writes the file anew. Deleting overwrites a row where it is now; copies from where it was before pages were split or
+/// joined stay in their unused parts, and nothing else finds those. Takes memory and time as the file is large.
+pub(super) fn rewrite(connection: &Connection) -> Result<(), StoreError> {
+    // The new pages are not for a folder that others see, and some hosts have none that can be written.
+    connection.pragma_update(None, "temp_store", "memory")?;
+    Ok(connection.execute_batch("VACUUM")?)
+}
+
 /// Empties the file's log, in which texts that are deleted from the file would stay for a while.
 pub(super) fn forget(connection: &mut Connection) -> Result<(), StoreError> {
     let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
@@ -119,6 +133,26 @@ pub(super) fn forget(connection: &mut Connection) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether another process takes a lock on the file for one of somebody who uses it.
+    fn is_held(path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let inode = format!(":{} ", std::fs::metadata(path).unwrap().ino());
+        std::fs::read_to_string("/proc/locks").unwrap().lines().any(|lock| lock.contains(&inode))
+    }
+
+    #[test]
+    fn a_file_that_is_opened_again_is_still_held() {
+        let path = std::env::temp_dir().join(format!("tandem-{}.sqlite", uuid::Uuid::new_v4()));
+        let first = Embedded::open(&path).unwrap();
+        assert!(is_held(&path), "by who made it");
+        let second = Embedded::open(&path).unwrap();
+        assert!(is_held(&path), "the second opening took no lock away");
+        drop((first, second));
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+        }
+    }
 
     #[test]
     fn a_file_that_has_all_its_tables_is_opened_without_writing_to_it() {

@@ -309,13 +309,14 @@ impl Spool {
     /// Removes what waits or is set aside of this user, for good: later records of it are not kept. Gives their number.
     pub fn erase(&self, user: &str) -> StoreFuture<u64> {
         let user = digest(user);
-        Box::pin(self.eraser.remove(move |transaction| Ok(rows::erase_user(transaction, user)?)))
+        // What was brought to the store before may have left copies here.
+        Box::pin(self.eraser.erase(|_| true, move |transaction| Ok(rows::erase_user(transaction, user)?)))
     }
 
     /// The same of one call.
     pub fn erase_session(&self, session: Uuid) -> StoreFuture<u64> {
         let id = session.to_string();
-        Box::pin(self.eraser.remove(move |transaction| Ok(rows::erase_call(transaction, &id)?)))
+        Box::pin(self.eraser.erase(|_| true, move |transaction| Ok(rows::erase_call(transaction, &id)?)))
     }
 
     /// Removes what was set aside longer ago than `age`, and everything of calls that began longer ago than `retention`;

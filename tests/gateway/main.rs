@@ -43,3 +43,4 @@ mod slowness;
 mod told;
 mod trust;
 mod turns;
+mod unreadable;

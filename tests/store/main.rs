@@ -12,6 +12,7 @@
 )]
 
 mod bench;
+mod calls;
 mod contract;
 mod crowded;
 mod file;

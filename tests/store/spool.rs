@@ -39,6 +39,7 @@ pub fn ended(record: &Record) -> Record {
         recap: "A lump.".into(),
         details: Details { attempts: 3, ..Details::default() },
         transcript: vec![line],
+        sealed: false,
     };
     Record { ended: Some(ended), ..record.clone() }
 }
