@@ -68,6 +68,8 @@ struct Trouble {
     error: String,
     /// Whether it is the store's, and not one record's.
     is_down: bool,
+    /// Whether it takes others meanwhile.
+    takes: bool,
 }
 
 impl Records {
@@ -96,7 +98,7 @@ impl Records {
             if Instant::now() >= upkeep.due {
                 upkeep = self.keep_up(upkeep).await;
             }
-            let Err(Trouble { error, is_down }) = outcome else {
+            let Err(Trouble { error, is_down, takes }) = outcome else {
                 pause = PAUSES.0;
                 tokio::select! {
                     () = self.news.notified() => {}
@@ -104,6 +106,9 @@ impl Records {
                 }
                 continue;
             };
+            if takes {
+                pause = PAUSES.0;
+            }
             // Processes that lost the same store come back at different times.
             let retry = pause.mul_f64(rand::random_range(0.5..=1.0));
             tracing::warn!(error, retry_ms = millis(retry), "records of calls wait");
@@ -125,9 +130,9 @@ impl Records {
                 {
                     self.metrics.records(result, count);
                 }
-                trouble.map_or(Ok(()), |error| Err(Trouble { error, is_down }))
+                trouble.map_or(Ok(()), |error| Err(Trouble { error, is_down, takes: records > 0 }))
             }
-            Err(error) => Err(Trouble { error: error.to_string(), is_down: true }),
+            Err(error) => Err(Trouble { error: error.to_string(), is_down: true, takes: false }),
         };
         if let Ok(waiting) = self.archive.waiting().await {
             self.metrics.records_waiting(waiting);

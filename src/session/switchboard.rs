@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Addr, Message, Recipient, prelude::SendError};
+use actix::{Addr, Message, Recipient};
 use dashmap::DashMap;
 use tokio::{
     sync::Notify,
@@ -51,9 +51,6 @@ const POOL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A session answers between two inputs: an answer that takes longer will not come.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// After a session whose mailbox was full was told something in vain.
-const TELL_AGAIN: Duration = Duration::from_millis(250);
 
 /// What can be said to a live session from outside.
 #[derive(Clone, Copy, Debug, Message)]
@@ -236,25 +233,15 @@ impl Switchboard {
 
     /// Ends every call now.
     pub fn end_all(&self, ending: Ending) {
-        for call in &self.reach {
-            // A full mailbox belongs to a session that is busy ending.
-            let _ = call.session.try_send(Control::End(ending));
-        }
+        self.reach.iter().for_each(|call| call.tell(Control::End(ending)));
     }
 
     /// Refuses new calls, tells the live ones, and waits until they are over or `deadline` and `grace` have passed.
     /// Gives the number of calls that are left.
     pub async fn drain(&self, deadline: Instant, grace: Duration) -> usize {
         let deadline = *self.drain_by.get_or_init(|| deadline);
-        let mut untold: Vec<_> = self.reach.iter().map(|call| call.session.clone()).collect();
-        let last = deadline + grace;
-        loop {
-            untold.retain(|call| matches!(call.try_send(Control::Drain(deadline)), Err(SendError::Full(_))));
-            let until = if untold.is_empty() { last } else { last.min(Instant::now() + TELL_AGAIN) };
-            if self.emptied(until).await == 0 || until == last {
-                return self.active();
-            }
-        }
+        self.reach.iter().for_each(|call| call.tell(Control::Drain(deadline)));
+        self.emptied(deadline + grace).await
     }
 
     /// Waits until all calls are over, but not for longer than until then. Gives the number of those that are left.
@@ -513,11 +500,11 @@ pub(super) mod tests {
     }
 
     #[actix::test]
-    async fn a_call_that_had_no_room_for_the_news_of_a_drain_hears_of_it_later() {
-        /// Hears nothing for a second, and ends at the right deadline.
+    async fn a_call_that_is_busy_hears_of_a_drain_and_of_its_end_later_however_much_else_waits_for_it() {
+        /// Hears nothing for a second, and notes what it hears then.
         struct Busy {
             _seat: Seat,
-            deadline: Instant,
+            heard: Arc<Mutex<Vec<Control>>>,
         }
         impl Actor for Busy {
             type Context = actix::Context<Self>;
@@ -529,22 +516,27 @@ pub(super) mod tests {
         impl actix::Handler<Control> for Busy {
             type Result = ();
             fn handle(&mut self, control: Control, ctx: &mut Self::Context) {
-                if matches!(control, Control::Drain(deadline) if deadline == self.deadline) {
+                self.heard.lock().unwrap().push(control);
+                if matches!(control, Control::End(Ending::Drained)) {
                     ctx.stop();
                 }
             }
         }
         tokio::time::pause();
-        let (board, began) = (board(10, 10), Instant::now());
-        let deadline = began + Duration::from_secs(30);
-        let seat = board.take_seat(A).unwrap();
+        let (board, heard) = (board(10, 10), Arc::new(Mutex::new(Vec::new())));
+        let (seat, deadline) = (board.take_seat(A).unwrap(), Instant::now());
         let call = Busy::create(|ctx| {
             seat.answer_at(ctx.address().recipient());
-            Busy { _seat: seat, deadline }
+            Busy { _seat: seat, heard: Arc::clone(&heard) }
         });
-        while call.try_send(Control::Drain(began)).is_ok() {}
-        assert_eq!(board.drain(deadline, Duration::ZERO).await, 0);
-        assert!(Instant::now() < began + Duration::from_secs(2), "{:?}", began.elapsed());
+        while call.try_send(Control::End(Ending::Admin)).is_ok() {}
+        assert_eq!(board.drain(deadline, Duration::ZERO).await, 1, "it is busy");
+        board.end_all(Ending::Drained);
+        assert_eq!(board.emptied(deadline + Duration::from_secs(2)).await, 0);
+        let heard = heard.lock().unwrap();
+        assert!(
+            matches!(heard[heard.len() - 2..], [Control::Drain(at), Control::End(Ending::Drained)] if at == deadline)
+        );
     }
 
     #[actix::test]

@@ -160,23 +160,13 @@ impl Spool {
     /// Brings what waits to the store, the oldest first, until the store takes none; the rest stays. To be called at the
     /// start, after each record, and now and then while the store is down. An error is one of the file.
     pub async fn bring(&self) -> Result<Brought, StoreError> {
-        let (mut brought, mut course) = (Brought::default(), self.suspended().take().unwrap_or_default());
-        let mut is_vain = false;
-        while !brought.is_down {
-            let after = course.after;
-            let rows = self.writer.run(move |transaction| Ok(rows::next(transaction, "waiting", after)?)).await?;
-            let Some(last) = rows.last() else { break };
-            course.after = last.number;
-            let batch = course.pass(join_all(rows.into_iter().map(|row| self.give(row))).await);
-            is_vain = batch.is_vain && !batch.is_down;
-            brought.is_down = batch.is_vain || batch.is_down;
-            self.settle(batch, &mut brought).await?;
-        }
-        brought.trouble.clone_from(&course.trouble);
-        if is_vain {
-            *self.suspended() = Some(course);
-        } else {
-            self.strike(course.at_fault(), &mut brought).await?;
+        let (mut brought, suspended) = (Brought::default(), self.suspended().take());
+        let went_on = match suspended {
+            Some(course) => self.pursue(course, &mut brought).await?,
+            None => false,
+        };
+        if !went_on {
+            self.pursue(Course::default(), &mut brought).await?;
         }
         if brought.dropped > 0 {
             tracing::error!(
@@ -186,6 +176,29 @@ impl Spool {
         }
         self.tidy(brought.records + brought.erased + brought.set_aside + brought.dropped > 0).await;
         Ok(brought)
+    }
+
+    /// Offers to the store what comes next, until it takes none. Says whether there was anything.
+    async fn pursue(&self, mut course: Course, brought: &mut Brought) -> Result<bool, StoreError> {
+        let (mut is_vain, began_at) = (false, course.after);
+        while !brought.is_down {
+            let after = course.after;
+            let rows = self.writer.run(move |transaction| Ok(rows::next(transaction, "waiting", after)?)).await?;
+            let Some(last) = rows.last() else { break };
+            course.after = last.number;
+            let batch = course.pass(join_all(rows.into_iter().map(|row| self.give(row))).await);
+            is_vain = batch.is_vain && !batch.is_down;
+            brought.is_down = batch.is_vain || batch.is_down;
+            self.settle(batch, brought).await?;
+        }
+        let offered = course.after != began_at;
+        brought.trouble.clone_from(&course.trouble);
+        if is_vain {
+            *self.suspended() = Some(course);
+        } else {
+            self.strike(course.at_fault(), brought).await?;
+        }
+        Ok(offered)
     }
 
     /// Where the last round stopped, because the store took nothing.
