@@ -3,9 +3,11 @@
 #![allow(clippy::print_stderr, reason = "a test that is left out says so")]
 
 mod alerts;
+mod dashboards;
 mod fence;
 mod hosts;
 mod local;
+mod promql;
 mod start;
 
 use std::{
