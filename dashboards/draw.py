@@ -162,8 +162,13 @@ def draw_lines(axes, panel, found, source):
 def limits(axes, defaults):
     """The ends of the scale, and the thresholds that lie within it."""
     low, high = axes.get_ylim()
-    low, high = defaults.get("min", low), defaults.get("max", high)
-    axes.set_ylim(low, high if high > low else low + 1)
+    # What lies on the upper end is to be seen.
+    low, high = defaults.get("min", low), defaults["max"] * 1.03 if "max" in defaults else high
+    high = high if high > low else low + 1
+    axes.set_ylim(low, high)
+    if defaults["unit"] == "bytes":
+        step = 2 ** math.ceil(math.log2((high - low) / 6))
+        axes.set_yticks([step * place for place in range(math.ceil(low / step), math.floor(high / step) + 1)])
     if "thresholdsStyle" in defaults["custom"]:
         for step in defaults["thresholds"]["steps"]:
             if step["value"] is not None and low <= step["value"] <= high:
@@ -202,7 +207,8 @@ def draw_panel(axes, panel, source):
         (draw_states if panel["type"] == "state-timeline" else draw_lines)(axes, panel, found, source)
         names = axes.get_legend_handles_labels()[1]
         if names:
-            columns = 1 + max(0, min(len(names), int(panel["gridPos"]["w"] * 5.4 / (max(map(len, names)) + 5)))  - 1)
+            wide = PIXELS_WIDE * (panel["gridPos"]["w"] - 1.4) / 24
+            columns = max(1, min(len(names), int(wide / (4.9 * max(map(len, names)) + 30))))
             axes.legend(fontsize=6, ncols=columns, loc="upper left", bbox_to_anchor=(-0.02, -0.1), frameon=False,
                         borderaxespad=0.1, columnspacing=1, handlelength=1, labelspacing=0.2)
         if not found:
@@ -236,11 +242,10 @@ def draw(board, source, pyplot):
     return figure, empty
 
 
-def save(figure, file, image):
+def save(figure, file, image, array):
     """A PNG of few colours, which is what it has."""
     figure.canvas.draw()
-    picture = image.fromarray(figure.canvas.buffer_rgba()[..., :3].copy() if hasattr(figure.canvas.buffer_rgba(), "copy") else
-                              __import__("numpy").asarray(figure.canvas.buffer_rgba())[..., :3])
+    picture = image.fromarray(array(figure.canvas.buffer_rgba())[..., :3])
     picture.quantize(64, dither=image.Dither.NONE).save(file, optimize=True)
 
 
@@ -256,6 +261,7 @@ def main():
         import matplotlib
         matplotlib.use("agg")
         from matplotlib import pyplot
+        from numpy import asarray
         from PIL import Image
     except ImportError as error:
         sys.exit(f"{error.name} is missing: pip install matplotlib")
@@ -265,7 +271,7 @@ def main():
         board = json.loads(path.read_text())
         figure, empty = draw(board, source, pyplot)
         file = arguments.out / (path.stem + ".png")
-        save(figure, file, Image)
+        save(figure, file, Image, asarray)
         pyplot.close(figure)
         print(f"{file}: {file.stat().st_size} bytes; without data: {', '.join(empty) or 'none'}")
 

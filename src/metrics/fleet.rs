@@ -132,6 +132,10 @@ impl Metrics {
             let is = f64::from(u8::from(other == state));
             self.gauge(&STATE, &[upstream.to_owned().into(), other.into()]).set(is);
         }
+        // From here on the first one is seen as growth.
+        for row in [&WAKES, &RESTARTS] {
+            self.counter(row, &[upstream.to_owned().into(), "ready".into()]).increment(0);
+        }
     }
 
     /// So many machines should run.

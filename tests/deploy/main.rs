@@ -7,8 +7,11 @@ mod dashboards;
 mod fence;
 mod hosts;
 mod local;
+mod program;
+mod prometheus;
 mod promql;
 mod start;
+mod watcher;
 
 use std::{
     fs,
