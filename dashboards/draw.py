@@ -104,7 +104,7 @@ def series(source, panel):
     return found
 
 
-def draw_stat(axes, panel, found):
+def draw_stat(axes, panel, found, _):
     defaults = panel["fieldConfig"]["defaults"]
     axes.axis("off")
     by_name = panel["options"].get("textMode") == "name"
@@ -151,20 +151,18 @@ def draw_lines(axes, panel, found, source):
             # A value between two gaps is a line of no length.
             alone = [math.nan if at and not math.isnan(values[at - 1]) else value for at, value in enumerate(values)]
             axes.plot(minutes, alone, color=color, linestyle="none", marker=".", markersize=2)
-    axes.set_xlim(minutes[0], 0)
     limits(axes, defaults)
     axes.yaxis.set_major_formatter(lambda value, _: amount(value, defaults["unit"], defaults.get("decimals")))
     axes.grid(color="#e4e4e4", linewidth=0.6)
-    axes.tick_params(labelsize=6.5, length=2)
-    axes.xaxis.set_major_formatter(lambda value, _: "now" if value == 0 else f"{value:g} min")
 
 
 def limits(axes, defaults):
     """The ends of the scale, and the thresholds that lie within it."""
     low, high = axes.get_ylim()
-    # What lies on the upper end is to be seen.
-    low, high = defaults.get("min", low), defaults["max"] * 1.03 if "max" in defaults else high
+    low, high = defaults.get("min", low), defaults.get("max", high)
     high = high if high > low else low + 1
+    # What lies on the upper end is to be seen.
+    high += (high - low) * 0.04
     axes.set_ylim(low, high)
     if defaults["unit"] == "bytes":
         step = 2 ** math.ceil(math.log2((high - low) / 6))
@@ -186,25 +184,28 @@ def draw_states(axes, panel, found, source):
             left = (step * source.step - source.seconds) / 60
             axes.broken_barh([(left, source.step / 60)], (place + 0.1, 0.8), color=COLORS[state["color"]], linewidth=0)
             seen[state["text"]] = COLORS[state["color"]]
-    axes.set_xlim(-source.seconds / 60, 0)
     axes.set_ylim(0, max(len(found), 1))
     axes.invert_yaxis()
     axes.set_yticks([place + 0.5 for place in range(len(found))], [name for name, _ in found], fontsize=7)
-    axes.tick_params(labelsize=6.5, length=2)
-    axes.xaxis.set_major_formatter(lambda value, _: "now" if value == 0 else f"{value:g} min")
     for text, color in seen.items():
         axes.bar([math.nan], [math.nan], color=color, label=text)
+
+
+KINDS = {"stat": draw_stat, "timeseries": draw_lines, "state-timeline": draw_states}
 
 
 def draw_panel(axes, panel, source):
     """One panel; says whether there was anything to draw."""
     found = series(source, panel)
     title = axes.set_title(panel["title"], fontsize=8.5, loc="left", weight="bold", pad=4)
+    KINDS[panel["type"]](axes, panel, found, source)
     if panel["type"] == "stat":
         title.set_position((0.04, 1))
-        draw_stat(axes, panel, found)
     else:
-        (draw_states if panel["type"] == "state-timeline" else draw_lines)(axes, panel, found, source)
+        axes.set_xlim(-source.seconds / 60, 0)
+        axes.locator_params(axis="x", nbins=min(panel["gridPos"]["w"] - 1, 12))
+        axes.xaxis.set_major_formatter(lambda value, _: "now" if value == 0 else f"{value:g} min")
+        axes.tick_params(labelsize=6.5, length=2)
         names = axes.get_legend_handles_labels()[1]
         if names:
             wide = PIXELS_WIDE * (panel["gridPos"]["w"] - 1.4) / 24
@@ -246,7 +247,7 @@ def save(figure, file, image, array):
     """A PNG of few colours, which is what it has."""
     figure.canvas.draw()
     picture = image.fromarray(array(figure.canvas.buffer_rgba())[..., :3])
-    picture.quantize(64, dither=image.Dither.NONE).save(file, optimize=True)
+    picture.quantize(200, dither=image.Dither.NONE).save(file, optimize=True)
 
 
 def main():

@@ -50,6 +50,7 @@ fn every_rule_asks_for_series_labels_values_and_buckets_that_exist() {
     let (known, recorded) = (known_values(), recorded());
     for rule in rules(RULES).iter().chain(&rules(ALERTS)) {
         let expr = promql::parse(said(rule, "/expr")).unwrap();
+        promql::answer(&expr, &recorded).unwrap_or_else(|error| panic!("{error}: {expr}"));
         for selector in promql::selectors(&expr) {
             let name = promql::name(selector);
             // What Prometheus itself knows of every target.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use tandem::metrics::TABLE;
 
-use crate::{alerts, documents, files, promql, text};
+use crate::{alerts, documents, files, promql, run, text};
 
 const FOLDER: &str = "dashboards/grafana";
 const TITLES: [&str; 4] = ["Tandem: callers", "Tandem: capacity", "Tandem: cost", "Tandem: gateway"];
@@ -25,7 +25,7 @@ pub struct Panel<'a> {
 
 impl Board {
     fn list(&self, pointer: &str) -> &[Value] {
-        self.json.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+        list(&self.json, pointer)
     }
 
     /// All panels but the headings of rows.
@@ -33,22 +33,31 @@ impl Board {
         let panels = self.list("/panels").iter().filter(|panel| panel["type"] != "row");
         panels.map(|json| Panel { title: said(json, "/title"), json })
     }
+
+    /// Everything that it asks for: by its panels, and for the marks that go through all of them.
+    fn queries(&self) -> impl Iterator<Item = &str> {
+        let panels = self.list("/panels").iter().flat_map(|panel| list(panel, "/targets"));
+        panels.chain(self.list("/annotations/list")).map(|asked| said(asked, "/expr")).filter(|query| !query.is_empty())
+    }
 }
 
-impl Panel<'_> {
-    fn targets(&self) -> &[Value] {
-        self.json["targets"].as_array().map(Vec::as_slice).unwrap_or_default()
+impl<'a> Panel<'a> {
+    fn targets(&self) -> &'a [Value] {
+        list(self.json, "/targets")
     }
 
     /// What it asks for.
-    pub fn queries(&self) -> impl Iterator<Item = &str> {
+    pub fn queries(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.targets().iter().map(|target| said(target, "/expr"))
     }
 
     fn links(&self) -> impl Iterator<Item = &str> {
-        let links = self.json["links"].as_array().map(Vec::as_slice).unwrap_or_default();
-        links.iter().map(|link| said(link, "/url"))
+        list(self.json, "/links").iter().map(|link| said(link, "/url"))
     }
+}
+
+fn list<'a>(json: &'a Value, pointer: &str) -> &'a [Value] {
+    json.pointer(pointer).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 fn said<'a>(json: &'a Value, pointer: &str) -> &'a str {
@@ -116,10 +125,11 @@ fn every_query_is_about_series_that_exist_and_is_shown_in_its_unit() {
 
 #[test]
 fn every_selector_asks_for_the_chosen_job_and_instance_and_for_values_that_exist() {
-    let known = alerts::known_values();
+    let (known, recorded) = (alerts::known_values(), alerts::recorded());
     for board in boards() {
-        for query in board.panels().flat_map(|panel| panel.queries().map(str::to_owned).collect::<Vec<_>>()) {
-            let expr = promql::parse(&query).unwrap();
+        for query in board.queries() {
+            let expr = promql::parse(query).unwrap();
+            assert!(promql::answer(&expr, &recorded).is_ok(), "{query}");
             for selector in promql::selectors(&expr) {
                 let name = promql::name(selector);
                 let asked: BTreeMap<&str, &str> =
@@ -142,10 +152,8 @@ fn every_selector_asks_for_the_chosen_job_and_instance_and_for_values_that_exist
 fn every_series_is_on_a_panel() {
     let boards = boards();
     let mut shown = BTreeSet::new();
-    for query in
-        boards.iter().flat_map(Board::panels).flat_map(|panel| panel.queries().map(str::to_owned).collect::<Vec<_>>())
-    {
-        let expr = promql::parse(&query).unwrap();
+    for query in boards.iter().flat_map(Board::panels).flat_map(|panel| panel.queries()) {
+        let expr = promql::parse(query).unwrap();
         let rows = promql::selectors(&expr).into_iter().filter_map(|selector| promql::row(promql::name(selector)));
         shown.extend(rows.map(|row| row.name));
     }
@@ -229,4 +237,32 @@ fn grafana_is_told_where_the_dashboards_and_their_data_are() {
     assert!(text("dashboards/provisioning/dashboards/tandem.yaml").contains(FOLDER), "it has to name {FOLDER}");
     let source = &documents("dashboards/provisioning/datasources/prometheus.yaml")[0]["datasources"][0];
     assert_eq!((&source["type"], &source["url"]), (&Value::from("prometheus"), &Value::from("$PROMETHEUS_URL")));
+}
+
+#[test]
+fn every_panel_can_be_drawn_without_grafana() {
+    const SAY: &str = "
+import sys
+sys.path.insert(0, 'dashboards')
+sys.dont_write_bytecode = True
+import draw
+for value, unit in ((0.25, 's'), (2048, 'bytes'), (0.5, 'percentunit'), (3, 'cps'), (1.5, 'currency:¤'), (90, 'dtdurations'),
+                    (12, 'short'), (7, 'none'), (float('nan'), 's')):
+    print(unit, draw.amount(value, unit))
+for kind in draw.KINDS:
+    print('kind', kind)
+";
+    let Some(said_by_it) = run("python3", &["-c", SAY]) else { return };
+    let lines = String::from_utf8(said_by_it.stdout).unwrap();
+    let complaints = String::from_utf8_lossy(&said_by_it.stderr).into_owned();
+    let amounts = "s 250 ms\nbytes 2 KiB\npercentunit 50 %\ncps 3 c/s\ncurrency:¤ ¤ 1.50\ndtdurations 1.5 min\nshort 12\nnone 7\n\
+        s no data\n";
+    assert!(lines.starts_with(amounts), "{lines}{complaints}");
+    for board in boards() {
+        for panel in board.panels() {
+            let (kind, unit) = (said(panel.json, "/type"), said(panel.json, "/fieldConfig/defaults/unit"));
+            assert!(lines.contains(&format!("\nkind {kind}\n")), "dashboards/draw.py draws no {kind}");
+            assert!(format!("\n{lines}").contains(&format!("\n{unit} ")), "nobody looked how {unit} is drawn");
+        }
+    }
 }

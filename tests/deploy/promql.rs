@@ -110,8 +110,10 @@ fn at_once(selector: &VectorSelector, recorded: &BTreeSet<String>) -> Result<Ans
         labels: labels.iter().map(|label| (*label).to_owned()).collect(),
         buckets: false,
     };
-    if name == "ALERTS" {
-        return Ok(labelled(THINGS, &["alertname", "alertstate", "job", "severity"]));
+    match name {
+        "ALERTS" => return Ok(labelled(THINGS, &["alertname", "alertstate", "job", "severity"])),
+        "up" => return Ok(labelled(THINGS, &["job", "instance"])),
+        _ => {}
     }
     if name.contains(':') {
         let dimension = if name.contains(":ratio_") { RATIO } else { THINGS };
@@ -130,7 +132,9 @@ fn read(selector: &VectorSelector) -> Result<(Answer, bool), String> {
     if let Some(strange) = strange_label(selector, row) {
         return Err(format!("{name} has no label {}", strange.name));
     }
-    let (buckets, counts) = (name.ends_with("_bucket"), name.ends_with("_count"));
+    // One bucket alone is a count of what it holds.
+    let one = selector.matchers.matchers.iter().any(|asked| asked.name == "le");
+    let (buckets, counts) = (name.ends_with("_bucket") && !one, name.ends_with("_count") || one);
     let histogram = matches!(row.kind, Kind::Histogram(_));
     let dimension = match row.unit {
         _ if histogram && counts => THINGS,
@@ -157,6 +161,7 @@ fn called(call: &Call, recorded: &BTreeSet<String>) -> Result<Answer, String> {
         ("time", []) => Ok(Answer { dimension: Some(SECONDS), ..Answer::default() }),
         ("vector", [_]) => Ok(Answer::default()),
         ("clamp_min", [of, _]) => answer(of, recorded),
+        ("absent", [of]) => Ok(Answer { dimension: Some(THINGS), ..answer(of, recorded)? }),
         ("histogram_quantile", [_, of]) => {
             let of = answer(of, recorded)?;
             let whole = of.buckets && of.labels.contains("le");
@@ -216,6 +221,8 @@ fn combined(binary: &BinaryExpr, recorded: &BTreeSet<String>) -> Result<Answer, 
     let dimension = match op.as_str() {
         "*" => merge(left.dimension, right.dimension, 1),
         "/" => merge(left.dimension, right.dimension, -1),
+        // What is on the right only decides whether what is on the left is told.
+        "and" | "unless" => left.dimension,
         _ => same()?,
     };
     if left.dimension.is_some() && right.dimension.is_some() && !binary.op.is_set_operator() {
