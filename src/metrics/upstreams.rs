@@ -101,6 +101,8 @@ pub(super) const REHEARSALS: Series = series(
 
 /// What becomes of servers.
 const CHANGES: [&str; 3] = ["joined", "left", "stayed"];
+/// What a server's circuit may become.
+const TRUST: [&str; 3] = ["closed", "half_open", "open"];
 /// What comes of tests.
 const RESULTS: [&str; 2] = ["passed", "failed"];
 
@@ -170,6 +172,9 @@ impl Metrics {
         self.registry.joins(name);
         self.upstream_slow(name.to_owned(), false);
         self.counter(&SLOW_FOUND, &[name.to_owned().into()]).increment(0);
+        for trust in TRUST {
+            self.counter(&CIRCUIT_CHANGES, &[name.to_owned().into(), trust.into()]).increment(0);
+        }
     }
 
     /// Seconds of audio that `upstream` gives for each second of time.
