@@ -7,7 +7,10 @@ mod listener;
 mod machines;
 mod recaps;
 mod records;
+mod reload;
+mod reloader;
 pub mod spans;
+mod stewardship;
 mod storage;
 
 use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
@@ -15,17 +18,22 @@ use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 use actix::{Actor, Addr, AsyncContext};
 use actix_web::{dev::ServerHandle, web};
 use secrecy::SecretString;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use self::{
     counter::Counter,
     doors::House,
     machines::{MachineError, Owners, PoolLater},
     records::Records,
+    stewardship::Stewardship,
+};
+pub use self::{
+    reload::ReloadError,
+    reloader::{Reloader, Source},
 };
 use crate::{
     auth::{KeyError, SigningKey, Tokens},
-    config::Settings,
+    config::{Mode, Settings},
     context::{
         cast::{Cast, CastError},
         source::ContextSource,
@@ -34,11 +42,10 @@ use crate::{
     http::{self, doors::Doors, identity::unix_now_seconds},
     metrics::{Metrics, Thread},
     pool::{
-        actor::{Configure, PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
-        discovery::Configured,
+        actor::{PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
         endpoint::Endpoint,
         lease::Lease,
-        roster::{Policy, Probed, RosterSettings, SlotSnapshot, SlotState},
+        roster::{Policy, Probed, RosterSettings, SlotSnapshot, SlotState, Tuning},
     },
     protocol::ending::Ending,
     session::{
@@ -58,8 +65,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 const LAST_WORDS: Duration = Duration::from_secs(3);
 /// For calls that did not end in time: until they are cut off, and then until they are gone.
 const LAST_CHANCE: Duration = Duration::from_secs(1);
-/// The pool answers from memory.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(2);
+/// For the answer to whoever told the process at `/admin` to end.
+const LAST_ANSWER: Duration = Duration::from_millis(100);
 /// Prompt steps that a rehearsal may take: a voice's, the pauses', and a short prompt's, twice.
 const REHEARSAL_STEPS: u32 = 160;
 
@@ -92,20 +99,6 @@ pub enum StartError {
     /// Spans cannot be sent.
     #[error(transparent)]
     Trace(#[from] TraceError),
-}
-
-/// Why a new list of model servers is not taken; the old one stays.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// A file of certificates cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// A machine cannot be asked for.
-    #[error(transparent)]
-    Machine(#[from] MachineError),
-    /// The pool does not answer.
-    #[error("the pool does not answer; the process is about to end")]
-    PoolLost,
 }
 
 /// What only tests choose.
@@ -145,10 +138,11 @@ pub struct Gateway {
     /// What its doors share.
     pub doors: web::Data<Doors>,
     pool: Addr<PoolActor>,
-    owners: Owners,
+    steward: Stewardship,
     records: Arc<Records>,
     server: ServerHandle,
-    drain: Duration,
+    mode: Mode,
+    knows_tenants: bool,
     close: Duration,
 }
 
@@ -188,10 +182,8 @@ impl Gateway {
             later.is(ctx.address());
             PoolActor::new(servers, roster, ports)
         });
-        let switchboard = Switchboard::new(
-            SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota },
-            pool.clone(),
-        );
+        let switchboard = Switchboard::new(seat_limits(settings), pool.clone());
+        let steward = Stewardship::new(settings, owners, connector.clone(), pool.clone());
         let records = Records::keep(&storage, settings.recap.as_ref(), &metrics);
         let contexts = rehearsal.contexts.unwrap_or_else(|| Arc::new(StoredContexts::new(storage.archive.store())));
         let house = House {
@@ -204,25 +196,29 @@ impl Gateway {
             fleet,
             contexts,
             records: records.clone(),
+            steward: Arc::new(steward.clone()),
             storage,
         };
         let doors = web::Data::new(doors::open(settings, house));
         let server = listener::serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
         canary::watch(&doors.metrics, Thread::Main);
-        let close = settings.upstreams.close_timeout;
-        Ok(Self { address, doors, pool, owners, records, server, drain: settings.drain.deadline, close })
+        Ok(Self {
+            address,
+            doors,
+            pool,
+            steward,
+            records,
+            server,
+            mode: settings.mode,
+            knows_tenants: settings.auth.rules.tenant_claim.is_some(),
+            close: settings.upstreams.close_timeout,
+        })
     }
 
-    /// Takes the model servers of new settings in place of those that it has. Calls go on: a server that is not among
-    /// them any more leaves after its last call. Nothing else of the settings is looked at.
-    pub async fn reload(&self, settings: &Settings) -> Result<Configured, ReloadError> {
-        for trust in settings.upstreams.trusts() {
-            self.doors.connector.prepare(&trust)?;
-        }
-        self.owners.renew(settings)?;
-        let configure = self.pool.send(Configure(settings.upstreams.servers().collect()));
-        timeout(RELOAD_TIMEOUT, configure).await.ok().and_then(Result::ok).ok_or(ReloadError::PoolLost)
+    /// Waits until an administrator wants the process to end.
+    pub async fn told_to_stop(&self) {
+        self.steward.told_to_stop().await;
     }
 
     /// Every slot and what it is doing; `None` if the pool is gone.
@@ -240,8 +236,9 @@ impl Gateway {
     pub async fn stop(&self) -> usize {
         self.doors.metrics.draining();
         self.doors.fleet.resign().await;
-        let (deadline, calls) = (Instant::now() + self.drain, self.sessions());
-        tracing::info!(calls, deadline_seconds = self.drain.as_secs(), "draining");
+        let drain = self.steward.drain_deadline();
+        let (deadline, calls) = (Instant::now() + drain, self.sessions());
+        tracing::info!(calls, deadline_seconds = drain.as_secs(), "draining");
         let mut left = self.doors.switchboard.drain(deadline, LAST_WORDS).await;
         if left > 0 {
             // What did not hear of its deadline may hear of this.
@@ -252,6 +249,9 @@ impl Gateway {
             tracing::warn!(calls = left, "calls are cut off");
         }
         self.await_acknowledgements().await;
+        if self.steward.was_told_to_stop() {
+            tokio::time::sleep(LAST_ANSWER).await;
+        }
         self.server.stop(false).await;
         // That drops what is left, and each of them writes down its end: only now no more records come.
         let unrecorded = self.doors.switchboard.emptied(Instant::now() + LAST_CHANCE).await;
@@ -313,6 +313,16 @@ impl Prober for Probes {
     fn every(&self) -> Duration {
         self.every
     }
+}
+
+/// How many calls there may be.
+fn seat_limits(settings: &Settings) -> SeatLimits {
+    SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota }
+}
+
+/// What of [`roster`] can be exchanged.
+fn roster_tuning(settings: &Settings) -> Tuning {
+    Tuning::from(&roster(settings, &Rehearsal::default()))
 }
 
 /// How slots are given out.

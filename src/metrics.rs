@@ -2,6 +2,7 @@
 //!
 //! The recorders belong to one gateway and are not global, so that several can live in one process.
 
+mod admin;
 mod calls;
 mod canary;
 mod catalogue;
@@ -22,6 +23,7 @@ mod spans;
 mod turns;
 mod upstreams;
 
+pub use admin::AdminAction;
 pub use calls::CallMetrics;
 pub use canary::Thread;
 pub use catalogue::catalogue;
@@ -57,6 +59,7 @@ pub const TABLE: &[Series] = &[
     calls::FIRST_SOUND,
     doors::ADMISSION,
     doors::AUTH,
+    admin::ORDERS,
     upstreams::SLOTS,
     upstreams::ATTEMPTS,
     flow::CONNECTED,
@@ -165,6 +168,7 @@ impl Metrics {
         self.begin_calls();
         TurnMetrics::new(self).begin_at_zero();
         self.begin_doors();
+        self.begin_admin();
         self.begin_relay();
         self.begin_recaps();
         self.begin_resumes();

@@ -13,7 +13,7 @@ use tandem::{
         turns::{ANSWER_WITHIN, MIN_INTERRUPTION, PAUSE, STOP_WITHIN, TAKE_OVER, TAKE_OVER_WORDS},
     },
     auth::{TicketLimits, ticket::TICKET_CHARS, token::MAX_TOKEN_BYTES},
-    config,
+    config::{self, schema::KEYS},
     http::{
         problem::{Problem, ReachedLimit, Refusal},
         tickets::MAX_BODY_BYTES,
@@ -35,6 +35,7 @@ mod tree;
 use page::{code_spans, examples, is_test_name, links, list, number, rows, slugs};
 
 const OPERATE_PAGE: &str = "docs/protocol/operate.md";
+const ADMIN_PAGE: &str = "docs/protocol/admin.md";
 const HISTORY_PAGE: &str = "docs/protocol/history.md";
 
 fn text(path: &str) -> String {
@@ -79,14 +80,14 @@ fn what_nothing_ends_with_so_far_is_marked_and_nothing_else() {
 
 #[test]
 fn every_refusal_is_in_the_table_with_its_status_and_close_code() {
-    let [callers, history, operators] =
-        [client_page(), text(HISTORY_PAGE), text(OPERATE_PAGE)].map(|page| rows(&page, "Refusals"));
+    let [callers, history, operators, admins] =
+        [client_page(), text(HISTORY_PAGE), text(OPERATE_PAGE), text(ADMIN_PAGE)].map(|page| rows(&page, "Refusals"));
     let page_of = |problem: &&Problem| {
-        [&history, &operators].iter().position(|table| table.iter().any(|row| row[0] == problem.code()))
+        [&history, &operators, &admins].iter().position(|table| table.iter().any(|row| row[0] == problem.code()))
     };
     let mut problems: Vec<&Problem> = Problem::ALL.iter().collect();
     problems.sort_by_key(page_of);
-    let table: Vec<_> = [callers, history.clone(), operators.clone()].concat();
+    let table: Vec<_> = [callers, history.clone(), operators.clone(), admins.clone()].concat();
     let told: Vec<_> = table.iter().map(|row| row[..3].to_vec()).collect();
     let known = problems.iter().map(|problem| {
         let row = problem.row();
@@ -178,10 +179,10 @@ fn every_error_in_a_call_is_in_the_table() {
 
 #[test]
 fn every_address_is_in_the_table() {
-    let pages = [client_page(), text(HISTORY_PAGE), text(OPERATE_PAGE)];
+    let pages = [client_page(), text(HISTORY_PAGE), text(OPERATE_PAGE), text(ADMIN_PAGE)];
     let table = pages.iter().flat_map(|page| rows(page, "Addresses"));
     let told: BTreeSet<String> = table.map(|row| row[0].clone()).collect();
-    let routes = text("src/http/mod.rs");
+    let routes = text("src/http/mod.rs") + &text("src/http/admin/mod.rs");
     let known = routes.split(".service(").skip(1).flat_map(|service| {
         let path = service.split('"').nth(1).unwrap();
         let methods = service.split(".route(web::").skip(1).map(|route| route.split_once('(').unwrap().0);
@@ -233,6 +234,24 @@ fn the_limits_of_the_page_are_those_of_the_code() {
         format!("and {} attempts a minute", session.attempts_per_minute_per_user),
     ] {
         assert!(page.contains(&sentence), "client.md does not say: {sentence}");
+    }
+}
+
+#[test]
+fn the_page_says_of_every_setting_when_a_change_of_it_is_in_force() {
+    let table = rows(&text("docs/configuration.md"), "What is in force when");
+    for row in &table {
+        let section = format!("{}.", row[0]);
+        assert!(
+            KEYS.iter().any(|key| key.path == row[0] || key.path.starts_with(&section)),
+            "{} is no setting",
+            row[0]
+        );
+    }
+    for key in KEYS {
+        let is_of = |row: &&Vec<String>| key.path == row[0] || key.path.starts_with(&format!("{}.", row[0]));
+        let told = table.iter().filter(is_of).max_by_key(|row| row[0].len()).map_or("restart", |row| &row[1]);
+        assert_eq!(told, config::InForce::of(key.path).word(), "{}", key.path);
     }
 }
 

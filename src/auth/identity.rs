@@ -39,8 +39,13 @@ impl UserId {
 
     /// The name to use in logs, for example `u_5e884898da28`.
     pub fn pseudonym(&self) -> String {
-        self.hash().iter().take(6).fold(String::from("u_"), |name, byte| name + &format!("{byte:02x}"))
+        pseudonym_of(&self.hash())
     }
+}
+
+/// The pseudonym of the user whose hash this is.
+pub fn pseudonym_of(hash: &[u8; 32]) -> String {
+    hash.iter().take(6).fold(String::from("u_"), |name, byte| name + &format!("{byte:02x}"))
 }
 
 impl fmt::Debug for UserId {

@@ -8,7 +8,7 @@ pub mod operator_key;
 pub mod ticket;
 pub mod token;
 
-pub use identity::{Identity, TenantId, UserId, UserIdError};
+pub use identity::{Identity, TenantId, UserId, UserIdError, pseudonym_of};
 pub use keys::{KeyError, MIN_SECRET_BYTES, SigningKey, new_secret};
 pub use operator_key::OperatorKey;
 pub use ticket::{Redeemed, TicketBox, TicketError, TicketLimits, TicketRefused};

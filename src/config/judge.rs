@@ -7,6 +7,8 @@ mod store;
 mod telemetry;
 mod upstreams;
 
+pub(super) use upstreams::{EXPOSED, has_machine_of};
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -132,8 +134,10 @@ impl Judge {
             None => {}
             Some(secret) => self.secret(secret),
         }
+        let operator_key = self.key("auth.operator_key", raw.operator_key, [jwt_secret.as_ref(), None]);
         AuthSettings {
-            operator_key: self.operator_key(raw.operator_key, jwt_secret.as_ref()),
+            admin_token: self.key("auth.admin_token", raw.admin_token, [jwt_secret.as_ref(), operator_key.as_ref()]),
+            operator_key,
             jwt_secret,
             rules: TokenRules {
                 issuer: set(raw.issuer),
@@ -147,18 +151,18 @@ impl Judge {
         }
     }
 
-    /// A key that is sent as it is: never a short one, and never the one that signs.
-    fn operator_key(&mut self, key: String, jwt_secret: Option<&SecretString>) -> Option<SecretString> {
+    /// A key that is sent as it is: never a short one, and never one that is good for something else.
+    fn key(&mut self, path: &'static str, key: String, others: [Option<&SecretString>; 2]) -> Option<SecretString> {
         let key = set(key).map(SecretString::from)?;
         if let Err(error) = check_strength(&key) {
             let shown = match error {
                 KeyError::TooShort { bytes } => format!("{bytes} bytes long"),
                 _ => "made of a few characters".to_owned(),
             };
-            self.value("auth.operator_key", shown, "at least 32 bytes, best random ones");
+            self.value(path, shown, "at least 32 bytes, best random ones");
         }
-        if jwt_secret.is_some_and(|secret| secret.expose_secret() == key.expose_secret()) {
-            self.value("auth.operator_key", "the secret of auth.jwt_secret", "a key of its own");
+        if others.into_iter().flatten().any(|other| other.expose_secret() == key.expose_secret()) {
+            self.value(path, "what auth.jwt_secret or auth.operator_key is", "a secret of its own");
         }
         Some(key)
     }

@@ -53,6 +53,7 @@ raw! {
         ticket_ttl_seconds: u64,
         tenant_claim: String,
         operator_key: String,
+        admin_token: String,
     }
     RawDoors { allowed_origins: Vec<String>, caller_prompts: Where, query_tokens: Where }
     RawPersona { default: String, dir: String, voice: String, prompt: String, tokenizer: String }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::upstream_url::UpstreamUrl;
+use super::{line::SettingLine, upstream_url::UpstreamUrl};
 use crate::auth::{TicketLimits, TokenRules};
 use crate::context::cast::CastSettings;
 use crate::context::recap::scribe::Scribe;
@@ -81,17 +81,6 @@ pub struct Settings {
     pub(super) lines: Vec<SettingLine>,
 }
 
-/// One setting as `tandem check` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingLine {
-    /// Its path, for example `listen.port`.
-    pub key: &'static str,
-    /// Its value; `(set)` or `(not set)` for secrets.
-    pub value: String,
-    /// Where it comes from: "default", a file's name, or a variable's.
-    pub source: String,
-}
-
 impl Settings {
     /// Every setting with its value and where it comes from, in the order of default.toml. Secrets are not shown.
     pub fn describe(&self) -> &[SettingLine] {
@@ -129,6 +118,8 @@ pub struct AuthSettings {
     pub rules: TokenRules,
     /// What operators may send in place of a token.
     pub operator_key: Option<SecretString>,
+    /// What opens `/admin`; none: it stays shut.
+    pub admin_token: Option<SecretString>,
     /// How long tickets live and how many there may be.
     pub tickets: TicketLimits,
 }
@@ -284,6 +275,19 @@ pub enum LogLevel {
     Debug,
     /// Every packet.
     Trace,
+}
+
+impl LogLevel {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
 }
 
 /// How Tandem writes its log.

@@ -12,7 +12,7 @@ use std::{
 use actix::{Actor, Addr};
 
 use crate::{
-    config::{FleetSettings, Settings, UpstreamUrl},
+    config::{FleetSettings, Settings, UpstreamSettings, UpstreamUrl},
     fleet::{
         account::Money,
         actor::{Ear, FleetActor, FleetObserver, PoolPort, Ports, Readiness},
@@ -33,7 +33,7 @@ const PROVIDER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The servers of the settings, of which some have machines, and how their providers are asked: read again with every
 /// reload.
 #[derive(Clone, Debug)]
-pub(super) struct Owners(Arc<Mutex<(Vec<UpstreamUrl>, FleetSettings)>>);
+pub(super) struct Owners(Arc<Mutex<(UpstreamSettings, FleetSettings)>>);
 
 /// A machine that cannot be started and stopped.
 #[derive(Debug, thiserror::Error)]
@@ -48,25 +48,30 @@ pub struct MachineError {
 impl Owners {
     /// Those of the settings, if every machine among them can be asked for.
     pub(super) fn of(settings: &Settings) -> Result<Self, MachineError> {
-        check(settings)?;
-        Ok(Self(Arc::new(Mutex::new((settings.upstreams.urls.clone(), settings.fleet.clone())))))
+        check(&settings.upstreams, &settings.fleet)?;
+        Ok(Self(Arc::new(Mutex::new((settings.upstreams.clone(), settings.fleet.clone())))))
     }
 
     /// The same in place of those before, which stay where one cannot be asked for.
-    pub(super) fn renew(&self, settings: &Settings) -> Result<(), MachineError> {
-        check(settings)?;
-        *self.lock() = (settings.upstreams.urls.clone(), settings.fleet.clone());
+    pub(super) fn renew(&self, upstreams: &UpstreamSettings, fleet: &FleetSettings) -> Result<(), MachineError> {
+        check(upstreams, fleet)?;
+        *self.lock() = (upstreams.clone(), fleet.clone());
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, (Vec<UpstreamUrl>, FleetSettings)> {
+    /// The servers, and how their machines' providers are asked.
+    pub(super) fn current(&self) -> (UpstreamSettings, FleetSettings) {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (UpstreamSettings, FleetSettings)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn provider(&self, upstream: &Upstream, exchange: &Exchange) -> Option<Result<Box<dyn Provider>, BuildError>> {
         let Endpoint { host, port, path_prefix, .. } = &upstream.endpoint;
         let owners = self.lock();
-        let (urls, fleet) = &*owners;
+        let (UpstreamSettings { urls, .. }, fleet) = &*owners;
         let is_its = |url: &&UpstreamUrl| url.host == *host && url.port == *port && url.prefix == *path_prefix;
         let url = urls.iter().find(is_its).filter(|url| url.options.machine.is_some())?;
         Some(fleet.provider(url, exchange))
@@ -74,10 +79,10 @@ impl Owners {
 }
 
 /// Whether every machine can be asked for: what is left out of this program, or was not said, is found before a call is.
-fn check(settings: &Settings) -> Result<(), MachineError> {
+fn check(upstreams: &UpstreamSettings, fleet: &FleetSettings) -> Result<(), MachineError> {
     let exchange = Exchange::new(PROVIDER_TIMEOUT);
-    for (index, url) in settings.upstreams.urls.iter().enumerate() {
-        settings.fleet.provider(url, &exchange).map_err(|error| MachineError { place: index + 1, error })?;
+    for (index, url) in upstreams.urls.iter().enumerate() {
+        fleet.provider(url, &exchange).map_err(|error| MachineError { place: index + 1, error })?;
     }
     Ok(())
 }

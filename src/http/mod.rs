@@ -1,7 +1,9 @@
 //! The HTTP edge: doors for callers, health and metrics for machines, and the one table of refusals.
 
+pub mod admin;
 pub mod admission;
 pub mod asker;
+pub mod body;
 pub mod continuation;
 pub mod cursor;
 pub mod doors;
@@ -16,7 +18,9 @@ pub mod orders;
 pub mod problem;
 pub mod query;
 pub mod refusal;
+pub mod reload;
 pub mod resume;
+pub mod rules;
 pub mod tickets;
 pub mod told;
 pub mod trace;
@@ -51,6 +55,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(get("/v1/upstreams/{name}").route(web::get().to(fleet::one)))
         .service(get("/v1/upstreams").route(web::get().to(fleet::list)))
         .service(get("/v1/autoscale").route(web::get().to(fleet::autoscale)))
+        .configure(admin::routes)
         .service(get("/healthz").route(web::get().to(health::healthz)).route(web::head().to(health::healthz)))
         .service(get("/readyz").route(web::get().to(health::readyz)).route(web::head().to(health::readyz)))
         .service(get("/metrics").route(web::get().to(health::metrics)))

@@ -188,6 +188,28 @@ problems! {
     MachineAuth => row("machine_auth", 503, "The provider refuses its credential; set another in [providers].").retry_after(60),
     /// The persona needs to know the caller, and no model server may be told of one.
     ContextNotAllowed => row("context_not_allowed", 503, "This persona needs to know you, and no model server may be told of you; choose another persona.").retry_after(60),
+    /// Nobody administers here.
+    AdminClosed => row("admin_closed", 404, "Nothing is administered here: set auth.admin_token (TANDEM_ADMIN_TOKEN) and start Tandem again."),
+    /// What was sent is not the token, or nothing was sent.
+    AdminTokenWrong => row("admin_token_wrong", 401, "Send what auth.admin_token is as \"Authorization: Bearer TOKEN\"; no other credential opens /admin."),
+    /// No such call, among the live ones.
+    UnknownCall => row("unknown_call", 404, "There is no live call of this id, or it is over by now; GET /admin/sessions lists them."),
+    /// The body of an order cannot be read.
+    BadOrder => row("bad_order", 400, "The request is not as docs/protocol/admin.md describes it; compare its fields."),
+    /// What is to be added is not the address of a model server that could be used.
+    BadUpstream => row("bad_upstream", 400, "No model server can be added by this address."),
+    /// The server is there already.
+    UpstreamExists => row("upstream_exists", 409, "This model server is there already; a second entry would let two calls meet on it."),
+    /// No such server.
+    UnknownUpstream => row("unknown_upstream", 404, "There is no model server of this name; GET /admin/upstreams lists them."),
+    /// One of several servers behind a name.
+    UpstreamOfName => row("upstream_of_name", 409, "It is one of several behind a name that is looked up; quarantine it, or change the list and reload."),
+    /// Without it nobody could call.
+    LastUpstream => row("last_upstream", 409, "It is the only model server, and without one nobody could call; add another one first."),
+    /// The configuration has flaws.
+    ConfigWrong => row("config_wrong", 422, "The configuration has flaws, and the old one stays; the log and tandem check name them."),
+    /// The configuration cannot be taken over.
+    ReloadRefused => row("reload_refused", 409, "The configuration cannot be taken over, and the old one stays; the log says why."),
     /// This process takes no more calls.
     Draining => as_ending(Ending::Drained, 503).retry_after(5),
     /// A fault of our own.
@@ -208,7 +230,7 @@ impl Problem {
     /// This problem, with a better idea of when to try again than the table's. Rounded up to whole seconds.
     pub const fn retry_after(self, wait: Duration) -> Refusal {
         let seconds = wait.as_secs().saturating_add((wait.subsec_nanos() > 0) as u64);
-        Refusal { problem: self, retry_after_seconds: Some(seconds), limit: None, personas: Vec::new() }
+        Refusal { problem: self, retry_after_seconds: Some(seconds), limit: None, personas: Vec::new(), why: None }
     }
 
     /// The same refusal as a message of our own wire, for clients that see nothing of a failed upgrade.

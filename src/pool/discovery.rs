@@ -135,6 +135,13 @@ impl Directory {
         configured
     }
 
+    /// The server of this name, and the entry that it is there for: none if it is on its way out.
+    pub fn named(&self, name: &str) -> Option<(UpstreamId, Option<&Seed>)> {
+        let listed = self.listed.iter().find(|listed| listed.upstream.endpoint.name == name)?;
+        let source = self.sources.iter().find(|source| source.id == listed.source && !listed.leaving);
+        Some((listed.id, source.map(|source| &source.seed)))
+    }
+
     /// The names to be looked up, with their ports.
     pub fn names(&self) -> Vec<(SourceId, String, u16)> {
         let of = |source: &Source| {

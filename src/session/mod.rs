@@ -3,6 +3,7 @@
 pub mod actor;
 mod admission;
 pub mod chronicle;
+pub mod glance;
 pub mod leg;
 pub mod legs;
 pub mod machine;

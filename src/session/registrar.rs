@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{chronicle::Chronicle, machine::Limits};
+use super::{chronicle::Chronicle, glance::Glance, machine::Limits};
 use crate::{
     context::private::Private,
     protocol::ending::Ending,
@@ -43,6 +43,8 @@ pub struct Beginning {
 pub struct Entry {
     /// What is gathered of the call.
     pub chronicle: Chronicle,
+    /// What operators see of the call.
+    pub glance: Arc<Glance>,
     registrar: Arc<dyn Registrar>,
     record: Option<Record>,
     started: bool,
@@ -57,6 +59,7 @@ impl Entry {
         let until_ms = began_ms.saturating_add(i64::try_from(longest.as_millis()).unwrap_or(i64::MAX));
         let origin = Origin { until_ms, ..Origin::default() };
         Self {
+            glance: Arc::new(Glance::new(persona.clone(), protocol, began_ms)),
             chronicle: Chronicle::new(protocol, Instant::now().into_std()),
             registrar: Arc::clone(registrar),
             record: Some(Record { session, user, persona, began_ms, origin, ended: None }),

@@ -1,10 +1,12 @@
 //! The live sessions: who is in a call, and how to reach it from another thread.
 
 mod no_seat;
+mod oversight;
 mod reach;
 
 use self::reach::Reachable;
 pub use no_seat::NoSeat;
+pub use oversight::LiveCall;
 
 use std::{
     sync::{
@@ -32,6 +34,7 @@ use crate::{
     },
     protocol::{ending::Ending, native::ResumeTerms},
     session::{
+        glance::Glance,
         leg::{client::Line, format::AudioFormat},
         machine::millis,
         resume::{NoResume, Offers, ResumeBox, ResumeToken, TokenHash},
@@ -102,7 +105,7 @@ pub struct SeatLimits {
 /// The live sessions of this process.
 #[derive(Debug)]
 pub struct Switchboard {
-    limits: SeatLimits,
+    total: AtomicUsize,
     pool: Addr<PoolActor>,
     taken: AtomicUsize,
     quotas: Mutex<Quotas>,
@@ -116,7 +119,7 @@ impl Switchboard {
     /// An empty switchboard over this pool.
     pub fn new(limits: SeatLimits, pool: Addr<PoolActor>) -> Arc<Self> {
         Arc::new(Self {
-            limits,
+            total: AtomicUsize::new(limits.total),
             pool,
             taken: AtomicUsize::new(0),
             quotas: Mutex::new(Quotas::new(limits.quota, Instant::now().into_std())),
@@ -125,6 +128,12 @@ impl Switchboard {
             drain_by: OnceLock::new(),
             left: Notify::new(),
         })
+    }
+
+    /// Puts other limits in place of those before, for calls that begin from now on.
+    pub fn set_limits(&self, limits: SeatLimits) {
+        self.total.store(limits.total, Ordering::SeqCst);
+        self.quotas().limit(limits.quota);
     }
 
     /// Admits one call of `payer`: a seat, and a slot or a place in the queue, of a server that has what the call needs
@@ -183,7 +192,7 @@ impl Switchboard {
         if self.is_draining() {
             return Err(NoSeat::Draining);
         }
-        let under = |taken: usize| (taken < self.limits.total).then_some(taken + 1);
+        let under = |taken: usize| (taken < self.total.load(Ordering::SeqCst)).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, under).is_err() {
             return Err(NoSeat::Full);
         }
@@ -219,6 +228,11 @@ impl Switchboard {
     /// Calls in progress.
     pub fn active(&self) -> usize {
         self.taken.load(Ordering::SeqCst)
+    }
+
+    /// Calls that there may be at a time.
+    pub fn limit(&self) -> usize {
+        self.total.load(Ordering::SeqCst)
     }
 
     /// Calls in progress that their callers could come back to.
@@ -360,8 +374,8 @@ impl Seat {
     }
 
     /// Makes the session reachable; one that comes during a drain is told at once.
-    pub fn answer_at(&self, recipient: Recipient<Control>) {
-        self.board.reach.insert(self.id, Reachable { user: self.user, session: recipient.clone() });
+    pub fn answer_at(&self, recipient: Recipient<Control>, glance: Arc<Glance>) {
+        self.board.reach.insert(self.id, Reachable { user: self.user, session: recipient.clone(), glance });
         if let Some(deadline) = self.board.drain_by.get() {
             let _ = recipient.try_send(Control::Drain(*deadline));
         }

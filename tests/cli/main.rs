@@ -16,6 +16,7 @@ mod checks;
 mod desk;
 mod machines;
 mod prompts;
+mod reload;
 mod serving;
 mod sound;
 #[cfg(feature = "sentencepiece")]

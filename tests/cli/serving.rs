@@ -132,7 +132,7 @@ fn nothing_private_reaches_the_log_of_a_whole_run_at_its_most_talkative() {
 }
 
 #[test]
-fn a_hangup_reads_the_list_of_servers_again_and_a_bad_file_keeps_the_old_one() {
+fn a_hangup_reads_the_configuration_again_and_a_bad_file_keeps_the_old_one() {
     let desk = Desk::new();
     let (_one, one) = simulator(&desk, &[]);
     let (_two, two) = simulator(&desk, &[]);
@@ -140,11 +140,15 @@ fn a_hangup_reads_the_list_of_servers_again_and_a_bad_file_keeps_the_old_one() {
     write(&format!("[upstreams]\nurls = [\"{one}\"]\n"));
     let (server, url) = serve(&desk, &[], &[]);
     server.line("Call it from another terminal");
-    write(&format!("[upstreams]\nurls = [\"{two}#region=eu\", \"{one}\"]\n[session]\nmax_sessions = 7\n"));
+    write(&format!(
+        "[upstreams]\nurls = [\"{two}#region=eu\", \"{one}\"]\n[session]\nmax_sessions = 7\n[listen]\nhost = \"127.0.0.9\"\n"
+    ));
     server.signal("HUP");
-    server.line("session.max_sessions");
     server.line(&format!("\"upstream\":\"2\",\"address\":\"{}\"", two.trim_start_matches("ws://")));
-    server.line("the list of model servers was read again");
+    assert!(server.line("needs a restart").contains("\"key\":\"listen.host\""));
+    let told = server.line("the configuration was read again");
+    assert!(told.contains("session.max_sessions") && told.contains("upstreams.urls"), "{told}");
+    assert!(page(&url, "/metrics").contains("\ntandem_sessions_limit 7\n"), "it is in force");
     write("[upstreams]\nurls = [\"hush\", \"ws://h#capacity=0\"]\n");
     server.signal("HUP");
     server.line("wrong in its part 1; expected ws://host:port");

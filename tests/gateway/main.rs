@@ -1,6 +1,7 @@
 //! Whole calls over real sockets: callers, Tandem, and simulated PersonaPlex servers.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
+mod admin;
 mod archives;
 mod blame;
 mod calls;
@@ -33,6 +34,7 @@ mod queue;
 mod quotas;
 mod records;
 mod refusals;
+mod reload;
 mod resume;
 mod revival;
 mod rotation;

@@ -11,11 +11,11 @@ use crate::pool::{endpoint::PersonalContext, trust::Trust};
 const NEEDS_MARK: &str = "one that may be told of the users in MongoDB: start it with config/personaplex/launch.py, which \
      keeps prompts out of its log, and write personal_context behind the # of its address in PERSONAPLEX_SERVER_URL; or \
      none here, so that no persona knows its caller";
-const EXPOSED: &str = "wss:// with a certificate that is looked at (pin= perhaps) where a server beyond this machine may be \
+pub(in crate::config) const EXPOSED: &str = "wss:// with a certificate that is looked at (pin= perhaps) where a server beyond this machine may be \
      told of callers, or personal_context=plaintext behind its # if the network in between is private";
 
 /// Two servers of one machine would each put the other to sleep.
-fn has_machine_of(urls: &[UpstreamUrl], url: &UpstreamUrl) -> bool {
+pub(in crate::config) fn has_machine_of(urls: &[UpstreamUrl], url: &UpstreamUrl) -> bool {
     urls.iter().any(|known| known.options.machine == url.options.machine)
 }
 

@@ -22,6 +22,8 @@ pub struct Refusal {
     pub limit: Option<ReachedLimit>,
     /// The personas that the caller may choose from, if it chose another one.
     pub personas: Vec<String>,
+    /// What exactly is wrong, as a sentence of ours, where that differs from case to case.
+    pub why: Option<String>,
 }
 
 /// A limit of calls at a time, or of seconds within a time.
@@ -44,7 +46,13 @@ impl fmt::Display for ReachedLimit {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Refusal {
-        Refusal { problem, retry_after_seconds: problem.row().retry_after_seconds, limit: None, personas: Vec::new() }
+        Refusal {
+            problem,
+            retry_after_seconds: problem.row().retry_after_seconds,
+            limit: None,
+            personas: Vec::new(),
+            why: None,
+        }
     }
 }
 
@@ -65,6 +73,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.problem.fmt(f)?;
         self.limit.map_or(Ok(()), |limit| write!(f, " {limit}"))?;
+        self.why.as_ref().map_or(Ok(()), |why| write!(f, " {why}"))?;
         match self.personas.as_slice() {
             [] => Ok(()),
             names => write!(f, " There are: {}.", names.join(", ")),

@@ -8,12 +8,14 @@ mod discovery;
 mod grant;
 mod health;
 mod observer;
+mod oversight;
 mod ports;
 mod power;
 
-pub use discovery::{Addresses, Configure, LOOK_UP_TIMEOUT, Resolve, SystemResolver};
+pub use discovery::{Addresses, Configure, LOOK_UP_TIMEOUT, Resolve, SystemResolver, Tune};
 pub use health::{PROBE_EVERY, Prober};
 pub use observer::{PoolObserver, Ungranted};
+pub use oversight::{Entry, EntryOf, Look, Withhold};
 pub use ports::{Ports, Rehearser, WakePort};
 pub use power::{Demand, HowMuch, Moved, PowerChanged, Retire, WarmUp};
 

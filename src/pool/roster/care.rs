@@ -53,6 +53,17 @@ impl Roster {
         self.effects.push_back(if free.is_some() { Effect::WarmUp(grant) } else { Effect::Rehearse(grant) });
     }
 
+    /// Keeps calls away from a server, or lets them come again: then its slots in doubt are tested at once.
+    pub(super) fn withhold(&mut self, id: UpstreamId, withheld: bool, now: Instant) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.withheld = withheld;
+        if !withheld {
+            // One whose holder waits for the server still has no such time, and stays as it is.
+            member.slots.iter_mut().filter_map(|slot| slot.rehearse_at.as_mut()).for_each(|at| *at = (*at).min(now));
+        }
+        self.estimates = None;
+    }
+
     /// Tests quarantined slots whose pause is over.
     pub(super) fn rehearse(&mut self, now: Instant) {
         for (id, member) in &mut self.members {
@@ -123,6 +134,6 @@ impl Member {
         !after.is_zero()
             && self.upstream.labels.machine.is_some()
             && self.machine.power == Power::Awake
-            && !self.leaving
+            && !self.is_out()
     }
 }

@@ -89,7 +89,7 @@ impl Roster {
     /// Whether too few servers can be trusted to wait for them: then one call at a time may try each of the others.
     pub(super) fn is_panic(&self, now: Instant) -> bool {
         let awake =
-            || self.members.values().filter(|member| member.machine.power == super::Power::Awake && !member.leaving);
+            || self.members.values().filter(|member| member.machine.power == super::Power::Awake && !member.is_out());
         awake().filter(|member| member.is_within_reach(now)).count() * 2 < awake().count()
     }
 

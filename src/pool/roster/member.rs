@@ -57,6 +57,8 @@ pub(super) struct Member {
     pub(super) machine: Machine,
     /// It takes no more calls, and goes when its last slot is free.
     pub(super) leaving: bool,
+    /// An operator keeps calls away from it.
+    pub(super) withheld: bool,
     /// The time of one prompt step, smoothed over its handshakes.
     pub(super) step: Option<Duration>,
     pub(super) pace: Pace,
@@ -83,6 +85,7 @@ impl Member {
             ready_at: None,
             doubted_by: None,
             leaving: false,
+            withheld: false,
             step: None,
             pace: Pace::default(),
         }
@@ -143,7 +146,12 @@ impl Member {
 
     /// Whether such a call could ever be taken.
     pub(super) fn fits(&self, ask: &Ask, id: UpstreamId) -> bool {
-        !self.leaving && !ask.avoid.contains(&id) && self.upstream.fits(&ask.needs)
+        !self.is_out() && !ask.avoid.contains(&id) && self.upstream.fits(&ask.needs)
+    }
+
+    /// Whether it takes no more calls, for good or for now.
+    pub(super) fn is_out(&self) -> bool {
+        self.leaving || self.withheld
     }
 
     /// Whether calls are sent there, as its calls and the probes say.
@@ -158,7 +166,7 @@ impl Member {
 
     /// Whether one more call may be sent there; `panic` says that too few can be trusted.
     pub(super) fn door(&self, panic: bool, now: Instant) -> Door {
-        if self.machine.power != Power::Awake || self.leaving {
+        if self.machine.power != Power::Awake || self.is_out() {
             Door::Shut
         } else if self.reachable && self.breaker.admits(now) {
             Door::Open
@@ -184,7 +192,7 @@ impl Member {
     /// Whether calls can get there, now or after those that it serves, and without fear.
     pub(super) fn is_within_reach(&self, now: Instant) -> bool {
         let usable = |slot: &Slot| !matches!(slot.state, SlotState::Quarantined(_));
-        self.is_trusted(now) && self.machine.power == Power::Awake && self.slots.iter().any(usable)
+        !self.withheld && self.is_trusted(now) && self.machine.power == Power::Awake && self.slots.iter().any(usable)
     }
 
     /// Whether nobody uses it and nobody is owed an acknowledgement.
@@ -199,6 +207,7 @@ impl Member {
             SlotState::Elsewhere => SlotLabel::Elsewhere,
             SlotState::Quarantined(_) => SlotLabel::Quarantined,
             SlotState::Free if self.leaving => SlotLabel::Draining,
+            SlotState::Free if self.withheld => SlotLabel::Withheld,
             SlotState::Free if self.machine.power == Power::Asleep => SlotLabel::Asleep,
             SlotState::Free if self.machine.power == Power::Waking => SlotLabel::Waking,
             SlotState::Free if !self.is_trusted(now) => SlotLabel::Unhealthy,

@@ -21,22 +21,26 @@ mod choice;
 mod estimate;
 mod input;
 mod member;
+mod overview;
 mod power;
 mod queue;
 mod slot;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod tuning;
 mod waiting;
 
 pub use ask::{Ask, Class, NoSlot, Offer, Ongoing, Place, UserHash, Verdict, WaitEnd, WaitReason, Waited, WaiterId};
 pub use estimate::Eta;
 pub use input::{Effect, Input};
 pub use member::Probed;
+pub use overview::{MemberSlot, MemberSnapshot, PoolSnapshot, WaiterSnapshot};
 pub use power::{Power, PowerNews};
 pub use queue::Waiter;
 pub use slot::{QuarantineReason, SlotState};
 pub use snapshot::{SlotLabel, SlotSnapshot};
+pub use tuning::Tuning;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -200,6 +204,8 @@ impl Roster {
                     member.leaving = true;
                 }
             }
+            Input::Tune(tuning) => self.tune(tuning),
+            Input::Withhold(id, withheld) => self.withhold(id, withheld, now),
             Input::Tick => {}
         }
         self.settle(now);

@@ -31,11 +31,13 @@ pub enum SlotLabel {
     Unhealthy,
     /// Its server takes no more calls.
     Draining,
+    /// An operator keeps calls away from its server.
+    Withheld,
 }
 
 impl SlotLabel {
     /// Every label, for tables and metrics.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Free,
         Self::Leased,
         Self::Elsewhere,
@@ -44,6 +46,7 @@ impl SlotLabel {
         Self::Asleep,
         Self::Unhealthy,
         Self::Draining,
+        Self::Withheld,
     ];
 
     /// The word.
@@ -57,6 +60,7 @@ impl SlotLabel {
             Self::Asleep => "asleep",
             Self::Unhealthy => "unhealthy",
             Self::Draining => "draining",
+            Self::Withheld => "withheld",
         }
     }
 }

@@ -172,7 +172,7 @@ impl Roster {
             let time = at.saturating_duration_since(now);
             Eta { median: time, p90: time }
         };
-        for member in self.members.values().filter(|member| !member.leaving) {
+        for member in self.members.values().filter(|member| !member.is_out()) {
             for slot in &member.slots {
                 match (&slot.holder, slot.state) {
                     (Some(holder), _) => held.push(now.saturating_duration_since(holder.since)),

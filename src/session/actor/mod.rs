@@ -134,6 +134,8 @@ impl SessionActor {
         let stage = self.machine.on_stage();
         chronicle.on_stage(stage, self.upstreams.name_of(stage));
         chronicle.holds(|attempt| self.upstreams.has(attempt), now);
+        let talks_to = self.upstreams.talks_to(stage);
+        self.entry.glance.enter(self.machine.phase_name(), self.machine.is_detached(), talks_to);
     }
 
     fn perform(&mut self, effect: Effect, ctx: &mut Context<Self>) {
@@ -254,7 +256,7 @@ impl Actor for SessionActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.seat.answer_at(ctx.address().recipient());
+        self.seat.answer_at(ctx.address().recipient(), Arc::clone(&self.entry.glance));
         let span = self.span.clone();
         let _entered = span.enter();
         tracing::info!(protocol = self.protocol, "session started");

@@ -1,5 +1,7 @@
 //! What a call's notes become: counts, log lines, and what the pool is told of its servers.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::{
@@ -64,13 +66,16 @@ impl SessionActor {
             Note::Dropped(direction, reason, packets) => {
                 self.metrics.dropped(direction.code(), reason.code(), packets);
             }
-            Note::Second { lag, realtime_factor } => {
-                self.call.lag(lag);
-                if let Some(factor) = realtime_factor {
-                    self.metrics.realtime_factor(self.talking_to().to_owned(), factor);
-                }
-            }
+            Note::Second { lag, realtime_factor } => self.note_second(lag, realtime_factor),
             Note::Pace { slow, realtime_factor, changed } => self.note_pace(slow, realtime_factor, changed),
+        }
+    }
+
+    fn note_second(&self, lag: Duration, realtime_factor: Option<f64>) {
+        self.call.lag(lag);
+        self.entry.glance.lags(lag);
+        if let Some(factor) = realtime_factor {
+            self.metrics.realtime_factor(self.talking_to().to_owned(), factor);
         }
     }
 

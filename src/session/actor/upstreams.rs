@@ -61,6 +61,12 @@ impl UpstreamLegs {
         leg.map_or_else(|| self.name(), |leg| &leg.name)
     }
 
+    /// The name of the server that is heard, or else of the one that gets ready; none if the call has none.
+    pub(super) fn talks_to(&self, stage: Option<u32>) -> Option<&str> {
+        let on_stage = self.legs.iter().find(|leg| Some(leg.attempt) == stage);
+        on_stage.or(self.legs.last()).map(|leg| leg.name.as_str())
+    }
+
     /// The servers that a call looks past when it looks elsewhere: those it has, and the one that was opened last.
     pub(super) fn avoided(&self) -> Vec<UpstreamId> {
         let mut ids: Vec<_> = self.legs.iter().map(|leg| leg.id).chain(self.last.as_ref().map(|(id, _)| *id)).collect();

@@ -1,18 +1,19 @@
 //! The live calls of one user: reached, ended and waited for.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix::Recipient;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Control, Switchboard, UserHash};
-use crate::protocol::ending::Ending;
+use crate::{protocol::ending::Ending, session::glance::Glance};
 
 /// A live call, as it is reached from outside.
 #[derive(Clone, Debug)]
 pub(super) struct Reachable {
     pub(super) user: UserHash,
     pub(super) session: Recipient<Control>,
+    pub(super) glance: Arc<Glance>,
 }
 
 impl Reachable {
@@ -83,7 +84,7 @@ mod tests {
         let call = |payer, deaf| {
             let seat = board.take_seat(payer).unwrap();
             Call::create(|ctx| {
-                seat.answer_at(ctx.address().recipient());
+                seat.answer_at(ctx.address().recipient(), Arc::new(Glance::new(String::new(), "native", 0)));
                 Call { _seat: seat, deaf }
             })
         };
