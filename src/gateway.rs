@@ -63,6 +63,8 @@ use crate::{
 const UPKEEP: Duration = Duration::from_secs(5);
 /// After the drain's deadline: for telling callers, and for the model servers' acknowledgements.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// For calls that did not end in time: until they are cut off, and then until they are gone.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
 /// For the answer to whoever told the process at `/admin` to end.
 const LAST_ANSWER: Duration = Duration::from_millis(100);
 /// Prompt steps that a rehearsal may take: a voice's, the pauses', and a short prompt's, twice.
@@ -159,18 +161,14 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let tracer = spans::tracer(settings, &metrics)?;
         metrics.configured(settings.session.max_sessions as usize, unix_now_seconds());
-        let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
-        let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
+        let key = SigningKey::new(settings.auth.jwt_secret.as_ref().unwrap_or(secret))?;
+        let tokens = Tokens::new(key, settings.auth.rules.clone());
         let roster = roster(settings, &rehearsal);
         let later = PoolLater::default();
         let (fleet, ear) = machines::start(settings, &owners, &connector, &metrics, &later);
-        let fleet = Control::new(fleet);
         let ports = Ports {
             observer: Box::new(Counter::new(Arc::clone(&metrics), roster.queue_limit)),
-            rehearser: Some(Box::new(Rehearsals {
-                connector: connector.clone(),
-                patience: settings.upstreams.handshake_base + settings.upstreams.handshake_step * REHEARSAL_STEPS,
-            })),
+            rehearser: Some(Box::new(Rehearsals::new(settings, &connector))),
             prober: Some(Box::new(Probes { connector: connector.clone(), every: rehearsal.probe_every })),
             ledger: storage.ledger.clone(),
             fleet: Some(Box::new(ear)),
@@ -191,7 +189,7 @@ impl Gateway {
             metrics,
             tracer,
             cast,
-            fleet,
+            fleet: Control::new(fleet),
             contexts,
             records: records.clone(),
             steward: Arc::new(steward.clone()),
@@ -200,7 +198,6 @@ impl Gateway {
         let doors = web::Data::new(doors::open(settings, house));
         let server = listener::serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
-        canary::watch(&doors.metrics, Thread::Main);
         Ok(Self {
             address,
             doors,
@@ -237,16 +234,26 @@ impl Gateway {
         let drain = self.steward.drain_deadline();
         let (deadline, calls) = (Instant::now() + drain, self.sessions());
         tracing::info!(calls, deadline_seconds = drain.as_secs(), "draining");
-        let left = self.doors.switchboard.drain(deadline, LAST_WORDS).await;
+        let mut left = self.doors.switchboard.drain(deadline, LAST_WORDS).await;
         if left > 0 {
-            tracing::warn!(calls = left, ending = Ending::GatewayLost.code(), "calls are cut off");
+            // What did not hear of its deadline may hear of this.
+            self.doors.switchboard.end_all(Ending::Drained);
+            left = self.doors.switchboard.emptied(Instant::now() + LAST_CHANCE).await;
+        }
+        if left > 0 {
+            tracing::warn!(calls = left, "calls are cut off");
         }
         self.await_acknowledgements().await;
-        self.records.flush().await;
         if self.steward.was_told_to_stop() {
             tokio::time::sleep(LAST_ANSWER).await;
         }
         self.server.stop(false).await;
+        // That drops what is left, and each of them writes down its end: only now no more records come.
+        let unrecorded = self.doors.switchboard.emptied(Instant::now() + LAST_CHANCE).await;
+        if unrecorded > 0 {
+            tracing::error!(calls = unrecorded, "calls do not let go; the next start closes their records");
+        }
+        self.records.flush().await;
         // The pool may be gone already; then nothing is left to stop.
         let _ = self.pool.send(Stop).await;
         self.doors.tracer.finish().await;
@@ -278,6 +285,13 @@ impl Gateway {
 struct Rehearsals {
     connector: UpstreamConnector,
     patience: Duration,
+}
+
+impl Rehearsals {
+    fn new(settings: &Settings, connector: &UpstreamConnector) -> Self {
+        let patience = settings.upstreams.handshake_base + settings.upstreams.handshake_step * REHEARSAL_STEPS;
+        Self { connector: connector.clone(), patience }
+    }
 }
 
 impl Rehearser for Rehearsals {
@@ -340,6 +354,7 @@ fn connector(settings: &Settings) -> Result<UpstreamConnector, TlsError> {
 }
 
 fn keep_up(doors: web::Data<Doors>) {
+    canary::watch(&doors.metrics, Thread::Main);
     actix_rt::spawn(async move {
         let mut round = tokio::time::interval(UPKEEP);
         loop {

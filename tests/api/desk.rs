@@ -134,6 +134,13 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
+        // Machines outlive the gateway that started them; one that is gone starts no other.
+        let _ = self.gateway.child.kill();
+        let _ = self.gateway.child.wait();
+        let machine = fs::read_to_string(self.directory.join(".tandem/command-sim.pid")).unwrap_or_default();
+        if let Some(pid) = machine.split(' ').next().filter(|pid| pid.parse::<u32>().is_ok()) {
+            let _ = Command::new("kill").args(["-KILL", pid]).stderr(Stdio::null()).status();
+        }
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
