@@ -540,7 +540,7 @@ pub(super) mod tests {
         let (board, heard) = (board(10, 10), Arc::new(Mutex::new(Vec::new())));
         let (seat, deadline) = (board.take_seat(A).unwrap(), Instant::now());
         let call = Busy::create(|ctx| {
-            seat.answer_at(ctx.address().recipient());
+            seat.answer_at(ctx.address().recipient(), Arc::new(Glance::new(String::new(), "native", 0)));
             Busy { _seat: seat, heard: Arc::clone(&heard) }
         });
         while call.try_send(Control::End(Ending::Admin)).is_ok() {}
