@@ -1,8 +1,8 @@
 # The gateway. Built in this directory: docker build -t tandem .
-# Machines of Docker and Kubernetes need: docker build --build-arg FEATURES=docker,kubernetes -t tandem .
+# Machines of Docker and Kubernetes need: docker build --build-arg FEATURES=otlp,docker,kubernetes -t tandem .
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
-ARG FEATURES=""
+ARG FEATURES="otlp"
 COPY Cargo.toml Cargo.lock ./
 COPY benches ./benches
 COPY config ./config

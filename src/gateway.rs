@@ -7,6 +7,8 @@ mod listener;
 mod machines;
 mod recaps;
 mod records;
+mod reload;
+mod reloader;
 pub mod spans;
 mod stewardship;
 mod storage;
@@ -25,9 +27,13 @@ use self::{
     records::Records,
     stewardship::Stewardship,
 };
+pub use self::{
+    reload::ReloadError,
+    reloader::{Reloader, Source},
+};
 use crate::{
     auth::{KeyError, SigningKey, Tokens},
-    config::Settings,
+    config::{Mode, Settings},
     context::{
         cast::{Cast, CastError},
         source::ContextSource,
@@ -37,10 +43,9 @@ use crate::{
     metrics::{Metrics, Thread},
     pool::{
         actor::{PROBE_EVERY, PoolActor, Ports, Prober, Rehearser, Stop},
-        discovery::Configured,
         endpoint::Endpoint,
         lease::Lease,
-        roster::{Policy, Probed, RosterSettings, SlotSnapshot, SlotState},
+        roster::{Policy, Probed, RosterSettings, SlotSnapshot, SlotState, Tuning},
     },
     protocol::ending::Ending,
     session::{
@@ -58,6 +63,8 @@ use crate::{
 const UPKEEP: Duration = Duration::from_secs(5);
 /// After the drain's deadline: for telling callers, and for the model servers' acknowledgements.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+/// For calls that did not end in time: until they are cut off, and then until they are gone.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
 /// For the answer to whoever told the process at `/admin` to end.
 const LAST_ANSWER: Duration = Duration::from_millis(100);
 /// Prompt steps that a rehearsal may take: a voice's, the pauses', and a short prompt's, twice.
@@ -92,20 +99,6 @@ pub enum StartError {
     /// Spans cannot be sent.
     #[error(transparent)]
     Trace(#[from] TraceError),
-}
-
-/// Why a new list of model servers is not taken; the old one stays.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// A file of certificates cannot be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// A machine cannot be asked for.
-    #[error(transparent)]
-    Machine(#[from] MachineError),
-    /// The pool does not answer.
-    #[error("the pool does not answer; the process is about to end")]
-    PoolLost,
 }
 
 /// What only tests choose.
@@ -148,7 +141,8 @@ pub struct Gateway {
     steward: Stewardship,
     records: Arc<Records>,
     server: ServerHandle,
-    drain: Duration,
+    mode: Mode,
+    knows_tenants: bool,
     close: Duration,
 }
 
@@ -172,13 +166,9 @@ impl Gateway {
         let roster = roster(settings, &rehearsal);
         let later = PoolLater::default();
         let (fleet, ear) = machines::start(settings, &owners, &connector, &metrics, &later);
-        let fleet = Control::new(fleet);
         let ports = Ports {
             observer: Box::new(Counter::new(Arc::clone(&metrics), roster.queue_limit)),
-            rehearser: Some(Box::new(Rehearsals {
-                connector: connector.clone(),
-                patience: settings.upstreams.handshake_base + settings.upstreams.handshake_step * REHEARSAL_STEPS,
-            })),
+            rehearser: Some(Box::new(Rehearsals::new(settings, &connector))),
             prober: Some(Box::new(Probes { connector: connector.clone(), every: rehearsal.probe_every })),
             ledger: storage.ledger.clone(),
             fleet: Some(Box::new(ear)),
@@ -188,10 +178,7 @@ impl Gateway {
             later.is(ctx.address());
             PoolActor::new(servers, roster, ports)
         });
-        let switchboard = Switchboard::new(
-            SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota },
-            pool.clone(),
-        );
+        let switchboard = Switchboard::new(seat_limits(settings), pool.clone());
         let steward = Stewardship::new(settings, owners, connector.clone(), pool.clone());
         let records = Records::keep(&storage, settings.recap.as_ref(), &metrics);
         let contexts = rehearsal.contexts.unwrap_or_else(|| Arc::new(StoredContexts::new(storage.archive.store())));
@@ -202,7 +189,7 @@ impl Gateway {
             metrics,
             tracer,
             cast,
-            fleet,
+            fleet: Control::new(fleet),
             contexts,
             records: records.clone(),
             steward: Arc::new(steward.clone()),
@@ -212,14 +199,17 @@ impl Gateway {
         let server = listener::serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
         canary::watch(&doors.metrics, Thread::Main);
-        let close = settings.upstreams.close_timeout;
-        Ok(Self { address, doors, pool, steward, records, server, drain: settings.drain.deadline, close })
-    }
-
-    /// Takes the model servers of new settings in place of those that it has. Calls go on: a server that is not among
-    /// them any more leaves after its last call. Nothing else of the settings is looked at.
-    pub async fn reload(&self, settings: &Settings) -> Result<Configured, ReloadError> {
-        self.steward.reload(settings).await
+        Ok(Self {
+            address,
+            doors,
+            pool,
+            steward,
+            records,
+            server,
+            mode: settings.mode,
+            knows_tenants: settings.auth.rules.tenant_claim.is_some(),
+            close: settings.upstreams.close_timeout,
+        })
     }
 
     /// Waits until an administrator wants the process to end.
@@ -242,18 +232,29 @@ impl Gateway {
     pub async fn stop(&self) -> usize {
         self.doors.metrics.draining();
         self.doors.fleet.resign().await;
-        let (deadline, calls) = (Instant::now() + self.drain, self.sessions());
-        tracing::info!(calls, deadline_seconds = self.drain.as_secs(), "draining");
-        let left = self.doors.switchboard.drain(deadline, LAST_WORDS).await;
+        let drain = self.steward.drain_deadline();
+        let (deadline, calls) = (Instant::now() + drain, self.sessions());
+        tracing::info!(calls, deadline_seconds = drain.as_secs(), "draining");
+        let mut left = self.doors.switchboard.drain(deadline, LAST_WORDS).await;
         if left > 0 {
-            tracing::warn!(calls = left, ending = Ending::GatewayLost.code(), "calls are cut off");
+            // What did not hear of its deadline may hear of this.
+            self.doors.switchboard.end_all(Ending::Drained);
+            left = self.doors.switchboard.emptied(Instant::now() + LAST_CHANCE).await;
+        }
+        if left > 0 {
+            tracing::warn!(calls = left, "calls are cut off");
         }
         self.await_acknowledgements().await;
-        self.records.flush().await;
         if self.steward.was_told_to_stop() {
             tokio::time::sleep(LAST_ANSWER).await;
         }
         self.server.stop(false).await;
+        // That drops what is left, and each of them writes down its end: only now no more records come.
+        let unrecorded = self.doors.switchboard.emptied(Instant::now() + LAST_CHANCE).await;
+        if unrecorded > 0 {
+            tracing::error!(calls = unrecorded, "calls do not let go; the next start closes their records");
+        }
+        self.records.flush().await;
         // The pool may be gone already; then nothing is left to stop.
         let _ = self.pool.send(Stop).await;
         self.doors.tracer.finish().await;
@@ -287,6 +288,14 @@ struct Rehearsals {
     patience: Duration,
 }
 
+impl Rehearsals {
+    fn new(settings: &Settings, connector: &UpstreamConnector) -> Self {
+        let upstreams = &settings.upstreams;
+        let patience = upstreams.handshake_base + upstreams.handshake_step * REHEARSAL_STEPS;
+        Self { connector: connector.clone(), patience }
+    }
+}
+
 impl Rehearser for Rehearsals {
     fn rehearse(&self, lease: Lease) {
         rehearsal::begin(&self.connector, lease, self.patience);
@@ -308,6 +317,16 @@ impl Prober for Probes {
     fn every(&self) -> Duration {
         self.every
     }
+}
+
+/// How many calls there may be.
+fn seat_limits(settings: &Settings) -> SeatLimits {
+    SeatLimits { total: settings.session.max_sessions as usize, quota: settings.quota }
+}
+
+/// What of [`roster`] can be exchanged.
+fn roster_tuning(settings: &Settings) -> Tuning {
+    Tuning::from(&roster(settings, &Rehearsal::default()))
 }
 
 /// How slots are given out.

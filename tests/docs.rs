@@ -13,7 +13,7 @@ use tandem::{
         turns::{ANSWER_WITHIN, MIN_INTERRUPTION, PAUSE, STOP_WITHIN, TAKE_OVER, TAKE_OVER_WORDS},
     },
     auth::{TicketLimits, ticket::TICKET_CHARS, token::MAX_TOKEN_BYTES},
-    config,
+    config::{self, schema::KEYS},
     http::{
         problem::{Problem, ReachedLimit, Refusal},
         tickets::MAX_BODY_BYTES,
@@ -234,6 +234,24 @@ fn the_limits_of_the_page_are_those_of_the_code() {
         format!("and {} attempts a minute", session.attempts_per_minute_per_user),
     ] {
         assert!(page.contains(&sentence), "client.md does not say: {sentence}");
+    }
+}
+
+#[test]
+fn the_page_says_of_every_setting_when_a_change_of_it_is_in_force() {
+    let table = rows(&text("docs/configuration.md"), "What is in force when");
+    for row in &table {
+        let section = format!("{}.", row[0]);
+        assert!(
+            KEYS.iter().any(|key| key.path == row[0] || key.path.starts_with(&section)),
+            "{} is no setting",
+            row[0]
+        );
+    }
+    for key in KEYS {
+        let is_of = |row: &&Vec<String>| key.path == row[0] || key.path.starts_with(&format!("{}.", row[0]));
+        let told = table.iter().filter(is_of).max_by_key(|row| row[0].len()).map_or("restart", |row| &row[1]);
+        assert_eq!(told, config::InForce::of(key.path).word(), "{}", key.path);
     }
 }
 

@@ -79,6 +79,17 @@ fn an_exception_that_ends_the_server_is_told_without_its_words() {
 }
 
 #[test]
+fn why_a_server_cannot_start_is_told_and_what_it_has_for_its_end_is_done() {
+    let Some((status, _, stderr)) = run(&["taken"]) else { return };
+    assert_eq!(status, Some(1));
+    assert_says(&stderr, &["OSError: [Errno 98] error while attempting to bind on address ('127.0.0.1', "]);
+    assert_says(&stderr, &[": address already in use"]);
+    let (status, stdout, _) = run(&["tidy"]).unwrap();
+    assert_eq!(status, Some(0));
+    assert_says(&stdout, &["session closed"]);
+}
+
+#[test]
 fn a_server_of_another_make_gives_itself_away_by_its_first_prompt() {
     let Some((status, stdout, _)) = run(&["odd"]) else { return };
     assert_eq!(status, Some(0));

@@ -9,6 +9,7 @@ else is withheld: prompts, request lines, the messages of exceptions. So a serve
 more. The server keeps its process id, so signals and its exit status are as without this.
 """
 
+import atexit
 import os
 import re
 import resource
@@ -48,6 +49,7 @@ HARMLESS = [
     rb"\(Press CTRL\+C to quit\)",
     rb"(?:Error handling request|Unhandled exception|Task exception was never retrieved)",
     rb"Traceback \(most recent call last\):",
+    rb"OSError: \[Errno [0-9]+\] error while attempting to bind on address \('[0-9a-f.:]+', [0-9, ]+\): (?:\[errno [0-9]+\] )?[a-z ]+",
     rb'  File "[\w./<>+-]+", line [0-9]+, in [\w<>.]+',
     rb"\s*",
 ]
@@ -188,8 +190,12 @@ def finish(child):
 
 
 def main():
-    # A dump of the memory has every prompt in it.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A dump of the memory has every prompt in it. One byte is too few for a file, and to the kernel means no pipe either,
+    # which has no limit at 0 (core(5)).
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    except ValueError:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     child, tell = start_sieve()
     watch(tell)
     # As with python -m.
@@ -206,6 +212,8 @@ def main():
     except BaseException:
         sys.excepthook(*sys.exc_info())
         status = 1
+    # What the server has left for its end, such as the close of a tunnel.
+    atexit._run_exitfuncs()
     finish(child)
     # Threads of the server that are left do not keep it: they would have nowhere to write to.
     os._exit(status & 0xFF)

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 use secrecy::ExposeSecret as _;
 
-use crate::config::{self, Settings};
+use crate::config::{self, InForce, Settings};
 use crate::context::cast::Cast;
 use crate::context::persona::Persona;
 use crate::fleet::provider::{BuildError, Exchange};
@@ -26,6 +26,9 @@ pub(super) struct CheckArguments {
     /// Checks the configuration alone.
     #[arg(long)]
     offline: bool,
+    /// Says besides what a Tandem that runs with this older file would take over of the configuration at a SIGHUP.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
     /// Checks nothing, but makes the key.pem and cert.pem of a model server in this directory, and prints the pin.
     #[arg(long, value_name = "DIR")]
     make_cert: Option<PathBuf>,
@@ -41,6 +44,10 @@ pub(super) async fn check(arguments: &CheckArguments) -> Result<ExitCode, String
     }
     let settings = arguments.config.load(&config::process_environment())?;
     show(&settings);
+    if let Some(older) = &arguments.against {
+        let older = ConfigArguments { config: Some(older.clone()) };
+        show_reload(&older.load(&config::process_environment())?, &settings);
+    }
     let cast = Cast::load(&settings.persona).map_err(|error| error.to_string())?;
     show_cast(&cast, &settings.persona.default);
     let connector = UpstreamConnector::new(ConnectTimeouts::default());
@@ -126,14 +133,37 @@ fn left_out(settings: &Settings) -> Vec<String> {
     told.collect()
 }
 
+/// Prints what would come of a reload.
+fn show_reload(older: &Settings, newer: &Settings) {
+    terminal::say("\nA reload:");
+    if older.mode != newer.mode {
+        return terminal::say("  nothing is taken over: the mode is another one, which needs a restart.");
+    }
+    if older.simulator.enabled != newer.simulator.enabled {
+        return terminal::say("  nothing is taken over: simulated servers come and go with a restart.");
+    }
+    let changes = config::changes(older.describe(), newer.describe());
+    let keys = changes.iter().map(|(key, _)| key.len()).max().unwrap_or_default();
+    for (key, in_force) in &changes {
+        terminal::say(format!("  {key:keys$}  {}", in_force.word()));
+    }
+    if changes.is_empty() {
+        terminal::say("  changes nothing.");
+    }
+}
+
 fn show(settings: &Settings) {
     terminal::say("Settings:");
     let lines = settings.describe();
     let keys = lines.iter().map(|line| line.key.len()).max().unwrap_or_default();
+    let words = [InForce::AtOnce, InForce::NextCall, InForce::Restart].map(|when| when.word().len());
+    let words = words.into_iter().max().unwrap_or_default();
     for line in lines {
         let source = if line.source == "default" { String::new() } else { format!("   <- {}", line.source) };
-        terminal::say(format!("  {:keys$}  {}{source}", line.key, terminal::printable(&line.value)));
+        let reload = InForce::of(line.key).word();
+        terminal::say(format!("  {:keys$}  {reload:words$}  {}{source}", line.key, terminal::printable(&line.value)));
     }
+    terminal::say("The second column says when a change is in force after a SIGHUP.");
     if let Some(scribe) = &settings.recap {
         let host = terminal::printable(scribe.host());
         terminal::say(format!("\nTranscripts of calls go to {host}, which writes recaps of them (recap.url)."));

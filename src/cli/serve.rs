@@ -2,18 +2,19 @@
 
 use std::net::IpAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::auth::UserId;
-use crate::config::{self, ConfigError, Environment, LedgerPlace, LogFormat, LogLevel, Settings};
-use crate::gateway::{Gateway, Rehearsal};
+use crate::config::{self, ConfigError, Environment, LedgerPlace, LogFormat, Settings};
+use crate::gateway::{Gateway, Rehearsal, Reloader, Source};
 use crate::http::identity::unix_now_seconds;
 use crate::telemetry;
 
-use super::reload::{Hangup, Hangups, Reloader};
+use super::hangup::{Hangup, Hangups};
 use super::simulators::Simulators;
 use super::state_lock::StateLock;
 use super::{ConfigArguments, DevState, StopSignals, terminal};
@@ -62,13 +63,13 @@ impl ServeArguments {
 /// Reads the configuration and serves until it is told to stop.
 pub(super) fn serve(arguments: &ServeArguments) -> Result<ExitCode, String> {
     let settings = arguments.load(config::process_environment()).map_err(|error| error.to_string())?;
-    let reloader = Reloader::new(arguments, &settings);
-    run(settings, reloader)
+    let arguments = arguments.clone();
+    run(settings, Arc::new(move || arguments.load(config::process_environment())))
 }
 
 /// Serves with these settings until a signal, or until something that cannot be lived without is gone.
-fn run(mut settings: Settings, reloader: Reloader) -> Result<ExitCode, String> {
-    telemetry::start(log_format(settings.logging.format), log_level(settings.logging.level));
+fn run(mut settings: Settings, source: Source) -> Result<ExitCode, String> {
+    telemetry::start(log_format(settings.logging.format), settings.logging.level.word());
     // Held until the end: two processes would not know of each other's calls.
     let _lock = StateLock::take(&settings.state.dir).map_err(|error| error.to_string())?;
     settings.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
@@ -88,6 +89,7 @@ fn run(mut settings: Settings, reloader: Reloader) -> Result<ExitCode, String> {
         let deaf = |error: std::io::Error| format!("signals cannot be heard: {error}");
         let (signals, hangups) = (StopSignals::listen().map_err(deaf)?, Hangups::listen().map_err(deaf)?);
         greet(&settings, &gateway)?;
+        let reloader = Reloader::new(source, &settings);
         actix_rt::spawn(stop_when_told(gateway, signals, hangups, reloader));
         Ok::<(), String>(())
     });
@@ -98,17 +100,12 @@ fn run(mut settings: Settings, reloader: Reloader) -> Result<ExitCode, String> {
 }
 
 /// Ends in order at the first signal, and hurries at the second. The status is 1 if calls were cut off without a word.
-/// Until then the list of model servers is read again whenever that is asked for.
-async fn stop_when_told(gateway: Gateway, mut signals: StopSignals, mut hangups: Hangups, mut reloader: Reloader) {
-    loop {
-        tokio::select! {
-            () = signals.next() => break,
-            () = gateway.told_to_stop() => break,
-            hangup = hangups.next() => match hangup {
-                Hangup::Reload => reloader.reload(&gateway).await,
-                Hangup::TerminalGone => break,
-            }
-        }
+/// Until then the configuration is read again whenever that is asked for.
+async fn stop_when_told(gateway: Gateway, mut signals: StopSignals, hangups: Hangups, reloader: Reloader) {
+    tokio::select! {
+        () = signals.next() => {}
+        () = read_again_when_told(&gateway, hangups, reloader) => {}
+        () = gateway.told_to_stop() => {}
     }
     let stopping = gateway.stop();
     tokio::pin!(stopping);
@@ -121,6 +118,22 @@ async fn stop_when_told(gateway: Gateway, mut signals: StopSignals, mut hangups:
     };
     if let Some(system) = actix_rt::System::try_current() {
         system.stop_with_code(i32::from(cut_off > 0));
+    }
+}
+
+/// Reads the configuration again at every SIGHUP and whenever a door asks for it, one time after the other, until the
+/// terminal is gone.
+async fn read_again_when_told(gateway: &Gateway, mut hangups: Hangups, mut reloader: Reloader) {
+    let Some(mut orders) = gateway.doors.reloads.attend() else { return };
+    loop {
+        tokio::select! {
+            hangup = hangups.next() => match hangup {
+                // What comes of it is logged and counted.
+                Hangup::Reload => drop(reloader.reload(gateway).await),
+                Hangup::TerminalGone => return,
+            },
+            Some(order) = orders.recv() => order.done(reloader.reload(gateway).await),
+        }
     }
 }
 
@@ -168,16 +181,6 @@ const fn log_format(format: LogFormat) -> telemetry::Format {
         LogFormat::Auto => telemetry::Format::Auto,
         LogFormat::Pretty => telemetry::Format::Pretty,
         LogFormat::Json => telemetry::Format::Json,
-    }
-}
-
-const fn log_level(level: LogLevel) -> &'static str {
-    match level {
-        LogLevel::Error => "error",
-        LogLevel::Warn => "warn",
-        LogLevel::Info => "info",
-        LogLevel::Debug => "debug",
-        LogLevel::Trace => "trace",
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::config::{Mode, Settings};
 use crate::store::local::LocalStore;
 use crate::store::mongo::MongoStore;
+use crate::store::spool::{self, Spool};
 use crate::store::{Findings, Store as _, StoreError};
 
 use super::terminal;
@@ -12,6 +13,9 @@ pub(super) async fn report(settings: &Settings) -> Result<(), String> {
     terminal::say("\nStore:");
     terminal::say(format!("  {}", encryption(settings)));
     let found = look(settings).await.map_err(|error| error.to_string())?;
+    let spool = Spool::look_at(&settings.state.dir.join(spool::FILE_NAME)).map_err(|error| error.to_string())?;
+    let found =
+        Findings { facts: [found.facts, spool.facts].concat(), warnings: [found.warnings, spool.warnings].concat() };
     for fact in found.facts {
         terminal::say(format!("  {}", terminal::printable(&fact)));
     }

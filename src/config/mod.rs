@@ -5,8 +5,10 @@
 
 mod authority;
 mod flaw;
+mod force;
 mod judge;
 mod layers;
+mod line;
 mod newcomer;
 mod raw;
 pub mod schema;
@@ -21,12 +23,14 @@ use std::path::Path;
 use ::config::{Config, ConfigBuilder, ConfigError as BuildError, FileFormat, Value, ValueKind, builder::DefaultState};
 
 pub use flaw::{ConfigError, Flaw};
+pub use force::{InForce, changes};
 pub use layers::Environment;
+pub use line::SettingLine;
 pub use newcomer::NotTaken;
 pub use settings::{
     AuthSettings, DoorSettings, DrainSettings, FleetSettings, LedgerPlace, ListenSettings, LogFormat, LogLevel,
-    LoggingSettings, MetricsSettings, Mode, SessionSettings, SettingLine, Settings, SimulatorSettings, StateSettings,
-    StoreSettings, TelemetrySettings, Telling, UpstreamSettings,
+    LoggingSettings, MetricsSettings, Mode, SessionSettings, Settings, SimulatorSettings, StateSettings, StoreSettings,
+    TelemetrySettings, Telling, UpstreamSettings,
 };
 pub use upstream_options::{UpstreamOptions, UpstreamOptionsError};
 pub use upstream_url::{UpstreamUrl, UpstreamUrlError};
@@ -109,9 +113,9 @@ fn build(
     let merged = builder.build()?;
     let mut lines = Vec::with_capacity(KEYS.len());
     for key in KEYS {
-        let value = show(&key.kind, &merged.get::<Value>(key.path)?);
+        let value = merged.get::<Value>(key.path)?;
         let source = places.get(key.path).cloned().unwrap_or_else(|| "default".to_owned());
-        lines.push(SettingLine { key: key.path, value, source });
+        lines.push(SettingLine::new(key.path, show(&key.kind, &value), source, &value.to_string()));
     }
     Ok((merged.try_deserialize()?, lines))
 }

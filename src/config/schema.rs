@@ -220,7 +220,7 @@ pub static KEYS: &[Key] = &[
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::DEFAULTS;
+    use super::super::{DEFAULTS, InForce};
     use super::*;
 
     /// The keys of default.toml, each with the comment right above it.
@@ -241,11 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn default_toml_has_every_key_with_its_meaning_its_bounds_and_its_variables_and_no_other() {
+    fn default_toml_has_every_key_with_its_meaning_bounds_and_variables_and_when_a_change_counts_and_no_other() {
         let mut documented = documented();
         for key in KEYS {
             let comment = documented.remove(key.path).unwrap_or_else(|| panic!("{} is not in default.toml", key.path));
-            let (meaning, variables) = comment.split_once(" Environment: ").unwrap_or_else(|| panic!("{}", key.path));
+            let (meaning, rest) = comment.split_once(" Environment: ").unwrap_or_else(|| panic!("{}", key.path));
+            let (variables, reload) = rest.split_once(" Reload: ").unwrap_or_else(|| panic!("{}", key.path));
+            assert_eq!(reload, InForce::of(key.path).word(), "{}", key.path);
             assert!(meaning.len() > 30, "{} is not explained", key.path);
             let expected = key.alias.map_or(key.variable(), |alias| format!("{} or {alias}", key.variable()));
             assert_eq!(variables, expected, "{}", key.path);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::upstream_url::UpstreamUrl;
+use super::{line::SettingLine, upstream_url::UpstreamUrl};
 use crate::auth::{TicketLimits, TokenRules};
 use crate::context::cast::CastSettings;
 use crate::context::recap::scribe::Scribe;
@@ -79,17 +79,6 @@ pub struct Settings {
     /// What is allowed but should be known: one sentence each.
     pub warnings: Vec<String>,
     pub(super) lines: Vec<SettingLine>,
-}
-
-/// One setting as `tandem check` shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SettingLine {
-    /// Its path, for example `listen.port`.
-    pub key: &'static str,
-    /// Its value; `(set)` or `(not set)` for secrets.
-    pub value: String,
-    /// Where it comes from: "default", a file's name, or a variable's.
-    pub source: String,
 }
 
 impl Settings {
@@ -286,6 +275,19 @@ pub enum LogLevel {
     Debug,
     /// Every packet.
     Trace,
+}
+
+impl LogLevel {
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
 }
 
 /// How Tandem writes its log.

@@ -5,7 +5,11 @@ use std::time::Duration;
 use actix::Addr;
 use tokio::time::timeout;
 
-use super::actor::{FallAsleep, FleetActor, Machines, Resign, Restart, WakeUp};
+use super::{
+    actor::{FallAsleep, FleetActor, Machines, Resign, Restart, Tune, WakeUp},
+    lifecycle::Policy,
+    schedule::Schedule,
+};
 
 pub use super::actor::{MachineSnapshot, RestartAnswer};
 
@@ -38,6 +42,12 @@ impl Control {
     /// Lets the machine of this upstream sleep as soon as nobody uses it.
     pub async fn sleep(&self, upstream: String) -> Option<Vec<MachineSnapshot>> {
         timeout(FLEET_TIMEOUT, self.0.send(FallAsleep { upstream })).await.ok()?.ok()
+    }
+
+    /// Deals with machines in this way from now on, and keeps them awake in these hours.
+    pub async fn tune(&self, policy: Policy, keep_warm: Schedule) {
+        // A fleet that does not answer does nothing either.
+        let _ = timeout(FLEET_TIMEOUT, self.0.send(Tune { policy, keep_warm })).await;
     }
 
     /// Leaves every machine as it is from now on: this process is about to end, and another one may have its calls there.

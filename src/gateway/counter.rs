@@ -11,6 +11,7 @@ use crate::{
         lease::Return,
         roster::{Class, QuarantineReason, SlotLabel, SlotSnapshot, WaitEnd, Waited},
     },
+    session::machine::UpstreamEnd,
 };
 
 /// The pool's ear in the metrics.
@@ -78,7 +79,12 @@ impl PoolObserver for Counter {
     }
 
     fn joined(&self, upstream: &Upstream, stays: bool) {
-        self.0.upstream(&upstream.endpoint.name);
+        let name = &upstream.endpoint.name;
+        self.0.upstream(name);
+        let ends = UpstreamEnd::ALL.map(UpstreamEnd::code);
+        for result in ["ready", "handshake_timeout"].into_iter().chain(ends) {
+            self.0.attempts(name, result, 0);
+        }
         self.0.upstream_joined(stays);
     }
 
@@ -178,6 +184,10 @@ mod tests {
         let endpoint = Endpoint::plain("7", "h", 1);
         let upstream = Upstream { endpoint, capacity: 1, labels: Labels::default() };
         counter.joined(&upstream, false);
+        for result in ["ready", "handshake_timeout", "connect_failed", "hung_up"] {
+            let line = format!("tandem_upstream_attempts_total{{upstream=\"7\",result=\"{result}\"}} 0");
+            assert_says(&metrics, &[&line]);
+        }
         counter.joined(&upstream, true);
         counter.slots(&[slot("7", SlotLabel::Unhealthy, Trust::Open)]);
         counter.trust("7", Trust::Open);

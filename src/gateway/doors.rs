@@ -14,8 +14,10 @@ use crate::{
     fleet::control::Control,
     http::{
         admin::steward::Steward,
-        doors::{DoorPolicy, Doors, Throttle},
+        doors::{Doors, Throttle},
         orders::Orders,
+        reload::Reloads,
+        rules::{DoorPolicy, RuleBook, Rules},
     },
     metrics::Metrics,
     session::{leg::upstream::connect::UpstreamConnector, script::HandshakeBudget, switchboard::Switchboard},
@@ -37,18 +39,9 @@ pub(super) struct House {
     pub(super) steward: Arc<dyn Steward>,
 }
 
-/// The doors of this house.
-pub(super) fn open(settings: &Settings, house: House) -> Doors {
-    let House { tokens, switchboard, connector, metrics, tracer, cast, fleet, contexts, records, storage, steward } =
-        house;
-    let attempts = NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN);
-    Doors {
-        tokens,
-        operator_key: settings.auth.operator_key.as_ref().map(OperatorKey::new),
-        admin_token: settings.auth.admin_token.as_ref().map(OperatorKey::new),
-        steward,
-        orders: Orders::default(),
-        tickets: TicketBox::new(settings.auth.tickets),
+/// What the settings say of calls that begin, with these personas.
+pub(super) fn rules(settings: &Settings, cast: Cast) -> Rules {
+    Rules {
         policy: DoorPolicy {
             allowed_origins: settings.doors.allowed_origins.clone(),
             caller_prompts: settings.doors.caller_prompts,
@@ -56,9 +49,6 @@ pub(super) fn open(settings: &Settings, house: House) -> Doors {
             metrics: settings.metrics.enabled,
         },
         cast,
-        contexts,
-        archive: storage.archive,
-        registrar: Arc::new(Desk(records)),
         handshake: HandshakeBudget {
             base: settings.upstreams.handshake_base,
             step: settings.upstreams.handshake_step,
@@ -66,12 +56,36 @@ pub(super) fn open(settings: &Settings, house: House) -> Doors {
         },
         limits: settings.session.limits.clone(),
         turn_share: settings.turns.share,
+        ticket_hold: settings.fleet.ticket_hold,
+    }
+}
+
+/// How often one user may try to call in a minute.
+pub(super) fn attempts(settings: &Settings) -> NonZeroU32 {
+    NonZeroU32::new(settings.session.attempts_per_minute_per_user).unwrap_or(NonZeroU32::MIN)
+}
+
+/// The doors of this house.
+pub(super) fn open(settings: &Settings, house: House) -> Doors {
+    let House { tokens, switchboard, connector, metrics, tracer, cast, fleet, contexts, records, storage, steward } =
+        house;
+    Doors {
+        tokens,
+        operator_key: settings.auth.operator_key.as_ref().map(OperatorKey::new),
+        admin_token: settings.auth.admin_token.as_ref().map(OperatorKey::new),
+        steward,
+        orders: Orders::default(),
+        tickets: TicketBox::new(settings.auth.tickets),
+        rules: RuleBook::new(rules(settings, cast)),
+        contexts,
+        archive: storage.archive,
+        registrar: Arc::new(Desk(records)),
         switchboard,
         connector,
         metrics,
         tracer,
         fleet,
-        ticket_hold: settings.fleet.ticket_hold,
-        throttle: Throttle::new(attempts),
+        throttle: Throttle::new(attempts(settings)),
+        reloads: Reloads::default(),
     }
 }

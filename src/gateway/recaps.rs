@@ -104,6 +104,9 @@ impl Desk {
     /// Asks the model, or says why there is no recap. Nothing of question and answer is logged.
     async fn ask(&self, ended: &Ended) -> Result<Private<String>, &'static str> {
         let Scribe { url, api_key, .. } = &self.scribe;
+        if ended.sealed {
+            return Err("unusable");
+        }
         let said: Vec<_> = ended.kept().map(|line| (line.speaker.name(), line.text.expose().as_str())).collect();
         match self.exchange.write(url, api_key.as_ref(), &self.scribe.question(&said)).await {
             Ok((200..=299, answer)) => answer.as_ref().and_then(recap).ok_or("unusable"),

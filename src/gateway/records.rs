@@ -34,6 +34,8 @@ const OPENING: Duration = Duration::from_millis(250);
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Between two rounds of closing lost calls and removing what is too old.
 const ROUND: Duration = Duration::from_secs(60 * 60);
+/// After such a round that failed for the first time, and at most.
+const UPKEEP_PAUSES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5 * 60));
 /// The longest that a shutdown waits for the store.
 const FLUSH: Duration = Duration::from_secs(5);
 /// Between two error lines about records that are not kept: each is counted.
@@ -54,11 +56,20 @@ pub(super) struct Records {
     recaps: Option<Recaps>,
 }
 
+/// When the next round of closing and removing is due, and how long it is put off if it fails.
+#[derive(Clone, Copy)]
+struct Upkeep {
+    due: Instant,
+    pause: Duration,
+}
+
 /// Why records wait.
 struct Trouble {
     error: String,
     /// Whether it is the store's, and not one record's.
     is_down: bool,
+    /// Whether it takes others meanwhile.
+    takes: bool,
 }
 
 impl Records {
@@ -80,28 +91,24 @@ impl Records {
     }
 
     async fn tend(self: Arc<Self>) {
-        let (mut round, mut pause) = (Instant::now(), PAUSES.0);
+        let (mut pause, mut upkeep) = (PAUSES.0, Upkeep { due: Instant::now(), pause: UPKEEP_PAUSES.0 });
         loop {
-            let mut outcome = self.bring().await;
+            let outcome = self.bring().await;
             // By the clock alone: a record that is refused keeps nobody's records longer than they may be kept.
-            if Instant::now() >= round {
-                match self.round().await {
-                    Ok(()) => round = Instant::now() + ROUND,
-                    Err(error) if outcome.is_ok() => {
-                        // What could not be tidied up keeps no record from being brought.
-                        outcome = Err(Trouble { error: error.to_string(), is_down: false });
-                    }
-                    Err(_) => {}
-                }
+            if Instant::now() >= upkeep.due {
+                upkeep = self.keep_up(upkeep).await;
             }
-            let Err(Trouble { error, is_down }) = outcome else {
+            let Err(Trouble { error, is_down, takes }) = outcome else {
                 pause = PAUSES.0;
                 tokio::select! {
                     () = self.news.notified() => {}
-                    () = sleep_until(round) => {}
+                    () = sleep_until(upkeep.due) => {}
                 }
                 continue;
             };
+            if takes {
+                pause = PAUSES.0;
+            }
             // Processes that lost the same store come back at different times.
             let retry = pause.mul_f64(rand::random_range(0.5..=1.0));
             tracing::warn!(error, retry_ms = millis(retry), "records of calls wait");
@@ -117,17 +124,32 @@ impl Records {
     /// Brings what waits, and says what was in the way of the rest.
     async fn bring(&self) -> Result<(), Trouble> {
         let outcome = match self.archive.bring().await {
-            Ok(Brought { records, set_aside, trouble, is_down }) => {
-                self.metrics.records("brought", records);
-                self.metrics.records("set_aside", set_aside);
-                trouble.map_or(Ok(()), |error| Err(Trouble { error, is_down }))
+            Ok(Brought { records, erased, set_aside, dropped, trouble, is_down }) => {
+                for (result, count) in
+                    [("brought", records), ("erased", erased), ("set_aside", set_aside), ("dropped", dropped)]
+                {
+                    self.metrics.records(result, count);
+                }
+                trouble.map_or(Ok(()), |error| Err(Trouble { error, is_down, takes: records > 0 }))
             }
-            Err(error) => Err(Trouble { error: error.to_string(), is_down: true }),
+            Err(error) => Err(Trouble { error: error.to_string(), is_down: true, takes: false }),
         };
         if let Ok(waiting) = self.archive.waiting().await {
             self.metrics.records_waiting(waiting);
         }
         outcome
+    }
+
+    /// Does one round of what is due by the clock. What fails of it keeps no record from being brought.
+    async fn keep_up(&self, Upkeep { pause, .. }: Upkeep) -> Upkeep {
+        match self.round().await {
+            Ok(()) => Upkeep { due: Instant::now() + ROUND, pause: UPKEEP_PAUSES.0 },
+            Err(error) => {
+                let retry_ms = millis(pause);
+                tracing::warn!(%error, retry_ms, "lost calls are not all closed, or old records not all removed");
+                Upkeep { due: Instant::now() + pause, pause: (pause * 2).min(UPKEEP_PAUSES.1) }
+            }
+        }
     }
 
     /// Closes calls that nobody carries any more, and removes what is too old.
@@ -175,7 +197,8 @@ impl Records {
     /// What became of a record that was to be kept.
     fn count(&self, kept: Result<Written, StoreError>) {
         match kept {
-            Ok(_) => {
+            Ok(Written::Erased) => self.metrics.records("erased", 1),
+            Ok(Written::Kept) => {
                 self.metrics.records("kept", 1);
                 // Exact again after the next round of bringing, which may take a while.
                 self.metrics.record_waits();

@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{ReloadError, machines::Owners};
 use crate::{
-    config::{FleetSettings, NotTaken, SettingLine, Settings, UpstreamSettings, UpstreamUrl},
+    config::{FleetSettings, InForce, NotTaken, SettingLine, Settings, UpstreamSettings, UpstreamUrl},
     http::admin::steward::{Added, NotAdded, NotRemoved, Pending, Steward},
     pool::{
         actor::{Configure, Entry, EntryOf, PoolActor},
@@ -42,7 +42,7 @@ struct Inner {
     /// One change at a time: each begins with the list as the one before has left it.
     turn: sync::Mutex<()>,
     lines: Mutex<Vec<SettingLine>>,
-    deadline: Duration,
+    deadline: Mutex<Duration>,
     told_to_stop: AtomicBool,
     stop: Notify,
 }
@@ -60,21 +60,36 @@ impl Stewardship {
             pool,
             turn: sync::Mutex::new(()),
             lines: Mutex::new(settings.describe().to_vec()),
-            deadline: settings.drain.deadline,
+            deadline: Mutex::new(settings.drain.deadline),
             told_to_stop: AtomicBool::new(false),
             stop: Notify::new(),
         }))
     }
 
+    /// The turn to change something; others wait until it is dropped.
+    pub(super) async fn turn(&self) -> sync::MutexGuard<'_, ()> {
+        self.0.turn.lock().await
+    }
+
     /// Takes the model servers of new settings in place of those that there are.
-    pub(super) async fn reload(&self, settings: &Settings) -> Result<Configured, ReloadError> {
-        let inner = &self.0;
-        let _turn = inner.turn.lock().await;
-        let configured = inner.configure(&settings.upstreams, &settings.fleet).await?;
-        if let Some(line) = settings.describe().iter().find(|line| line.key == SERVERS) {
-            inner.show(&line.value, &line.source);
+    pub(super) async fn configure(&self, settings: &Settings) -> Result<Configured, ReloadError> {
+        self.0.configure(&settings.upstreams, &settings.fleet).await
+    }
+
+    /// These settings are in force, but for those that need a restart.
+    pub(super) fn took_over(&self, settings: &Settings) {
+        *self.0.deadline.lock().unwrap_or_else(PoisonError::into_inner) = settings.drain.deadline;
+        let mut lines = self.0.lines();
+        for new in settings.describe().iter().filter(|line| InForce::of(line.key) != InForce::Restart) {
+            if let Some(known) = lines.iter_mut().find(|line| line.key == new.key) {
+                known.clone_from(new);
+            }
         }
-        Ok(configured)
+    }
+
+    /// How long calls may go on once the process is to end.
+    pub(super) fn drain_deadline(&self) -> Duration {
+        *self.0.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until an administrator wants the process to end.
@@ -170,7 +185,7 @@ impl Steward for Stewardship {
     }
 
     fn drain_deadline(&self) -> Duration {
-        self.0.deadline
+        Stewardship::drain_deadline(self)
     }
 
     fn drain(&self) {

@@ -10,6 +10,7 @@ use super::{
     identity,
     problem::{Problem, ReachedLimit, Refusal},
     query::{CallQuery, Door},
+    rules::Rules,
     trace,
 };
 use crate::{
@@ -39,6 +40,8 @@ pub struct Admitted {
     pub pseudonym: String,
     /// The trace that the call is a part of.
     pub trace: Option<TraceParent>,
+    /// What holds for the call until its end.
+    pub rules: Arc<Rules>,
 }
 
 /// Who the assistant of a call is.
@@ -72,21 +75,21 @@ pub async fn admit(doors: &Doors, request: &HttpRequest, query: &CallQuery, door
     check_request(doors, request)?;
     let dialect = query.dialect(door)?;
     let (identity, ticket) = identity::caller(doors, request, query)?;
-    let user = identity.user.hash();
+    let (user, rules) = (identity.user.hash(), doors.rules.now());
     doors.throttle.attempt(user)?;
     // A browser cannot send headers with its upgrade: there the request for its ticket counts.
     let trace = trace::parent(request).or_else(|| ticket.as_ref()?.trace.clone());
     let wishes = match ticket {
         Some(bound) if !bound.is_empty() => bound,
-        _ => wishes(doors, query, door)?,
+        _ => wishes(&rules, query, door)?,
     };
     let continued = continuation::of(doors, &identity, wishes.continue_from).await?;
-    let mut role = role(doors, wishes, &continued, &identity.scopes)?;
-    role.preparation = preparation(doors, &role, continued, &identity);
+    let mut role = role(&rules, wishes, &continued, &identity.scopes)?;
+    role.preparation = preparation(doors, &rules, &role, (continued, &identity));
     let payer = Payer { user, tenant: identity.tenant.hash() };
     let seat = seat(doors, payer, &mut role, waits(request, query)).await?;
     let (user, pseudonym) = (identity.user.expose().into(), identity.user.pseudonym());
-    Ok(Admitted { dialect, seat, role, user, pseudonym, trace })
+    Ok(Admitted { dialect, seat, role, user, pseudonym, trace, rules })
 }
 
 /// Takes a seat. Where no model server may be told of the caller, a persona that can do without that goes on alone.
@@ -125,8 +128,8 @@ pub fn check_request(doors: &Doors, request: &HttpRequest) -> Result<(), Problem
 
 /// What the query asks for. A persona may always be chosen, words of one's own only where that is allowed. The Moshi
 /// wire's own clients always send a prompt and a voice: there they are ignored where they do not count.
-fn wishes(doors: &Doors, query: &CallQuery, door: Door) -> Result<Wishes, Problem> {
-    match (doors.policy.caller_prompts, door) {
+fn wishes(rules: &Rules, query: &CallQuery, door: Door) -> Result<Wishes, Problem> {
+    match (rules.policy.caller_prompts, door) {
         (true, _) => query.wishes(),
         (false, Door::Native) if query.has_own_words() => Err(Problem::PromptNotAllowed),
         (false, _) => query.without_words(),
@@ -136,9 +139,9 @@ fn wishes(doors: &Doors, query: &CallQuery, door: Door) -> Result<Wishes, Proble
 /// What model servers are given to read: the persona, with the caller's own voice or prompt where it asks for them.
 ///
 /// `scopes` are the caller's. Nothing is known of the caller here, and a prompt of its own is said as it is.
-pub fn role(doors: &Doors, wishes: Wishes, continued: &Continued, scopes: &[String]) -> Result<Role, Refusal> {
-    let found = doors.cast.find(wishes.persona.as_deref().or(continued.persona()), scopes);
-    let persona = found.map_err(|none| Refusal { personas: doors.cast.names(scopes), ..Problem::from(none).into() })?;
+pub fn role(rules: &Rules, wishes: Wishes, continued: &Continued, scopes: &[String]) -> Result<Role, Refusal> {
+    let found = rules.cast.find(wishes.persona.as_deref().or(continued.persona()), scopes);
+    let persona = found.map_err(|none| Refusal { personas: rules.cast.names(scopes), ..Problem::from(none).into() })?;
     let voice = wishes.voice.unwrap_or(persona.voice);
     let persona = match &wishes.prompt {
         Some(prompt) => Arc::new(Persona::clone(persona).with_prompt(prompt.clone())),
@@ -150,7 +153,12 @@ pub fn role(doors: &Doors, wishes: Wishes, continued: &Continued, scopes: &[Stri
 }
 
 /// How the caller's context gets into the prompt, where there is one and the persona is told of it.
-fn preparation(doors: &Doors, role: &Role, continued: Continued, identity: &Identity) -> Option<Preparation> {
+fn preparation(
+    doors: &Doors,
+    rules: &Rules,
+    role: &Role,
+    (continued, identity): (Continued, &Identity),
+) -> Option<Preparation> {
     if !role.persona.sees_context() {
         return None;
     }
@@ -161,7 +169,7 @@ fn preparation(doors: &Doors, role: &Role, continued: Continued, identity: &Iden
         source,
         continues,
         user: identity.user.expose().into(),
-        budget: doors.handshake,
+        budget: rules.handshake,
     })
 }
 

@@ -1,6 +1,9 @@
 //! What every door shares: who may come in, on what terms, and where calls go.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter, clock::Clock};
 use secrecy::SecretString;
@@ -12,18 +15,18 @@ use super::{
     operator::Operator,
     orders::Orders,
     problem::{Problem, Refusal},
+    reload::Reloads,
+    rules::RuleBook,
 };
 use crate::{
     auth::{OperatorKey, TicketBox, Tokens},
-    context::{cast::Cast, source::ContextSource},
+    context::source::ContextSource,
     fleet::control::Control,
     metrics::Metrics,
     protocol::moshi::Voice,
     session::{
         leg::upstream::connect::UpstreamConnector,
-        machine::Limits,
         registrar::Registrar,
-        script::HandshakeBudget,
         switchboard::{Switchboard, UserHash},
     },
     store::archive::Archive,
@@ -70,19 +73,6 @@ impl Wishes {
     }
 }
 
-/// What is let in.
-#[derive(Clone, Debug)]
-pub struct DoorPolicy {
-    /// The browser origins that may call; empty means any.
-    pub allowed_origins: Vec<String>,
-    /// Whether callers may choose voice and prompt.
-    pub caller_prompts: bool,
-    /// Whether tokens are accepted in the query.
-    pub query_tokens: bool,
-    /// Whether metrics are shown.
-    pub metrics: bool,
-}
-
 /// Everything that a door needs.
 pub struct Doors {
     /// Verifies tokens.
@@ -97,22 +87,14 @@ pub struct Doors {
     pub orders: Orders,
     /// One-use tickets and what they were minted for.
     pub tickets: TicketBox<Wishes>,
-    /// What is let in.
-    pub policy: DoorPolicy,
-    /// Who may speak.
-    pub cast: Cast,
+    /// What holds for whoever comes now.
+    pub rules: RuleBook,
     /// What knows the callers.
     pub contexts: Arc<dyn ContextSource>,
     /// The records of calls.
     pub archive: Arc<Archive>,
     /// Where the records of new calls go.
     pub registrar: Arc<dyn Registrar>,
-    /// How long a model server may take.
-    pub handshake: HandshakeBudget,
-    /// The limits of a call.
-    pub limits: Limits,
-    /// The share of the calls in which it is measured who speaks when, 0 to 1.
-    pub turn_share: f64,
     /// The live calls.
     pub switchboard: Arc<Switchboard>,
     /// Opens upstream sockets.
@@ -123,10 +105,10 @@ pub struct Doors {
     pub tracer: Tracer,
     /// Who tries too often.
     pub throttle: Throttle,
+    /// Where the configuration is asked to be read again.
+    pub reloads: Reloads,
     /// The machines that are started and stopped.
     pub fleet: Control,
-    /// How long a ticket keeps a machine awake; none: tickets wake nothing.
-    pub ticket_hold: Option<Duration>,
 }
 
 impl Doors {
@@ -138,7 +120,7 @@ impl Doors {
 
 /// How often things may be tried.
 pub struct Throttle {
-    attempts: DefaultKeyedRateLimiter<UserHash>,
+    attempts: RwLock<(NonZeroU32, DefaultKeyedRateLimiter<UserHash>)>,
     looks: DefaultKeyedRateLimiter<UserHash>,
     operations: DefaultKeyedRateLimiter<Operator>,
     administrations: DefaultDirectRateLimiter,
@@ -150,7 +132,7 @@ impl Throttle {
     /// So many attempts in a minute for each user.
     pub fn new(attempts_per_minute: NonZeroU32) -> Self {
         Self {
-            attempts: RateLimiter::keyed(Quota::per_minute(attempts_per_minute)),
+            attempts: RwLock::new(attempts(attempts_per_minute)),
             looks: RateLimiter::keyed(Quota::per_second(LOOKS_PER_SECOND).allow_burst(LOOKS_AT_ONCE)),
             operations: RateLimiter::keyed(Quota::per_second(OPERATIONS_PER_SECOND).allow_burst(OPERATIONS_AT_ONCE)),
             administrations: RateLimiter::direct(Quota::per_second(ADMIN_PER_SECOND).allow_burst(ADMIN_AT_ONCE)),
@@ -159,10 +141,19 @@ impl Throttle {
         }
     }
 
+    /// Another number of attempts in a minute: what was tried before is forgotten, unless it is the same number.
+    pub fn limit(&self, attempts_per_minute: NonZeroU32) {
+        let mut limit = self.attempts.write().unwrap_or_else(PoisonError::into_inner);
+        if limit.0 != attempts_per_minute {
+            *limit = attempts(attempts_per_minute);
+        }
+    }
+
     /// Counts one attempt of a user, and refuses the one that is too many.
     pub fn attempt(&self, user: UserHash) -> Result<(), Refusal> {
-        self.attempts.check_key(&user).map_err(|not_yet| {
-            let wait = not_yet.wait_time_from(self.attempts.clock().now());
+        let attempts = &self.attempts.read().unwrap_or_else(PoisonError::into_inner).1;
+        attempts.check_key(&user).map_err(|not_yet| {
+            let wait = not_yet.wait_time_from(attempts.clock().now());
             Problem::TooManyAttempts.retry_after(wait)
         })
     }
@@ -200,10 +191,14 @@ impl Throttle {
 
     /// Forgets users who have not tried for a while; to be called every now and then.
     pub fn upkeep(&self) {
-        self.attempts.retain_recent();
+        self.attempts.read().unwrap_or_else(PoisonError::into_inner).1.retain_recent();
         self.looks.retain_recent();
         self.operations.retain_recent();
     }
+}
+
+fn attempts(in_a_minute: NonZeroU32) -> (NonZeroU32, DefaultKeyedRateLimiter<UserHash>) {
+    (in_a_minute, RateLimiter::keyed(Quota::per_minute(in_a_minute)))
 }
 
 fn check(limiter: &DefaultDirectRateLimiter) -> Result<(), Refusal> {

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{
     asker,
     doors::Doors,
-    history::{ERASE_TIMEOUT, answer, private, within},
+    history::{answer, erasing, private},
     problem::{Problem, Refusal},
 };
 use crate::{auth::UserId, protocol::ending::Ending};
@@ -16,10 +16,11 @@ use crate::{auth::UserId, protocol::ending::Ending};
 /// How long the live calls of a user may take to end: longer than a call needs to tell its caller.
 const CALLS_TIMEOUT: Duration = Duration::from_secs(5);
 /// What is not erased, told to whoever asked for it.
-const STAYS: [&str; 4] = [
+const STAYS: [&str; 5] = [
     "what the app keeps in collections of its own: that is the app's to erase",
     "a digest of the user's id, by which whatever comes later is refused",
     "log lines and counts, in which no user has a name but a pseudonym",
+    "transcripts that a service was sent which writes recaps, where one is configured (recap.url)",
     "backups that somebody made",
 ];
 
@@ -48,8 +49,9 @@ async fn erased(doors: &Doors, request: &HttpRequest, user: &UserId, ending: End
     }
     doors.tickets.forget(user);
     let ended = doors.switchboard.end_calls_of(user.hash(), ending, CALLS_TIMEOUT).await;
-    let calls = within(ERASE_TIMEOUT, doors.archive.erase(user.expose().into())).await?;
+    let erased = erasing(doors.archive.erase(user.expose().into())).await;
     let late = doors.switchboard.end_calls_of(user.hash(), ending, Duration::ZERO).await;
+    let calls = erased?;
     tracing::info!(user = %user, calls, ended = ended + late, "a user was erased");
     Ok(private().json(json!({
         "erased": true,

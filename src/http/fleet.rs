@@ -33,16 +33,22 @@ struct Order {
     /// For people; at most 128 bytes.
     reason: Option<String>,
     /// For how long the machine stays awake at least, in seconds.
+    #[serde(default, deserialize_with = "body::whole")]
     hold_seconds: Option<u64>,
     /// An order that was given with this key before is not carried out again.
     idempotency_key: Option<String>,
 }
 
-/// What the query may say.
-#[derive(Debug, Default, Deserialize)]
-pub struct Patience {
-    /// For how long to wait until the machine is ready, in seconds.
-    wait: Option<u64>,
+/// For how long to wait until the machine is ready, as the query says: nothing if it does not. Like every query, of
+/// repeated parameters the first counts, and an empty one counts as none.
+fn patience(raw: &str) -> Result<Duration, Problem> {
+    let mut said = form_urlencoded::parse(raw.as_bytes()).filter(|(key, value)| key == "wait" && !value.is_empty());
+    let Some((_, seconds)) = said.next() else { return Ok(Duration::ZERO) };
+    if !seconds.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(Problem::BadRequest);
+    }
+    // What is too long for a number is longer than anybody waits.
+    Ok(seconds.parse().map_or(LONGEST_WAIT, Duration::from_secs).min(LONGEST_WAIT))
 }
 
 /// The answer: what is known of the machines in question.
@@ -54,13 +60,8 @@ struct Told {
 }
 
 /// `POST /v1/wake`: some machine, enough for one call.
-pub async fn wake_any(
-    doors: web::Data<Doors>,
-    request: HttpRequest,
-    query: web::Query<Patience>,
-    payload: web::Payload,
-) -> HttpResponse {
-    answer(woken(&doors, &request, None, query.wait, payload).await)
+pub async fn wake_any(doors: web::Data<Doors>, request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    answer(woken(&doors, &request, None, payload).await)
 }
 
 /// `POST /v1/upstreams/{name}/wake`: this one.
@@ -68,10 +69,9 @@ pub async fn wake_one(
     doors: web::Data<Doors>,
     request: HttpRequest,
     name: web::Path<String>,
-    query: web::Query<Patience>,
     payload: web::Payload,
 ) -> HttpResponse {
-    answer(woken(&doors, &request, Some(name.into_inner()), query.wait, payload).await)
+    answer(woken(&doors, &request, Some(name.into_inner()), payload).await)
 }
 
 /// `POST /v1/upstreams/{name}/sleep`: as soon as nobody uses it.
@@ -148,16 +148,15 @@ async fn woken(
     doors: &Doors,
     request: &HttpRequest,
     machine: Option<String>,
-    wait: Option<u64>,
     payload: web::Payload,
 ) -> Result<HttpResponse, Refusal> {
     let operator = operator::admit(doors, request)?;
-    let order = order(payload).await?;
+    let (patience, order) = (patience(request.query_string())?, order(payload).await?);
     if doors.switchboard.is_draining() {
         return Err(Problem::Draining.into());
     }
     let fleet = &doors.fleet;
-    let by = Instant::now() + Duration::from_secs(wait.unwrap_or(0)).min(LONGEST_WAIT);
+    let by = Instant::now() + patience;
     let key = order.idempotency_key.clone().map(|key| OrderKey { operator, machine: machine.clone(), key });
     let (mut machines, repeated) = match key.as_ref().map(|key| doors.orders.take(key, Instant::now())) {
         None | Some(Taken::New) => {
@@ -187,7 +186,7 @@ async fn woken(
 }
 
 async fn carry_out(fleet: &Control, machine: Option<String>, order: &Order) -> Result<Vec<MachineSnapshot>, Refusal> {
-    let hold = Duration::from_secs(order.hold_seconds.unwrap_or(0).min(LONGEST_HOLD_SECONDS));
+    let hold = Duration::from_secs(order.hold_seconds.unwrap_or(0));
     let machines = fleet.wake(machine, hold).await.ok_or(Problem::Internal)?;
     if machines.is_empty() {
         return Err(none_such(fleet).await);
@@ -253,7 +252,8 @@ async fn order(payload: web::Payload) -> Result<Order, Problem> {
     }
     let order: Order = serde_json::from_slice(&body).map_err(|_| Problem::BadRequest)?;
     let short = |text: &Option<String>| text.as_ref().is_none_or(|text| text.len() <= MAX_WORD_BYTES);
-    if short(&order.reason) && short(&order.idempotency_key) { Ok(order) } else { Err(Problem::BadRequest) }
+    let held = order.hold_seconds.unwrap_or(0) <= LONGEST_HOLD_SECONDS;
+    if held && short(&order.reason) && short(&order.idempotency_key) { Ok(order) } else { Err(Problem::BadRequest) }
 }
 
 /// Why a wake came to nothing, and when the next may be tried.
@@ -307,5 +307,29 @@ fn best(machines: &[MachineSnapshot]) -> &'static str {
         () if ["waking", "warming", "restarting"].into_iter().any(is) => "waking",
         () if is("asleep") || is("falling_asleep") || is("unknown") => "asleep",
         () => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_waits_for_whole_seconds_and_never_longer_than_a_minute() {
+        let seconds = Duration::from_secs;
+        for (query, expected) in [
+            ("", Ok(seconds(0))),
+            ("wait=", Ok(seconds(0))),
+            ("wait=7", Ok(seconds(7))),
+            ("wait=&x=1&wait=7&wait=8", Ok(seconds(7))),
+            ("wait=61", Ok(LONGEST_WAIT)),
+            ("wait=99999999999999999999999", Ok(LONGEST_WAIT)),
+            ("wait=-1", Err(Problem::BadRequest)),
+            ("wait=%2B1", Err(Problem::BadRequest)),
+            ("wait=1.5", Err(Problem::BadRequest)),
+            ("wait=soon", Err(Problem::BadRequest)),
+        ] {
+            assert_eq!(patience(query), expected, "{query}");
+        }
     }
 }

@@ -28,7 +28,7 @@ pub async fn readyz(doors: web::Data<Doors>) -> HttpResponse {
 
 /// `GET /metrics`: the text format of Prometheus, or OpenMetrics.
 pub async fn metrics(doors: web::Data<Doors>, request: HttpRequest) -> HttpResponse {
-    if !doors.policy.metrics {
+    if !doors.rules.now().policy.metrics {
         return Problem::UnknownRoute.error_response();
     }
     let accepted = request.headers().get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, http::header, web};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::{sync::oneshot, time::timeout};
 use uuid::Uuid;
 
 use super::{
@@ -14,15 +14,18 @@ use super::{
     problem::{Problem, Refusal},
     told,
 };
-use crate::store::{
-    StoreError, StoreFuture,
-    record::{Page, Record},
+use crate::{
+    auth::UserId,
+    store::{
+        StoreError, StoreFuture,
+        record::{Page, Record},
+    },
 };
 
 /// How long a store may take to read. Its own limits are shorter; this one holds whatever it is.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long a store may take to erase.
-pub const ERASE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an erasure is waited for.
+const ERASE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Calls of a page, where nothing else is asked for.
 const PAGE: u16 = 50;
 
@@ -53,9 +56,25 @@ pub async fn within<T>(limit: Duration, asking: StoreFuture<T>) -> Result<T, Pro
         tracing::warn!(%error, "records were asked for in vain");
         match error {
             StoreError::Unreadable(_) => Problem::Internal,
+            StoreError::Traces => Problem::TracesLeft,
             _ => Problem::StoreUnavailable,
         }
     })
+}
+
+/// What becomes of an erasure. One that takes longer than anybody waits goes on: stopped in the middle it would leave
+/// something behind.
+pub async fn erasing<T: Send + 'static>(erasure: StoreFuture<T>) -> Result<T, Problem> {
+    let (tell, told) = oneshot::channel();
+    tokio::spawn(async move {
+        if let Err(unheard) = tell.send(erasure.await) {
+            match unheard {
+                Ok(_) => tracing::info!("an erasure is done that took longer than its answer"),
+                Err(error) => tracing::warn!(%error, "an erasure failed after its answer"),
+            }
+        }
+    });
+    within(ERASE_TIMEOUT, Box::pin(async move { told.await.unwrap_or(Err(StoreError::GivenUp)) })).await
 }
 
 /// What a list is asked for.
@@ -67,10 +86,14 @@ struct Wanted {
 }
 
 impl Wanted {
-    /// Unknown parameters are ignored, of repeated ones the first counts, and an empty value counts as none.
+    /// Unknown parameters are ignored, of repeated ones the first counts, and an empty value counts as none; but an empty user
+    /// is one that somebody forgot to fill in, and not everybody.
     fn parse(raw: &str) -> Self {
         let mut wanted = Self::default();
-        for (key, value) in form_urlencoded::parse(raw.as_bytes()).filter(|(_, value)| !value.is_empty()) {
+        for (key, value) in form_urlencoded::parse(raw.as_bytes()) {
+            if value.is_empty() && key != "user" {
+                continue;
+            }
             let slot = match key.as_ref() {
                 "user" => &mut wanted.user,
                 "limit" => &mut wanted.limit,
@@ -98,7 +121,10 @@ async fn listed(doors: &Doors, request: &HttpRequest) -> Result<HttpResponse, Re
     let (reading, of_all) = match (&asker, wanted.user) {
         (Asker::User(_), Some(_)) => return Err(Problem::NotOperator.into()),
         (Asker::User(identity), None) => (archive.sessions(identity.user.expose().into(), page), false),
-        (Asker::Operator(_), Some(user)) => (archive.sessions(user.into(), page), true),
+        (Asker::Operator(_), Some(user)) => {
+            let user = UserId::new(&user).map_err(|_| Problem::BadRequest)?;
+            (archive.sessions(user.expose().into(), page), true)
+        }
         (Asker::Operator(_), None) => (archive.all_sessions(page), true),
     };
     let records = within(READ_TIMEOUT, reading).await?;
@@ -121,8 +147,7 @@ async fn removed(doors: &Doors, request: &HttpRequest, id: &str) -> Result<HttpR
     if record.ended.is_none() {
         return Err(Problem::SessionOpen.into());
     }
-    let erasing = doors.archive.erase_session(record.session);
-    if !within(ERASE_TIMEOUT, erasing).await? {
+    if !erasing(doors.archive.erase_session(record.session)).await? {
         return Err(Problem::UnknownSession.into());
     }
     tracing::info!(session = %record.session, "a call was erased");
@@ -148,6 +173,22 @@ mod tests {
     use super::*;
     use crate::store::record::Mark;
 
+    #[actix_web::test]
+    async fn an_erasure_goes_on_when_nobody_waits_for_it_any_more() {
+        tokio::time::pause();
+        let (go, wait) = oneshot::channel::<()>();
+        let (done, mut is_done) = oneshot::channel();
+        let erasure = async move {
+            let _ = wait.await;
+            Ok(done.send(7))
+        };
+        assert_eq!(erasing(Box::pin(erasure)).await, Err(Problem::StoreUnavailable), "it is told in time");
+        assert!(is_done.try_recv().is_err() && go.send(()).is_ok(), "and it still waits");
+        assert_eq!(is_done.await, Ok(7));
+        assert_eq!(erasing(Box::pin(async { Err::<(), _>(StoreError::Traces) })).await, Err(Problem::TracesLeft));
+        assert_eq!(erasing(Box::pin(async { Ok(3) })).await, Ok(3));
+    }
+
     #[test]
     fn a_page_has_a_limit_and_a_beginning_or_is_none() {
         let page = |raw: &str| Wanted::parse(raw).page();
@@ -167,6 +208,6 @@ mod tests {
     #[test]
     fn a_user_is_asked_for_by_its_id_as_it_is() {
         assert_eq!(Wanted::parse("user=auth0%7C7&user=x").user.as_deref(), Some("auth0|7"));
-        assert_eq!(Wanted::parse("user=").user, None);
+        assert_eq!(Wanted::parse("user=").user.as_deref(), Some(""), "not everybody");
     }
 }

@@ -36,7 +36,7 @@ pub fn caller(doors: &Doors, request: &HttpRequest, query: &CallQuery) -> Result
         return Ok((redeemed.identity, Some(redeemed.terms)));
     }
     match &query.token {
-        Some(_) if !doors.policy.query_tokens => {
+        Some(_) if !doors.rules.now().policy.query_tokens => {
             doors.metrics.auth(Some("in_query"));
             Err(Problem::TokenInQuery)
         }
@@ -98,7 +98,8 @@ fn header_token(request: &HttpRequest) -> Option<Result<SecretString, Problem>> 
 
 /// Whether a browser's page may call. Other clients send no origin.
 pub fn check_origin(doors: &Doors, request: &HttpRequest) -> Result<(), Problem> {
-    let allowed = &doors.policy.allowed_origins;
+    let rules = doors.rules.now();
+    let allowed = &rules.policy.allowed_origins;
     match request.headers().get(header::ORIGIN) {
         Some(origin) if !allowed.is_empty() && !allowed.iter().any(|one| one.as_bytes() == origin.as_bytes()) => {
             Err(Problem::OriginNotAllowed)

@@ -130,6 +130,8 @@ problems! {
     NotConfirmed => row("not_confirmed", 400, "This erases for good, and nothing brings it back; say so with ?confirm=erase."),
     /// The store does not answer, or not in time.
     StoreUnavailable => row("store_unavailable", 503, "The records cannot be reached just now; try again in a moment.").retry_after(5),
+    /// What was to be erased is gone, but for traces in a log that somebody reads.
+    TracesLeft => row("traces_left", 503, "It is erased, but while somebody reads the store's file traces stay in its log; they go within an hour after.").retry_after(60),
     /// The address exists, but not for this method.
     MethodNotAllowed => row("method_not_allowed", 405, "This address takes another method; the Allow header names it."),
     /// No such voice.
@@ -204,6 +206,10 @@ problems! {
     UpstreamOfName => row("upstream_of_name", 409, "It is one of several behind a name that is looked up; quarantine it, or change the list and reload."),
     /// Without it nobody could call.
     LastUpstream => row("last_upstream", 409, "It is the only model server, and without one nobody could call; add another one first."),
+    /// The configuration has flaws.
+    ConfigWrong => row("config_wrong", 422, "The configuration has flaws, and the old one stays; the log and tandem check name them."),
+    /// The configuration cannot be taken over.
+    ReloadRefused => row("reload_refused", 409, "The configuration cannot be taken over, and the old one stays; the log says why."),
     /// This process takes no more calls.
     Draining => as_ending(Ending::Drained, 503).retry_after(5),
     /// A fault of our own.

@@ -12,6 +12,7 @@ use super::{
     doors::{Doors, Wishes},
     identity,
     problem::{Problem, Refusal},
+    rules::Rules,
     trace,
 };
 
@@ -60,12 +61,13 @@ async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> 
         Ok(Err(_)) => return Err(Problem::BodyTooLarge.into()),
         Err(_) => return Err(Problem::BodyTimeout.into()),
     };
-    let wishes = Wishes { trace: trace::parent(request), ..wishes(doors, &body)? };
+    let rules = doors.rules.now();
+    let wishes = Wishes { trace: trace::parent(request), ..wishes(&rules, &body)? };
     // What could never become a call is refused now, not when the ticket is used.
     let continued = continuation::of(doors, &identity, wishes.continue_from).await?;
-    admission::role(doors, wishes.clone(), &continued, &identity.scopes)?;
+    admission::role(&rules, wishes.clone(), &continued, &identity.scopes)?;
     let ticket = doors.tickets.mint(identity, wishes, doors.now()).map_err(Problem::from)?;
-    hint(doors);
+    hint(doors, &rules);
     let ticket = ticket.expose_secret();
     let answer = Minted {
         ticket,
@@ -77,14 +79,14 @@ async fn minted(doors: &Doors, request: &HttpRequest, payload: web::Payload) -> 
 }
 
 /// Whoever gets a ticket will call soon: a machine may wake meanwhile. Nobody waits for that.
-fn hint(doors: &Doors) {
-    if let Some(hold) = doors.ticket_hold {
+fn hint(doors: &Doors, rules: &Rules) {
+    if let Some(hold) = rules.ticket_hold {
         let fleet = doors.fleet.clone();
         actix_web::rt::spawn(async move { fleet.wake(None, hold).await });
     }
 }
 
-fn wishes(doors: &Doors, body: &[u8]) -> Result<Wishes, Problem> {
+fn wishes(rules: &Rules, body: &[u8]) -> Result<Wishes, Problem> {
     let order: Order = if body.iter().all(u8::is_ascii_whitespace) {
         Order::default()
     } else {
@@ -95,7 +97,7 @@ fn wishes(doors: &Doors, body: &[u8]) -> Result<Wishes, Problem> {
     if order.voice.is_none() && order.text_prompt.is_none() {
         return Ok(Wishes { persona: order.persona, continue_from, ..Wishes::default() });
     }
-    if !doors.policy.caller_prompts {
+    if !rules.policy.caller_prompts {
         return Err(Problem::PromptNotAllowed);
     }
     let voice = order.voice.as_deref().map(str::parse).transpose().map_err(|_| Problem::UnknownVoice)?;

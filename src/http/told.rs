@@ -27,6 +27,9 @@ pub fn call(record: &Record, for_operator: bool, with_transcript: bool) -> Value
         say("ending", json!(ended.ending.code()));
         say("talked_ms", json!(ended.talked_ms));
         say("recap", json!(ended.recap.expose()));
+        if ended.sealed {
+            say("sealed", json!(true));
+        }
         say("details", details(&ended.details, for_operator));
         if with_transcript {
             say("transcript", ended.transcript.iter().map(line).collect());

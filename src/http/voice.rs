@@ -113,7 +113,7 @@ async fn begin(doors: &Doors, request: &HttpRequest, query: &CallQuery, door: Do
     let since = SystemTime::now();
     let admitted = admit(doors, request, query, door).await?;
     let codec = Codec::new(admitted.dialect)?;
-    let limits = limits(&doors.limits, &admitted.role.persona);
+    let limits = limits(&admitted.rules.limits, &admitted.role.persona);
     let beginning = Beginning {
         session: admitted.seat.id(),
         user: admitted.user.clone(),
@@ -176,12 +176,12 @@ fn upgrade(request: &HttpRequest, payload: web::Payload, jack: Jack, codec: Code
 }
 
 fn start(doors: &Doors, Call { admitted, limits, entry, line, trace }: Call, span: tracing::Span) {
-    let Admitted { dialect, seat, role, .. } = admitted;
+    let Admitted { dialect, seat, role, rules, .. } = admitted;
     let Role { persona, script, preparation, withheld, .. } = role;
     let session_id = seat.id().to_string();
     let resumable = match dialect {
-        Dialect::Native(format) if !doors.limits.resume_grace.is_zero() => {
-            Some(ResumeOffer { format, grace: doors.limits.resume_grace })
+        Dialect::Native(format) if !rules.limits.resume_grace.is_zero() => {
+            Some(ResumeOffer { format, grace: rules.limits.resume_grace })
         }
         Dialect::Native(_) | Dialect::Moshi => None,
     };
@@ -189,7 +189,7 @@ fn start(doors: &Doors, Call { admitted, limits, entry, line, trace }: Call, spa
         terms: Terms {
             session_id,
             audio: dialect.format().terms(),
-            handshake: doors.handshake.terms(&script),
+            handshake: rules.handshake.terms(&script),
             context: match &preparation {
                 // Without a store there is no context, either.
                 _ if persona.sight.required => ContextNeed::Required,
@@ -202,7 +202,7 @@ fn start(doors: &Doors, Call { admitted, limits, entry, line, trace }: Call, spa
             resume: None,
             allowance: seat.allowance(),
             // A share of 1 takes every call: the random number is below 1.
-            sampled: rand::random::<f64>() < doors.turn_share,
+            sampled: rand::random::<f64>() < rules.turn_share,
         },
         limits,
         seat,

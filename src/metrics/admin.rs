@@ -27,13 +27,15 @@ pub enum AdminAction {
     Wake,
     /// A machine is put to sleep.
     Sleep,
+    /// The configuration is read again.
+    Reload,
     /// The process takes no more calls, and ends.
     Drain,
 }
 
 impl AdminAction {
     /// Every action, for tables and metrics.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::EndSession,
         Self::AddUpstream,
         Self::RemoveUpstream,
@@ -41,6 +43,7 @@ impl AdminAction {
         Self::Release,
         Self::Wake,
         Self::Sleep,
+        Self::Reload,
         Self::Drain,
     ];
 
@@ -54,6 +57,7 @@ impl AdminAction {
             Self::Release => "release",
             Self::Wake => "wake",
             Self::Sleep => "sleep",
+            Self::Reload => "reload",
             Self::Drain => "drain",
         }
     }

@@ -132,6 +132,10 @@ impl Metrics {
             let is = f64::from(u8::from(other == state));
             self.gauge(&STATE, &[upstream.to_owned().into(), other.into()]).set(is);
         }
+        // From here on the first one is seen as growth.
+        for row in [&WAKES, &RESTARTS] {
+            self.counter(row, &[upstream.to_owned().into(), "ready".into()]).increment(0);
+        }
     }
 
     /// So many machines should run.
@@ -186,6 +190,9 @@ mod tests {
             "tandem_machine_saving{upstream=\"a\"} 12.25",
             "tandem_machine_state{upstream=\"a\",state=\"ready\"} 1",
             "tandem_machine_state{upstream=\"a\",state=\"asleep\"} 0",
+            "tandem_machine_wakes_total{upstream=\"a\",result=\"ready\"} 0",
+            "tandem_machine_restarts_total{upstream=\"a\",result=\"ready\"} 0",
+            "tandem_upstream_circuit_changes_total{upstream=\"a\",to=\"half_open\"} 0",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }

@@ -13,7 +13,8 @@ pub(super) const RECORDS: Series = series(
     Unit::Count,
     &["result"],
     "Records of beginnings and ends of calls: kept in the spool, late (the call did not wait for it), not kept; brought to \
-     the store, or set aside because the store refuses it. And calls that were found lost.",
+     the store, or set aside because the store refuses it; dropped, because there is no room for all that is set aside; \
+     erased, because its user or its call was. And calls that were found lost.",
 );
 pub(super) const WAITING: Series = series(
     "tandem_records_waiting",
@@ -47,7 +48,7 @@ pub(super) const RECAPS_WITHHELD: Series = series(
 );
 
 /// What became of a record.
-const RESULTS: [&str; 6] = ["kept", "late", "not_kept", "brought", "set_aside", "lost"];
+const RESULTS: [&str; 8] = ["kept", "late", "not_kept", "brought", "set_aside", "dropped", "erased", "lost"];
 
 impl Metrics {
     pub(super) fn begin_records(&self) {

@@ -52,6 +52,12 @@ impl Metrics {
         }
     }
 
+    /// These limits hold from now on.
+    pub fn limited(&self, max_sessions: usize, queue_limit: usize) {
+        self.gauge(&SESSIONS_LIMIT, &[]).set(max_sessions as f64);
+        self.queue_limit(queue_limit);
+    }
+
     /// The configuration was read again, at this time in seconds since 1970.
     pub fn reloaded(&self, result: Reload, now_seconds: u64) {
         self.counter(&RELOADS, &[result.code().into()]).increment(1);

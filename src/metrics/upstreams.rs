@@ -101,6 +101,8 @@ pub(super) const REHEARSALS: Series = series(
 
 /// What becomes of servers.
 const CHANGES: [&str; 3] = ["joined", "left", "stayed"];
+/// What a server's circuit may become.
+const TRUST: [&str; 3] = ["closed", "half_open", "open"];
 /// What comes of tests.
 const RESULTS: [&str; 2] = ["passed", "failed"];
 
@@ -162,7 +164,12 @@ impl Metrics {
 
     /// An attempt on `upstream` came to `result`.
     pub fn attempt(&self, upstream: String, result: &'static str) {
-        self.counter(&ATTEMPTS, &[upstream.into(), result.into()]).increment(1);
+        self.attempts(&upstream, result, 1);
+    }
+
+    /// So many did; counted from the start for every result with `count` 0.
+    pub fn attempts(&self, upstream: &str, result: &'static str, count: u64) {
+        self.counter(&ATTEMPTS, &[upstream.to_owned().into(), result.into()]).increment(count);
     }
 
     /// A model server of this name is a member of the pool: from now on it may be counted. Nothing is known of its pace.
@@ -170,6 +177,9 @@ impl Metrics {
         self.registry.joins(name);
         self.upstream_slow(name.to_owned(), false);
         self.counter(&SLOW_FOUND, &[name.to_owned().into()]).increment(0);
+        for trust in TRUST {
+            self.counter(&CIRCUIT_CHANGES, &[name.to_owned().into(), trust.into()]).increment(0);
+        }
     }
 
     /// Seconds of audio that `upstream` gives for each second of time.

@@ -97,6 +97,11 @@ impl Breaker {
         Self { settings, state, pauses: 0, trial: None, trials: 0, losses: 0, failed_at: None }
     }
 
+    /// The same with other settings; a pause that has begun is as long as it was.
+    pub fn tune(&mut self, settings: BreakerSettings) {
+        self.settings = settings;
+    }
+
     /// What it says now.
     pub fn trust(&self, now: Instant) -> Trust {
         match self.state {

@@ -88,6 +88,8 @@ pub struct Payer {
 pub struct Booking {
     payer: Payer,
     time: Duration,
+    /// What held for the user's and the tenant's time as the call began: it holds until its end.
+    limits: [Duration; 2],
     /// What was left when the call began, if there is a limit.
     left: Option<Duration>,
 }
@@ -122,6 +124,12 @@ impl Quotas {
     pub fn new(settings: QuotaSettings, now: Instant) -> Self {
         let clock = Clock::new(settings.window, now);
         Self { settings, clock, users: Accounts::new(MAX_IDLE), tenants: Accounts::new(MAX_IDLE) }
+    }
+
+    /// Puts other limits in place of those before, for calls that begin from now on. What is booked and what was used
+    /// stays, and so does the window: it is that of the beginning.
+    pub fn limit(&mut self, settings: QuotaSettings) {
+        self.settings = QuotaSettings { window: self.settings.window, ..settings };
     }
 
     /// Books a call, or says which limit is reached.
@@ -162,13 +170,14 @@ impl Quotas {
         let time = SLICE.min(longest).min(left.unwrap_or(Duration::MAX));
         self.users.book(payer.user, time);
         self.tenants.book(payer.tenant, time);
-        Ok(Booking { payer, time, left: left.map(|left| left.min(longest)) })
+        let limits = [user_time, tenant_time];
+        Ok(Booking { payer, time, limits, left: left.map(|left| left.min(longest)) })
     }
 
     /// Books more for a call that is going on, and says how much: nothing where less than [`LEAST`] is left.
     pub fn extend(&mut self, booking: &mut Booking, now: Instant) -> Duration {
         let Payer { user, tenant } = booking.payer;
-        let QuotaSettings { user_time, tenant_time, .. } = self.settings;
+        let [user_time, tenant_time] = booking.limits;
         let mut more = SLICE;
         for (total, accounts, key) in [(user_time, &mut self.users, &user), (tenant_time, &mut self.tenants, &tenant)] {
             if !total.is_zero() {

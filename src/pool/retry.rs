@@ -53,6 +53,11 @@ impl RetryBudget {
         Self { settings, spent: VecDeque::new() }
     }
 
+    /// The same with other settings; what is spent stays so.
+    pub fn tune(&mut self, settings: RetrySettings) {
+        self.settings = settings;
+    }
+
     /// Takes one retry of `user` out of the budget; `false` means that it is spent, or that the last of it is for others.
     /// `active` counts the calls in progress.
     pub fn spend(&mut self, user: &UserHash, active: usize, now: Instant) -> bool {

@@ -178,6 +178,7 @@ impl Chronicle {
             recap: kept(transcript.iter().map(|line| line.text.expose().as_str()), KEPT_TOKENS),
             details: std::mem::take(&mut self.details),
             transcript,
+            sealed: false,
         }
     }
 }

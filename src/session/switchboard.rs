@@ -105,7 +105,7 @@ pub struct SeatLimits {
 /// The live sessions of this process.
 #[derive(Debug)]
 pub struct Switchboard {
-    limits: SeatLimits,
+    total: AtomicUsize,
     pool: Addr<PoolActor>,
     taken: AtomicUsize,
     quotas: Mutex<Quotas>,
@@ -119,7 +119,7 @@ impl Switchboard {
     /// An empty switchboard over this pool.
     pub fn new(limits: SeatLimits, pool: Addr<PoolActor>) -> Arc<Self> {
         Arc::new(Self {
-            limits,
+            total: AtomicUsize::new(limits.total),
             pool,
             taken: AtomicUsize::new(0),
             quotas: Mutex::new(Quotas::new(limits.quota, Instant::now().into_std())),
@@ -128,6 +128,12 @@ impl Switchboard {
             drain_by: OnceLock::new(),
             left: Notify::new(),
         })
+    }
+
+    /// Puts other limits in place of those before, for calls that begin from now on.
+    pub fn set_limits(&self, limits: SeatLimits) {
+        self.total.store(limits.total, Ordering::SeqCst);
+        self.quotas().limit(limits.quota);
     }
 
     /// Admits one call of `payer`: a seat, and a slot or a place in the queue, of a server that has what the call needs
@@ -186,7 +192,7 @@ impl Switchboard {
         if self.is_draining() {
             return Err(NoSeat::Draining);
         }
-        let under = |taken: usize| (taken < self.limits.total).then_some(taken + 1);
+        let under = |taken: usize| (taken < self.total.load(Ordering::SeqCst)).then_some(taken + 1);
         if self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, under).is_err() {
             return Err(NoSeat::Full);
         }
@@ -226,7 +232,7 @@ impl Switchboard {
 
     /// Calls that there may be at a time.
     pub fn limit(&self) -> usize {
-        self.limits.total
+        self.total.load(Ordering::SeqCst)
     }
 
     /// Calls in progress that their callers could come back to.
@@ -241,23 +247,22 @@ impl Switchboard {
 
     /// Ends every call now.
     pub fn end_all(&self, ending: Ending) {
-        for call in &self.reach {
-            // A full mailbox belongs to a session that is busy ending.
-            let _ = call.session.try_send(Control::End(ending));
-        }
+        self.reach.iter().for_each(|call| call.tell(Control::End(ending)));
     }
 
     /// Refuses new calls, tells the live ones, and waits until they are over or `deadline` and `grace` have passed.
     /// Gives the number of calls that are left.
     pub async fn drain(&self, deadline: Instant, grace: Duration) -> usize {
         let deadline = *self.drain_by.get_or_init(|| deadline);
-        for call in &self.reach {
-            // A full mailbox belongs to a session that is busy ending; the wait below is bounded.
-            let _ = call.session.try_send(Control::Drain(deadline));
-        }
+        self.reach.iter().for_each(|call| call.tell(Control::Drain(deadline)));
+        self.emptied(deadline + grace).await
+    }
+
+    /// Waits until all calls are over, but not for longer than until then. Gives the number of those that are left.
+    pub async fn emptied(&self, until: Instant) -> usize {
         while self.active() > 0 {
             let left = self.left.notified();
-            if self.active() == 0 || timeout_at(deadline + grace, left).await.is_err() {
+            if self.active() == 0 || timeout_at(until, left).await.is_err() {
                 break;
             }
         }
@@ -300,6 +305,11 @@ impl Seat {
         let ask = Ask { needs: self.needs.clone(), ..ask };
         let asking = timeout(POOL_TIMEOUT, self.board.pool.send(Acquire(ask)));
         async move { asking.await.ok()?.ok() }
+    }
+
+    /// Whether the process shuts down.
+    pub fn is_draining(&self) -> bool {
+        self.board.is_draining()
     }
 
     /// Whose call it is.
@@ -390,7 +400,7 @@ impl Drop for Seat {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use actix::Actor;
+    use actix::{Actor, ActorContext as _, AsyncContext as _};
 
     use super::*;
     use crate::pool::{
@@ -501,6 +511,46 @@ pub(super) mod tests {
         drop(seat);
         assert_eq!(draining.await.unwrap(), 0);
         assert!(Instant::now() < deadline, "nobody waits for an empty board");
+    }
+
+    #[actix::test]
+    async fn a_call_that_is_busy_hears_of_a_drain_and_of_its_end_later_however_much_else_waits_for_it() {
+        /// Hears nothing for a second, and notes what it hears then.
+        struct Busy {
+            _seat: Seat,
+            heard: Arc<Mutex<Vec<Control>>>,
+        }
+        impl Actor for Busy {
+            type Context = actix::Context<Self>;
+            fn started(&mut self, ctx: &mut Self::Context) {
+                let busy = timeout(Duration::from_secs(1), std::future::pending::<()>());
+                ctx.wait(actix::fut::ActorFutureExt::map(actix::fut::wrap_future(busy), |_, _, _| ()));
+            }
+        }
+        impl actix::Handler<Control> for Busy {
+            type Result = ();
+            fn handle(&mut self, control: Control, ctx: &mut Self::Context) {
+                self.heard.lock().unwrap().push(control);
+                if matches!(control, Control::End(Ending::Drained)) {
+                    ctx.stop();
+                }
+            }
+        }
+        tokio::time::pause();
+        let (board, heard) = (board(10, 10), Arc::new(Mutex::new(Vec::new())));
+        let (seat, deadline) = (board.take_seat(A).unwrap(), Instant::now());
+        let call = Busy::create(|ctx| {
+            seat.answer_at(ctx.address().recipient(), Arc::new(Glance::new(String::new(), "native", 0)));
+            Busy { _seat: seat, heard: Arc::clone(&heard) }
+        });
+        while call.try_send(Control::End(Ending::Admin)).is_ok() {}
+        assert_eq!(board.drain(deadline, Duration::ZERO).await, 1, "it is busy");
+        board.end_all(Ending::Drained);
+        assert_eq!(board.emptied(deadline + Duration::from_secs(2)).await, 0);
+        let heard = heard.lock().unwrap();
+        assert!(
+            matches!(heard[heard.len() - 2..], [Control::Drain(at), Control::End(Ending::Drained)] if at == deadline)
+        );
     }
 
     #[actix::test]

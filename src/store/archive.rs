@@ -92,9 +92,8 @@ impl Archive {
         let this = self.clone();
         Box::pin(async move {
             // The store first: what is on its way in this moment finds the tombstone there.
-            let calls = this.store.erase(user.clone()).await?;
-            this.spool.erase(user.expose()).await?;
-            Ok(calls)
+            let calls = this.store.erase(user.clone()).await;
+            both(calls, this.spool.erase(user.expose()).await).map(|(calls, _)| calls)
         })
     }
 
@@ -102,8 +101,8 @@ impl Archive {
     pub fn erase_session(&self, session: Uuid) -> StoreFuture<bool> {
         let this = self.clone();
         Box::pin(async move {
-            let was_there = this.store.erase_session(session).await?;
-            let waited = this.spool.erase_session(session).await?;
+            let was_there = this.store.erase_session(session).await;
+            let (was_there, waited) = both(was_there, this.spool.erase_session(session).await)?;
             Ok(was_there || waited > 0)
         })
     }
@@ -119,5 +118,30 @@ impl Archive {
         cleaned?;
         offered?;
         Ok(removed)
+    }
+}
+
+/// What came of an erasure in the store and in the spool: what fails in one of them keeps nothing in the other. Traces are
+/// told only if that is all that is left.
+fn both<T, U>(store: Result<T, StoreError>, spool: Result<U, StoreError>) -> Result<(T, U), StoreError> {
+    match (store, spool) {
+        (Ok(store), Ok(spool)) => Ok((store, spool)),
+        (Err(StoreError::Traces), Err(error)) | (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_erased_is_told_before_what_left_traces() {
+        let told = |store, spool| both::<(), ()>(store, spool).map_err(|error| error.to_string());
+        let (traces, full) = (|| Err(StoreError::Traces), || Err(StoreError::Full));
+        assert_eq!(told(Ok(()), Ok(())), Ok(((), ())));
+        for (store, spool) in [(traces(), full()), (full(), traces()), (full(), Ok(())), (Ok(()), full())] {
+            assert_eq!(told(store, spool), Err(StoreError::Full.to_string()));
+        }
+        assert_eq!(told(Ok(()), traces()), Err(StoreError::Traces.to_string()));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs::OpenOptions,
+    io::ErrorKind,
     os::unix::fs::OpenOptionsExt,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -13,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::StoreError;
 
 /// How long a writer waits for another process's transaction.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The schema of the record of leases, step by step; a file knows how many steps it has seen. Steps are only ever added.
 const SCHEMA: [&str; 1] = ["
@@ -69,8 +70,13 @@ impl Embedded {
 
 /// Opens a file of this schema, and makes it if there is none.
 pub(super) fn connect(path: &Path, schema: &[&str]) -> Result<Connection, StoreError> {
-    // SQLite gives its other files the mode of this one.
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    // SQLite gives its other files the mode of this one. A file that is there must not be opened but by SQLite: closing it
+    // again would take every lock of this process with it (howtocorrupt.html, 2.2), and whoever looked at the file next
+    // would take it for unused and remove its log.
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
+        _ => {}
+    }
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Readers do not wait for writers; what is written down survives a power failure.
@@ -98,12 +104,24 @@ fn missing<'a>(connection: &Connection, schema: &'a [&'a str]) -> Result<&'a [&'
 
 /// Brings the file to this version's schema, in one transaction: of two processes that start, one waits.
 fn migrate(connection: &mut Connection, schema: &[&str]) -> Result<(), StoreError> {
+    // Nothing is written where nothing is missing: a disk that is full is no reason not to start.
+    if missing(connection, schema)?.is_empty() {
+        return Ok(());
+    }
     let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
     for step in missing(&transaction, schema)? {
         transaction.execute_batch(step)?;
     }
     transaction.pragma_update(None, "user_version", i64::try_from(schema.len()).unwrap_or(i64::MAX))?;
     Ok(transaction.commit()?)
+}
+
+/// Writes the file anew. Deleting overwrites a row where it is now; copies from where it was before pages were split or
+/// joined stay in their unused parts, and nothing else finds those. Takes memory and time as the file is large.
+pub(super) fn rewrite(connection: &Connection) -> Result<(), StoreError> {
+    // The new pages are not for a folder that others see, and some hosts have none that can be written.
+    connection.pragma_update(None, "temp_store", "memory")?;
+    Ok(connection.execute_batch("VACUUM")?)
 }
 
 /// Empties the file's log, in which texts that are deleted from the file would stay for a while.
@@ -115,6 +133,39 @@ pub(super) fn forget(connection: &mut Connection) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether another process takes a lock on the file for one of somebody who uses it.
+    fn is_held(path: &Path) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let inode = format!(":{} ", std::fs::metadata(path).unwrap().ino());
+        std::fs::read_to_string("/proc/locks").unwrap().lines().any(|lock| lock.contains(&inode))
+    }
+
+    #[test]
+    fn a_file_that_is_opened_again_is_still_held() {
+        let path = std::env::temp_dir().join(format!("tandem-{}.sqlite", uuid::Uuid::new_v4()));
+        let first = Embedded::open(&path).unwrap();
+        assert!(is_held(&path), "by who made it");
+        let second = Embedded::open(&path).unwrap();
+        assert!(is_held(&path), "the second opening took no lock away");
+        drop((first, second));
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+        }
+    }
+
+    #[test]
+    fn a_file_that_has_all_its_tables_is_opened_without_writing_to_it() {
+        let path = std::env::temp_dir().join(format!("tandem-{}.sqlite", uuid::Uuid::new_v4()));
+        let other = connect(&path, &SCHEMA).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        assert!(connect(&path, &SCHEMA).is_ok(), "nobody else can write now");
+        let more = [SCHEMA[0], "CREATE TABLE a (b)"];
+        assert!(matches!(connect(&path, &more), Err(StoreError::Locked(_))));
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+        }
+    }
 
     #[test]
     fn a_file_is_made_once_and_one_of_a_later_version_is_left_alone() {

@@ -39,6 +39,17 @@ pub enum StoreError {
     /// The thread that worked on it is gone.
     #[error("the store's work was given up")]
     GivenUp,
+    /// As many records wait for the store as may.
+    #[error(
+        "the spool is full: {records} records or {bytes} bytes wait for the store at most, a fifth of them ends of calls; \
+         why the store takes none is in the log, and `tandem check` looks at it"
+    )]
+    SpoolFull {
+        /// Records that may wait.
+        records: u32,
+        /// What they may take together.
+        bytes: u32,
+    },
     /// More is to be written than can be.
     #[error("the store has more to write than it can hold; try again later")]
     Full,
@@ -47,7 +58,8 @@ pub enum StoreError {
     Unreadable(&'static str),
     /// The traces of what was erased could not be removed from its log yet.
     #[error(
-        "another process reads the store, so that erased texts are still in its log; it is tried again every hour, and by erasing again"
+        "what was erased is gone from the store, but another process reads its file, so that its log still has traces; it \
+         is tried again every hour, and by erasing again"
     )]
     Traces,
     /// The text is no address of a MongoDB.

@@ -161,8 +161,7 @@ impl Store for LocalStore {
         let (since_ms, seal) = (self.since_ms(), self.seal.clone());
         Box::pin(self.reader.run(move |connection| {
             let view = connection.transaction()?;
-            let found = calls::one(&view, session, since_ms)?;
-            found.map(|record| seal.open_record(record).map_err(StoreError::from)).transpose()
+            Ok::<_, StoreError>(calls::one(&view, session, since_ms)?.map(|record| seal.open_one(record)))
         }))
     }
 
@@ -182,11 +181,14 @@ impl Store for LocalStore {
     }
 
     fn erase(&self, user: Private<String>) -> StoreFuture<u64> {
-        Box::pin(self.eraser.remove(move |transaction| Ok(users::erase(transaction, user.expose())?)))
+        Box::pin(self.eraser.erase(|_| true, move |transaction| Ok(users::erase(transaction, user.expose())?)))
     }
 
     fn erase_session(&self, session: Uuid) -> StoreFuture<bool> {
-        Box::pin(self.eraser.remove(move |transaction| Ok(calls::erase(transaction, session, now_ms())?)))
+        Box::pin(
+            self.eraser
+                .erase(|was_there| *was_there, move |transaction| Ok(calls::erase(transaction, session, now_ms())?)),
+        )
     }
 
     fn close_lost(&self, home: String, process: Uuid) -> StoreFuture<u64> {

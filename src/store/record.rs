@@ -57,6 +57,8 @@ pub struct Ended {
     pub details: Details,
     /// What was said, oldest first. Lists of calls leave it out.
     pub transcript: Vec<Line>,
+    /// Recap and transcript are there, and no key opens them: they are left out.
+    pub sealed: bool,
 }
 
 /// Something that was said.
@@ -103,6 +105,7 @@ impl Ended {
             recap: String::new().into(),
             details: Details::default(),
             transcript: Vec::new(),
+            sealed: false,
         }
     }
 

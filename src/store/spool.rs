@@ -4,20 +4,26 @@
 //! where it stopped. The store takes each record once, so that one that is brought twice does no harm. What the store
 //! refuses while it takes others is set aside, so that it is in nobody's way, and offered again now and then.
 
+mod course;
 mod rows;
 mod waiting;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use uuid::Uuid;
 
 use self::{
+    course::{Batch, Course},
     rows::{Next, Row, SCHEMA},
     waiting::Waiting,
 };
 use super::{
-    Store, StoreError, StoreFuture, digest, embedded,
+    Findings, Store, StoreError, StoreFuture, digest, embedded,
     eraser::Eraser,
     error::Fault,
     now_ms,
@@ -29,13 +35,27 @@ use super::{
 /// The file's name in the state directory.
 pub const FILE_NAME: &str = "spool.sqlite";
 
-/// How much may wait; what is more is refused.
+/// How much may wait; what is more is refused. The last fifth is for ends: a call whose beginning was kept should not be
+/// taken for lost later. Beside it a quarter of the bytes is for what is set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     /// Records.
     pub records: u32,
     /// What they take together, in bytes.
     pub bytes: u32,
+}
+
+impl Room {
+    /// For ends, or for beginnings.
+    fn share(self, ended: bool) -> Self {
+        let part = |all: u32| if ended { all } else { all - all.div_ceil(5) };
+        Self { records: part(self.records), bytes: part(self.bytes) }
+    }
+
+    /// For what is set aside.
+    fn aside(self) -> Self {
+        Self { records: SET_ASIDE, bytes: self.bytes / 4 }
+    }
 }
 
 impl Default for Room {
@@ -59,34 +79,58 @@ pub struct Spool {
     store: Arc<dyn Store>,
     room: Room,
     seal: Seal,
+    suspended: Arc<Mutex<Option<Course>>>,
 }
 
 /// What became of one row.
+#[derive(Debug)]
 struct Given {
     number: i64,
     /// Whether it is a call's end.
     ended: bool,
-    outcome: Result<(), StoreError>,
+    outcome: Result<Written, StoreError>,
 }
 
 /// What became of records that were brought to the store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Brought {
-    /// Records that the store took, or refused because their user was erased.
+    /// Records that the store took.
     pub records: u64,
+    /// Records that it refused because they were erased.
+    pub erased: u64,
     /// Records that were set aside now: the store will never take them.
     pub set_aside: u64,
-    /// Why not all were taken, if some were not: the store cannot be reached, or refuses one that still waits.
+    /// Records that had been set aside and are gone, because there is no room for more.
+    pub dropped: u64,
+    /// Why not all were taken, if some were not: the store cannot be reached, or refuses some that still wait.
     pub trouble: Option<String>,
-    /// Whether it is the first: nothing can be brought for a while.
+    /// Whether the store takes nothing: for a while none is to be brought.
     pub is_down: bool,
 }
 
 impl Spool {
     /// Opens the file, and makes it if there is none.
     pub fn open(path: &Path, store: Arc<dyn Store>, room: Room) -> Result<Self, StoreError> {
-        let writer = Writer::start(embedded::connect(path, &SCHEMA)?)?;
-        Ok(Self { eraser: Eraser::new(writer.clone()), writer, store, room, seal: Seal::default() })
+        let connection = embedded::connect(path, &SCHEMA)?;
+        rows::prepare(&connection)?;
+        let writer = Writer::start(connection)?;
+        let (eraser, suspended) = (Eraser::new(writer.clone()), Arc::default());
+        Ok(Self { eraser, writer, store, room, seal: Seal::default(), suspended })
+    }
+
+    /// What waits in a file, which is neither made nor changed.
+    pub fn look_at(path: &Path) -> Result<Findings, StoreError> {
+        if !path.exists() {
+            return Ok(Findings::default());
+        }
+        let file = embedded::connect_to_read(path, &SCHEMA)?;
+        let (waiting, aside) = (rows::count(&file, "waiting")?, rows::count(&file, "aside")?);
+        let name = path.display();
+        let warning = format!("{name}: {aside} records of calls are set aside, because the store refuses them");
+        Ok(Findings {
+            facts: vec![format!("{name}: {waiting} records of calls wait for the store")],
+            warnings: if aside > 0 { vec![warning] } else { Vec::new() },
+        })
     }
 
     /// The same, with what waits sealed by these keys.
@@ -113,48 +157,85 @@ impl Spool {
         }))
     }
 
-    /// Brings what waits to the store, the oldest first, until the store cannot be reached; the rest stays. To be called at
-    /// the start, after each record, and now and then while the store is down. An error is one of the file.
+    /// Brings what waits to the store, the oldest first, until the store takes none; the rest stays. To be called at the
+    /// start, after each record, and now and then while the store is down. An error is one of the file.
     pub async fn bring(&self) -> Result<Brought, StoreError> {
-        let (mut brought, mut ends, mut refused, mut after) = (Brought::default(), 0, Vec::new(), 0);
+        let (mut brought, suspended) = (Brought::default(), self.suspended().take());
+        let went_on = match suspended {
+            Some(course) => self.pursue(course, &mut brought).await?,
+            None => false,
+        };
+        if !went_on {
+            self.pursue(Course::default(), &mut brought).await?;
+        }
+        if brought.dropped > 0 {
+            tracing::error!(
+                records = brought.dropped,
+                "there is no room for what was set aside, and the oldest is gone"
+            );
+        }
+        self.tidy(brought.records + brought.erased + brought.set_aside + brought.dropped > 0).await;
+        Ok(brought)
+    }
+
+    /// Offers to the store what comes next, until it takes none. Says whether there was anything.
+    async fn pursue(&self, mut course: Course, brought: &mut Brought) -> Result<bool, StoreError> {
+        let (mut is_vain, began_at) = (false, course.after);
         while !brought.is_down {
+            let after = course.after;
             let rows = self.writer.run(move |transaction| Ok(rows::next(transaction, "waiting", after)?)).await?;
             let Some(last) = rows.last() else { break };
-            after = last.number;
-            let (mut taken, mut late) = (Vec::new(), Vec::new());
-            for Given { number, ended, outcome } in join_all(rows.into_iter().map(|row| self.give(row))).await {
-                let Err(error) = outcome else {
-                    ends += u64::from(ended);
-                    taken.push(number);
-                    continue;
-                };
-                match error.fault() {
-                    Fault::Record => self.set_aside(number, &error, &mut brought).await?,
-                    Fault::Outage => brought.is_down = true,
-                    Fault::Refusal => refused.push((number, ended)),
-                    Fault::Late => late.push((number, ended)),
-                    // It waits for its key, for as long as that takes, and is in nobody's way.
-                    Fault::Key => {}
-                }
-                if error.fault() != Fault::Record {
-                    brought.trouble = Some(error.to_string());
-                }
-            }
-            // A store that takes others meanwhile is not down: this one is too long for the way there.
-            brought.is_down |= taken.is_empty() && !late.is_empty();
-            refused.append(&mut late);
-            brought.records += taken.len() as u64;
-            self.writer.run(move |transaction| Ok(rows::remove(transaction, "waiting", &taken)?)).await?;
+            course.after = last.number;
+            let batch = course.pass(join_all(rows.into_iter().map(|row| self.give(row))).await);
+            is_vain = batch.is_vain && !batch.is_down;
+            brought.is_down = batch.is_vain || batch.is_down;
+            self.settle(batch, brought).await?;
         }
-        // One that is refused while others of its kind are taken is at fault itself; if none is taken the store may be, or
-        // what we may do in it: ends are written where beginnings are not.
-        refused.retain(|(_, ended)| if *ended { ends > 0 } else { brought.records > 0 });
-        if !refused.is_empty() {
-            let numbers: Vec<i64> = refused.into_iter().map(|(number, _)| number).collect();
-            brought.set_aside += self.writer.run(move |transaction| rows::strike(transaction, &numbers)).await?;
+        let offered = course.after != began_at;
+        brought.trouble.clone_from(&course.trouble);
+        if is_vain {
+            *self.suspended() = Some(course);
+        } else {
+            self.strike(course.at_fault(), brought).await?;
         }
-        self.tidy(brought.records + brought.set_aside > 0).await;
-        Ok(brought)
+        Ok(offered)
+    }
+
+    /// Where the last round stopped, because the store took nothing.
+    fn suspended(&self) -> MutexGuard<'_, Option<Course>> {
+        self.suspended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does with records what became of them.
+    async fn settle(&self, batch: Batch, brought: &mut Brought) -> Result<(), StoreError> {
+        let Batch { settled, taken, unfit, locked, .. } = batch;
+        brought.records += taken;
+        brought.erased += settled.len() as u64 - taken;
+        brought.set_aside += unfit.len() as u64;
+        for (_, error) in &unfit {
+            tracing::error!(%error, "a record of a call cannot be stored, and is set aside");
+        }
+        let (room, unfit) = (self.room, unfit.into_iter().map(|(number, _)| number).collect::<Vec<_>>());
+        let settling = self.writer.run(move |transaction| {
+            rows::remove(transaction, "waiting", &settled)?;
+            rows::lock(transaction, &locked)?;
+            unfit.iter().try_fold(0, |dropped, number| Ok(dropped + rows::set_aside(transaction, *number, room)?))
+        });
+        brought.dropped += settling.await?;
+        Ok(())
+    }
+
+    /// Counts one more refusal against each of these, and sets those aside that have had enough.
+    async fn strike(&self, numbers: Vec<i64>, brought: &mut Brought) -> Result<(), StoreError> {
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let room = self.room;
+        let striking = self.writer.run(move |transaction| rows::strike(transaction, &numbers, room));
+        let (set_aside, dropped) = striking.await?;
+        brought.set_aside += set_aside;
+        brought.dropped += dropped;
+        Ok(())
     }
 
     /// Offers what was set aside to the store once more, the oldest first: what was in the way may be gone. Gives the number
@@ -198,8 +279,8 @@ impl Spool {
     async fn give(&self, row: Next) -> Given {
         let (number, ended) = (row.number, row.ended);
         let outcome = match self.read(row) {
-            Ok(record) if record.ended.is_some() => self.store.complete(record).await.map(drop),
-            Ok(record) => self.store.open(record).await.map(drop),
+            Ok(record) if record.ended.is_some() => self.store.complete(record).await,
+            Ok(record) => self.store.open(record).await,
             Err(error) => Err(error),
         };
         Given { number, ended, outcome }
@@ -210,7 +291,7 @@ impl Spool {
         if removed {
             self.eraser.owe();
         }
-        if let Err(error) = self.eraser.remove(|_| Ok(())).await {
+        if let Err(error) = self.eraser.empty().await {
             // Whoever erases something waits for this; what was brought is gone from the log a little later.
             tracing::debug!(%error, "the log of the spool is not empty yet");
         }
@@ -228,33 +309,27 @@ impl Spool {
         }
     }
 
-    async fn set_aside(&self, number: i64, error: &StoreError, brought: &mut Brought) -> Result<(), StoreError> {
-        tracing::error!(%error, "a record of a call cannot be stored, and is set aside");
-        self.writer.run(move |transaction| Ok(rows::set_aside(transaction, number)?)).await?;
-        brought.set_aside += 1;
-        Ok(())
-    }
-
     /// How many records wait. The answer comes after all that was given to [`Spool::keep`] before.
     pub fn waiting(&self) -> StoreFuture<u64> {
-        Box::pin(self.writer.run(|transaction| Ok(rows::count(transaction, "waiting")?)))
+        Box::pin(self.writer.run(|transaction| Ok(rows::held(transaction, "waiting")?.records)))
     }
 
     /// How many records are set aside.
     pub fn aside(&self) -> StoreFuture<u64> {
-        Box::pin(self.writer.run(|transaction| Ok(rows::count(transaction, "aside")?)))
+        Box::pin(self.writer.run(|transaction| Ok(rows::held(transaction, "aside")?.records)))
     }
 
     /// Removes what waits or is set aside of this user, for good: later records of it are not kept. Gives their number.
     pub fn erase(&self, user: &str) -> StoreFuture<u64> {
         let user = digest(user);
-        Box::pin(self.eraser.remove(move |transaction| Ok(rows::erase_user(transaction, user)?)))
+        // What was brought to the store before may have left copies here.
+        Box::pin(self.eraser.erase(|_| true, move |transaction| Ok(rows::erase_user(transaction, user)?)))
     }
 
     /// The same of one call.
     pub fn erase_session(&self, session: Uuid) -> StoreFuture<u64> {
         let id = session.to_string();
-        Box::pin(self.eraser.remove(move |transaction| Ok(rows::erase_call(transaction, &id)?)))
+        Box::pin(self.eraser.erase(|_| true, move |transaction| Ok(rows::erase_call(transaction, &id)?)))
     }
 
     /// Removes what was set aside longer ago than `age`, and everything of calls that began longer ago than `retention`;

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use promql_parser::label::MatchOp;
 use serde_json::Value;
-use tandem::metrics::{Kind, Series, TABLE};
+use tandem::metrics::Kind;
 
-use crate::{assert_content, documents, files, path, text};
+use crate::{assert_content, documents, files, path, promql, text};
 
 const RULES: &str = "dashboards/prometheus/rules.yaml";
 const ALERTS: &str = "dashboards/prometheus/alerts.yaml";
@@ -22,44 +23,13 @@ fn said<'a>(rule: &'a Value, key: &str) -> &'a str {
     rule.pointer(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// What is asked of a label: its name, the operator and the value.
-type Matcher = (String, String, String);
-
-/// The selectors of an expression: a name and what is asked of its labels.
-fn selectors(expr: &str) -> Vec<(String, Vec<Matcher>)> {
-    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    let mut found = Vec::new();
-    let mut rest = expr;
-    while let Some(start) = rest.find("tandem") {
-        let end = rest[start..].find(|c| !is_name(c)).map_or(rest.len(), |end| start + end);
-        let (name, after) = (rest[start..end].to_owned(), &rest[end..]);
-        let braces = after.strip_prefix('{').and_then(|inside| inside.split_once('}'));
-        found.push((name, braces.map(|(inside, _)| matchers(inside)).unwrap_or_default()));
-        rest = after;
-    }
-    found
-}
-
-fn matchers(inside: &str) -> Vec<Matcher> {
-    let parts = inside.split("\",").map(|part| part.trim().trim_end_matches('"'));
-    parts
-        .map(|part| {
-            let (left, value) = part.split_once('"').expect("a label's value is in quotes");
-            let label = left.trim_end_matches(['=', '!', '~']);
-            (label.to_owned(), left[label.len()..].to_owned(), value.to_owned())
-        })
-        .collect()
-}
-
-/// The row of a name, whole or without what a histogram adds to it.
-fn row(name: &str) -> Option<&'static Series> {
-    let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|part| name.strip_suffix(part));
-    let histogram = TABLE.iter().find(|row| Some(row.name) == of_histogram && matches!(row.kind, Kind::Histogram(_)));
-    histogram.or_else(|| TABLE.iter().find(|row| row.name == name && !matches!(row.kind, Kind::Histogram(_))))
+/// The names of what the rules record.
+pub fn recorded() -> BTreeSet<String> {
+    rules(RULES).iter().map(|rule| said(rule, "/record").to_owned()).collect()
 }
 
 /// Every word in quotes of the program: the values of labels are among them.
-fn known_values() -> BTreeSet<String> {
+pub fn known_values() -> BTreeSet<String> {
     let mut folders = vec!["src".to_owned()];
     let mut words = BTreeSet::new();
     while let Some(folder) = folders.pop() {
@@ -77,26 +47,40 @@ fn known_values() -> BTreeSet<String> {
 
 #[test]
 fn every_rule_asks_for_series_labels_values_and_buckets_that_exist() {
-    let known = known_values();
-    let recorded: BTreeSet<String> = rules(RULES).iter().map(|rule| said(rule, "/record").to_owned()).collect();
+    let (known, recorded) = (known_values(), recorded());
     for rule in rules(RULES).iter().chain(&rules(ALERTS)) {
-        let expr = said(rule, "/expr");
-        for (name, asked) in selectors(expr).into_iter().filter(|(name, _)| name != "tandem") {
-            if name.starts_with("tandem:") {
-                assert!(recorded.contains(&name), "nothing records {name}: {expr}");
+        let expr = promql::parse(said(rule, "/expr")).unwrap();
+        promql::answer(&expr, &recorded).unwrap_or_else(|error| panic!("{error}: {expr}"));
+        for selector in promql::selectors(&expr) {
+            let name = promql::name(selector);
+            // What Prometheus itself knows of every target.
+            if name == "up" {
                 continue;
             }
-            let row = row(&name).unwrap_or_else(|| panic!("there is no series {name}: {expr}"));
-            for (label, operator, value) in asked {
-                if label == "le" {
+            if name.starts_with("tandem:") {
+                assert!(recorded.contains(name), "nothing records {name}: {expr}");
+                continue;
+            }
+            let row = promql::row(name).unwrap_or_else(|| panic!("there is no series {name}: {expr}"));
+            assert!(promql::strange_label(selector, row).is_none(), "{name} has no such label: {selector}");
+            for asked in selector.matchers.matchers.iter() {
+                if asked.name == "le" {
                     let Kind::Histogram(buckets) = row.kind else { panic!("{name} has no buckets") };
-                    assert!(buckets.iter().any(|bound| bound.to_string() == value), "{name} has no bucket {value}");
+                    let spellings: [fn(&f64) -> String; 2] = [|bound| format!("{bound}"), |bound| format!("{bound:?}")];
+                    for said in spellings {
+                        let meant = buckets.iter().filter(|bound| asked.is_match(&said(bound))).count();
+                        assert_eq!(
+                            meant, 1,
+                            "{selector} has to mean one bucket, as the text format or OpenMetrics says it"
+                        );
+                    }
                     continue;
                 }
-                assert!(row.labels.contains(&label.as_str()), "{name} has no label {label}");
-                assert!(operator.contains('~') || !value.contains('|'), "{label}{operator} takes one value: {value}");
-                for value in value.split('|') {
-                    assert!(known.contains(value), "{name}: nothing says {label}=\"{value}\"");
+                let values = asked.value.split('|');
+                let takes_several = matches!(asked.op, MatchOp::Re(_) | MatchOp::NotRe(_));
+                assert!(takes_several || values.clone().count() == 1, "one value: {selector}");
+                for value in values {
+                    assert!(known.contains(value), "{name}: nothing says {}=\"{value}\"", asked.name);
                 }
             }
         }
@@ -104,13 +88,10 @@ fn every_rule_asks_for_series_labels_values_and_buckets_that_exist() {
 }
 
 #[test]
-fn a_selector_is_taken_apart() {
-    let asked = |label: &str, operator: &str, value: &str| (label.to_owned(), operator.to_owned(), value.to_owned());
-    let found = selectors(r#"sum(tandem_a{x="1", y=~"2|3"}) / tandem:b:ratio > tandem_c_count"#);
-    assert_eq!(found[0], ("tandem_a".to_owned(), vec![asked("x", "=", "1"), asked("y", "=~", "2|3")]));
-    assert_eq!((found[1].0.as_str(), found[2].0.as_str(), found.len()), ("tandem:b:ratio", "tandem_c_count", 3));
-    assert!(row("tandem_audio_lag_seconds_bucket").is_some() && row("tandem_sessions_active_count").is_none());
-    assert!(row("tandem_audio_lag_seconds").is_none(), "a histogram has no series of its own name");
+fn a_name_is_one_of_the_table_or_of_a_part_of_a_histogram() {
+    assert!(promql::row("tandem_audio_lag_seconds_bucket").is_some());
+    assert!(promql::row("tandem_sessions_active_count").is_none());
+    assert!(promql::row("tandem_audio_lag_seconds").is_none(), "a histogram has no series of its own name");
 }
 
 #[test]

@@ -3,10 +3,15 @@
 #![allow(clippy::print_stderr, reason = "a test that is left out says so")]
 
 mod alerts;
+mod dashboards;
 mod fence;
 mod hosts;
 mod local;
+mod program;
+mod prometheus;
+mod promql;
 mod start;
+mod watcher;
 
 use std::{
     fs,

@@ -97,7 +97,7 @@ fn signal(name: &str, process: u32) {
 }
 
 /// Ports that are free, that the system gives to nobody who asks for any, and that no other test of this process has.
-fn ports() -> [u16; 2] {
+pub fn ports() -> [u16; 2] {
     static GIVEN: AtomicU16 = AtomicU16::new(0);
     let first = u16::try_from(std::process::id() % 2_000).unwrap() * 10;
     [(); 2].map(|()| {

@@ -23,16 +23,20 @@ use crate::{
 };
 
 /// A directory for state, gone at the end.
-struct State(PathBuf);
+pub struct State(PathBuf);
 
 impl State {
-    fn new() -> State {
+    pub fn new() -> State {
         let path = std::env::temp_dir().join(format!("tandem-records-{}", Uuid::new_v4()));
         fs::create_dir(&path).unwrap();
         State(path)
     }
 
-    fn store(&self) -> LocalStore {
+    pub fn path(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    pub fn store(&self) -> LocalStore {
         LocalStore::open(&self.0.join("records.sqlite"), None).unwrap()
     }
 }
@@ -44,7 +48,7 @@ impl Drop for State {
 }
 
 /// The records that reached the store: a beginning and an end for each call, the end alone if both came at once.
-async fn brought(house: &House, session: Uuid) -> Record {
+pub async fn brought(house: &House, session: Uuid) -> Record {
     let mut look = tokio::time::interval(Duration::from_millis(5));
     let asking = async {
         loop {
@@ -205,4 +209,32 @@ async fn a_spool_without_room_costs_records_and_no_calls() {
     let report = tandem::sim::caller::call(house.caller("ann", Wire::Native(Audio::Opus))).await;
     assert_eq!(report.ending, Some(Ending::ClientLeft), "{report:?}");
     house.metric_until("tandem_records_total{result=\"not_kept\"}", 2.0).await;
+}
+
+#[actix_web::test]
+async fn what_cannot_be_tidied_up_keeps_no_record_from_the_store_and_is_left_alone_for_a_while() {
+    let state = State::new();
+    let store = Moody::over(state.store(), false);
+    store.untidy.store(true, Ordering::Relaxed);
+    let rehearsal = Rehearsal { store: Some(store.clone()), ..Rehearsal::default() };
+    let house = House::with(quiet(), 1, &[], rehearsal).await;
+    for _ in 0..3 {
+        let report = tandem::sim::caller::call(house.caller("ann", Wire::Native(Audio::Opus))).await;
+        assert_eq!(end_of(&house, &report).await.ending, Ending::ClientLeft);
+        house.metric_until("tandem_records_waiting", 0.0).await;
+    }
+    // At the start; and once more at most, if all this took longer than 10 s.
+    let tidied = store.tidied.load(Ordering::Relaxed);
+    assert!((1..=2).contains(&tidied), "{tidied} times in three calls");
+}
+
+#[actix_web::test]
+async fn records_of_who_was_erased_are_counted_as_such_and_do_not_wait() {
+    let house = House::new(quiet(), 1).await;
+    house.gateway.doors.archive.erase("ann".into()).await.unwrap();
+    let report = tandem::sim::caller::call(house.caller("ann", Wire::Native(Audio::Opus))).await;
+    assert_eq!(report.ending, Some(Ending::ClientLeft), "{report:?}");
+    house.metric_until("tandem_records_total{result=\"erased\"}", 2.0).await;
+    assert_eq!(house.metric("tandem_records_total{result=\"kept\"}"), Some(0.0));
+    assert_eq!(house.metric("tandem_records_waiting"), Some(0.0));
 }

@@ -13,7 +13,8 @@ use tandem::{
 
 use super::{
     relay::{ALONE, AT_ONCE, dies_after, hangs},
-    theatre::{MS, Pool, Role, SECOND, Theatre},
+    role::Role,
+    theatre::{MS, Pool, SECOND, Theatre},
 };
 
 fn endless() -> Role {

@@ -9,7 +9,10 @@ use tandem::{
     session::machine::{ClientInput, Input, Limits, Prompt, Rotation, UpstreamEnd, WithoutSlot},
 };
 
-use super::theatre::{MS, Pool, Role, SECOND, Theatre};
+use super::{
+    role::Role,
+    theatre::{MS, Pool, SECOND, Theatre},
+};
 
 pub const AT_ONCE: Pool = |_, _| Ok(10 * MS);
 /// One server: no rotation ever gets a slot, and a failover gets the one that is left.

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     time::Duration,
 };
@@ -67,7 +68,8 @@ impl File {
     /// Whether these words are anywhere in the files.
     pub fn holds(&self, words: &str) -> bool {
         let holds = |path: &Path| {
-            let bytes = std::fs::read(path).unwrap();
+            // In another process: closing a file of SQLite's takes this one's locks away.
+            let bytes = Command::new("cat").arg(path).output().unwrap().stdout;
             bytes.windows(words.len()).any(|window| window == words.as_bytes())
         };
         std::fs::read_dir(&self.0).unwrap().any(|file| holds(&file.unwrap().path()))

@@ -52,6 +52,40 @@ async fn nothing_of_an_erased_user_is_left_in_the_files() {
 }
 
 #[tokio::test]
+async fn nothing_of_erased_users_is_left_in_pages_that_were_split_and_joined() {
+    let file = File::scratch();
+    let store = file.local(None);
+    let record = |user: usize, call: usize, words: usize| {
+        let recap = format!("RECAP-{user:03} {}", "word ".repeat(words));
+        Record {
+            // In no order, as names of calls come.
+            session: uuid::Uuid::from_u128(
+                (user as u128 * 1000 + call as u128).wrapping_mul(0x9E37_79B9_7F4A_7C15 << 64 | 77),
+            ),
+            user: format!("user-{user:03}").as_str().into(),
+            persona: "listener".into(),
+            began_ms: call as i64,
+            origin: Origin::default(),
+            ended: (words > 0).then(|| Ended { recap: recap.as_str().into(), ..Ended::lost(1) }),
+        }
+    };
+    let each = || (0..40).flat_map(|call| (0..20).map(move |user| (user, call)));
+    for (user, call) in each() {
+        store.open(record(user, call, 0)).await.unwrap();
+        if call > 0 {
+            store.complete(record(user, call - 1, 1 + (user * 7 + call * 13) % 90)).await.unwrap();
+        }
+    }
+    for user in 0..10 {
+        store.erase(format!("user-{user:03}").as_str().into()).await.unwrap();
+    }
+    let left: Vec<_> = (0..20).filter(|user| file.holds(&format!("RECAP-{user:03}"))).collect();
+    assert_eq!(left, (10..20).collect::<Vec<_>>());
+    let left: Vec<_> = (0..20).filter(|user| file.holds(&format!("user-{user:03}"))).collect();
+    assert_eq!(left, (10..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn what_a_reader_keeps_in_the_log_is_removed_from_it_later() {
     let file = File::scratch();
     let store = file.local(Some(std::time::Duration::from_secs(60)));

@@ -12,7 +12,9 @@
 )]
 
 mod bench;
+mod calls;
 mod contract;
+mod crowded;
 mod file;
 mod leases;
 mod mishaps;

@@ -15,6 +15,7 @@ use crate::{
     spool::{begun, ended, spool},
 };
 
+const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 fn now_ms() -> i64 {
@@ -110,6 +111,59 @@ async fn what_reaches_the_store_of_an_erased_call_after_all_is_removed_from_it()
     assert_eq!(store.session(hers.session).await.unwrap(), None);
     assert_eq!(store.session(others.session).await.unwrap(), Some(others));
     assert_eq!(spool.clean(Duration::ZERO).await.unwrap(), 0, "once is enough");
+}
+
+#[tokio::test]
+async fn whoever_reads_the_store_keeps_no_erasure_from_what_is_on_its_way() {
+    let (file, records) = (File::scratch(), File::scratch());
+    let store = Moody::over(records.local(None), true);
+    let archive = Archive::open_at(&file.0.join("spool.sqlite"), store.clone(), Room::default()).unwrap();
+    let (hers, running, others) = (ended(&begun("maria", 1)), begun("maria", 2), ended(&begun("other", 3)));
+    for record in [&hers, &others] {
+        archive.complete(record.clone()).await.unwrap();
+    }
+    // Something is in the store of each of them, so that an erasure has something to remove there.
+    store.down.store(false, Ordering::Relaxed);
+    store.open(running.clone()).await.unwrap();
+    store.open(others.clone()).await.unwrap();
+    store.down.store(true, Ordering::Relaxed);
+    let reader = rusqlite::Connection::open(records.path()).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM sessions").unwrap();
+    assert!(matches!(archive.erase("maria".into()).await, Err(StoreError::Traces)));
+    assert!(!file.holds("maria") && file.holds("other"));
+    assert!(matches!(archive.erase_session(others.session).await, Err(StoreError::Traces)));
+    assert!(!file.holds("other"));
+    for late in [ended(&running), others] {
+        assert_eq!(archive.complete(late).await.unwrap(), Written::Erased);
+    }
+    reader.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(archive.erase("maria".into()).await.unwrap(), 0);
+    assert!(!records.holds("maria"));
+}
+
+#[tokio::test]
+async fn whoever_reads_the_spool_keeps_no_call_waiting() {
+    let (file, records) = (File::scratch(), File::scratch());
+    let store = Moody::over(records.local(None), false);
+    let spool = spool(&file, &store, Room::default());
+    spool.keep(ended(&begun("maria", 1))).await.unwrap();
+    let reader = rusqlite::Connection::open(file.0.join("spool.sqlite")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM waiting").unwrap();
+    for number in 2..5 {
+        let tidying = spool.bring();
+        let keeping = async {
+            // It comes behind the tidying, on the one thread that writes.
+            spool.waiting().await.unwrap();
+            spool.keep(begun("maria", number)).await.unwrap();
+            spool.waiting().await.unwrap();
+        };
+        let both = tokio::time::timeout(Duration::from_secs(1), async { tokio::join!(tidying, keeping) });
+        both.await.expect("a reader is waited for").0.unwrap();
+    }
+    assert!(file.holds("the lump"), "it is looked for in the right files");
+    reader.execute_batch("ROLLBACK").unwrap();
+    spool.expire(MINUTE, None).await.unwrap();
+    assert!(!file.holds("the lump"));
 }
 
 #[tokio::test]

@@ -109,6 +109,8 @@ async fn our_collections_are_made_once_and_the_index_by_age_follows_the_settings
         let by_user = indexes(&bench, collection).await.iter().any(|keys| keys.keys().next().unwrap() == "user");
         assert!(by_user, "whoever is erased is looked for in all of {collection}");
     }
+    let lately = doc! { "began": 1, "user": 1 };
+    assert!(indexes(&bench, "voice_transcripts").await.contains(&lately), "whose calls began lately is in it alone");
     let schema = bench.database.collection::<Document>("voice_schema");
     schema.update_one(doc! {}, doc! { "$set": { "version": 99_i64 } }).await.unwrap();
     let refused = open(None).prepare().await;

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tandem::{
@@ -21,6 +21,13 @@ pub struct Moody {
     pub down: AtomicBool,
     /// Takes beginnings, and no ends.
     pub ends_refused: AtomicBool,
+    /// Answers, and takes nothing.
+    pub all_refused: AtomicBool,
+    /// How often it was given a record.
+    pub given: AtomicUsize,
+    /// Cannot be tidied up, and how often that was tried.
+    pub untidy: AtomicBool,
+    pub tidied: AtomicUsize,
     /// Takes the records of those that it refuses, or that are slow, after all.
     pub mended: AtomicBool,
 }
@@ -30,10 +37,23 @@ impl Moody {
     pub const SLOW: &'static str = "slow";
 
     pub fn over(inner: LocalStore, down: bool) -> Arc<Moody> {
-        Arc::new(Moody { inner, down: down.into(), ends_refused: false.into(), mended: false.into() })
+        Arc::new(Moody {
+            inner,
+            down: down.into(),
+            ends_refused: false.into(),
+            all_refused: false.into(),
+            given: 0.into(),
+            untidy: false.into(),
+            tidied: 0.into(),
+            mended: false.into(),
+        })
     }
 
     fn write(&self, user: &str, writing: impl FnOnce() -> StoreFuture<Written>) -> StoreFuture<Written> {
+        self.given.fetch_add(1, Ordering::Relaxed);
+        if self.all_refused.load(Ordering::Relaxed) {
+            return Box::pin(async { Err(StoreError::Mongo("NotAllowed (9999)".into())) });
+        }
         let user = if self.mended.load(Ordering::Relaxed) { "" } else { user };
         match (self.down.load(Ordering::Relaxed), user) {
             (true, _) => Box::pin(async { Err(StoreError::Unreachable("it is down".into())) }),
@@ -95,7 +115,11 @@ impl Store for Moody {
     }
 
     fn expire(&self) -> StoreFuture<u64> {
-        self.inner.expire()
+        self.tidied.fetch_add(1, Ordering::Relaxed);
+        match self.untidy.load(Ordering::Relaxed) {
+            true => Box::pin(async { Err(StoreError::Traces) }),
+            false => self.inner.expire(),
+        }
     }
 
     fn look(&self) -> StoreFuture<Findings> {

@@ -39,6 +39,7 @@ pub fn ended(record: &Record) -> Record {
         recap: "A lump.".into(),
         details: Details { attempts: 3, ..Details::default() },
         transcript: vec![line],
+        sealed: false,
     };
     Record { ended: Some(ended), ..record.clone() }
 }
@@ -81,7 +82,7 @@ async fn what_waits_of_an_erased_user_is_dropped() {
     let call = begun("maria", 1);
     spool.keep(ended(&call)).await.unwrap();
     store.erase("maria".into()).await.unwrap();
-    assert_eq!(spool.bring().await.unwrap(), took(1));
+    assert_eq!(spool.bring().await.unwrap(), Brought { erased: 1, ..took(0) });
     assert_eq!((store.session(call.session).await.unwrap(), file.holds("the lump")), (None, false));
 }
 
@@ -151,13 +152,28 @@ async fn a_record_that_is_refused_while_others_are_taken_is_set_aside() {
 async fn there_is_room_for_so_many_records_and_so_many_bytes() {
     let (file, records) = (File::scratch(), File::scratch());
     let store = Moody::over(records.local(None), true);
-    let two = spool(&file, &store, Room { records: 2, bytes: 1 << 20 });
-    two.keep(begun("maria", 1)).await.unwrap();
-    two.keep(begun("maria", 2)).await.unwrap();
-    assert!(matches!(two.keep(begun("maria", 3)).await, Err(StoreError::Full)));
+    let five = spool(&file, &store, Room { records: 5, bytes: 1 << 20 });
+    let calls: Vec<_> = (0..6).map(|began_ms| begun("maria", began_ms)).collect();
+    for call in &calls[..4] {
+        five.keep(call.clone()).await.unwrap();
+    }
+    let full = five.keep(calls[4].clone()).await.unwrap_err();
+    assert!(full.to_string().starts_with("the spool is full: 5 records or 1048576 bytes"), "{full}");
+    // An end takes the place of its beginning, or a place that is for ends.
+    five.keep(ended(&calls[0])).await.unwrap();
+    five.keep(ended(&calls[4])).await.unwrap();
+    five.keep(ended(&calls[1])).await.unwrap();
+    assert!(matches!(five.keep(ended(&calls[5])).await, Err(StoreError::SpoolFull { .. })));
+    assert_eq!(five.waiting().await.unwrap(), 5);
+    drop(five);
+    // What an earlier process has left counts, and a beginning that no end may replace stays.
     let small = spool(&file, &store, Room { records: 9, bytes: 300 });
-    assert!(matches!(small.keep(ended(&begun("maria", 4))).await, Err(StoreError::Full)));
-    assert_eq!(two.waiting().await.unwrap(), 2);
+    assert!(matches!(small.keep(ended(&calls[2])).await, Err(StoreError::SpoolFull { .. })));
+    assert_eq!(small.waiting().await.unwrap(), 5);
+    store.down.store(false, Ordering::Relaxed);
+    assert_eq!(small.bring().await.unwrap(), took(5));
+    let empty = spool(&File::scratch(), &store, Room { records: 9, bytes: 300 });
+    assert!(matches!(empty.keep(ended(&calls[2])).await, Err(StoreError::SpoolFull { .. })), "it is longer than that");
 }
 
 #[tokio::test]

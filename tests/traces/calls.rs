@@ -1,6 +1,7 @@
 //! Calls as spans: which, in what order, and what they say.
 
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode};
+use secrecy::ExposeSecret;
 use tandem::{
     gateway::Rehearsal,
     sim::upstream::{self, Answer, Fault, Faults},
@@ -64,6 +65,21 @@ async fn a_call_is_one_trace_with_its_phases_in_order() {
         assert_eq!((of(at_server, "tandem.upstream"), of(at_server, "tandem.attempt")), ("1".into(), "1".into()));
     }
     assert_eq!((of(connect, "tandem.prompt"), of(window, "tandem.window.reason")), ("persona".into(), "first".into()));
+}
+
+#[actix_web::test]
+async fn a_persona_that_knows_its_caller_has_a_span_for_that_before_it_asks_for_a_server() {
+    let collector = Collector::start();
+    let house = quiet_house(&collector).await;
+    let bearer = format!("Bearer {}", house.token("developer").expose_secret());
+    let mut call = Call::at(&house.url(), "/v1/voice?persona=listener", &[("authorization", &bearer)]).await;
+    call.until("session.ready").await;
+    call.hang_up().await;
+    let spans = spans_of(house, &collector).await;
+    let (session, build, wait) = (only(&spans, "session"), only(&spans, "context.build"), only(&spans, "queue.wait"));
+    assert_eq!((&build.trace_id, &build.parent_span_id), (&session.trace_id, &session.span_id));
+    assert!(!lasts(build).is_zero() && build.end_time_unix_nano <= wait.start_time_unix_nano);
+    assert!(build.attributes.is_empty(), "it says nothing of the caller: {:?}", build.attributes);
 }
 
 #[actix_web::test]

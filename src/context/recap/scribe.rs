@@ -75,14 +75,23 @@ impl Scribe {
 /// has another form than expected, or tells nothing.
 pub fn recap(answer: &Value) -> Option<Private<String>> {
     let content = answer.pointer("/choices/0/message/content")?.as_str()?;
-    // Some models think aloud first.
-    let content = content.rsplit("</think>").next().unwrap_or_default();
+    // Some models think aloud first, and those that are cut off do nothing else.
+    let content = match content.rsplit_once("</think>") {
+        Some((_, content)) => content,
+        None if content.trim_start().starts_with("<think>") => return None,
+        None => content,
+    };
     let text = plain(content);
     if text.trim_end_matches('.').eq_ignore_ascii_case(NOTHING) {
         return None;
     }
+    let mut said = sentences(&text);
+    if answer.pointer("/choices/0/finish_reason").and_then(Value::as_str) == Some("length") {
+        // Half a dose is worse than none.
+        said.pop();
+    }
     let mut recap = String::new();
-    for sentence in sentences(&text).into_iter().filter(|sentence| !speaks_to_model(sentence)) {
+    for sentence in said.into_iter().filter(|sentence| !speaks_to_model(sentence)) {
         let longer = if recap.is_empty() { sentence.to_owned() } else { format!("{recap} {sentence}") };
         if tokens_estimate(&longer) > KEPT_TOKENS {
             break;
@@ -143,6 +152,22 @@ mod tests {
         );
         let long = taken(&"Marie moved to Lyon on May 3 and likes it there. ".repeat(90)).unwrap();
         assert!(tokens_estimate(&long) <= KEPT_TOKENS && long.ends_with("there."), "{long}");
+    }
+
+    #[test]
+    fn an_answer_that_was_cut_off_loses_its_last_sentence_and_thoughts_are_none() {
+        let cut = |content: &str| {
+            let mut answer = answer(content);
+            answer["choices"][0]["finish_reason"] = json!("length");
+            recap(&answer).map(|recap| recap.expose().clone())
+        };
+        assert_eq!(cut("Marie has 2 cats. She takes metformin 50").unwrap(), "Marie has 2 cats.");
+        for nothing in
+            ["She takes metformin 50", "<think>Okay, five sentences. The caller said", "<think>Hm.</think>She takes 5"]
+        {
+            assert_eq!(cut(nothing), None, "{nothing}");
+        }
+        assert_eq!(taken("<think>Okay, five sentences. The caller said."), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod tests;
 
 pub use ear::Ear;
 pub use ports::{FindProvider, FleetObserver, PoolPort, Ports, Readiness};
-pub use requests::{FallAsleep, MachineSnapshot, Machines, Resign, WakeUp};
+pub use requests::{FallAsleep, MachineSnapshot, Machines, Resign, Tune, WakeUp};
 pub use restarts::{Restart, RestartAnswer};
 
 use std::{
@@ -64,6 +64,8 @@ pub struct FleetActor {
     ports: Ports,
     units: BTreeMap<UpstreamId, Unit>,
     keep_warm: Schedule,
+    /// Whether the clock on the wall is looked at.
+    watches: bool,
     /// Nothing is started or stopped any more.
     resigned: bool,
 }
@@ -71,12 +73,19 @@ pub struct FleetActor {
 impl FleetActor {
     /// A fleet without machines; they come with the upstreams that the pool tells of.
     pub fn new(policy: Policy, ports: Ports) -> Self {
-        Self { policy, ports, units: BTreeMap::new(), keep_warm: Schedule::default(), resigned: false }
+        Self { policy, ports, units: BTreeMap::new(), keep_warm: Schedule::default(), watches: false, resigned: false }
     }
 
     /// The same, with hours in which all machines are kept awake.
     pub fn kept_warm(self, keep_warm: Schedule) -> Self {
         Self { keep_warm, ..self }
+    }
+
+    /// Looks at the clock on the wall every now and then, from the first hours on that there are.
+    fn watch_the_clock(&mut self, ctx: &mut Context<Self>) {
+        if !self.keep_warm.is_empty() && !std::mem::replace(&mut self.watches, true) {
+            ctx.run_interval(CLOCK_EVERY, Self::look_at_the_clock);
+        }
     }
 
     /// Looks at the clock on the wall.
@@ -222,9 +231,7 @@ impl Actor for FleetActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(books::ENTER_EVERY, Self::keep_books);
-        if !self.keep_warm.is_empty() {
-            ctx.run_interval(CLOCK_EVERY, Self::look_at_the_clock);
-        }
+        self.watch_the_clock(ctx);
     }
 }
 

@@ -9,7 +9,8 @@ use super::{FleetActor, Unit};
 use crate::{
     fleet::{
         account::Money,
-        lifecycle::{Input, State},
+        lifecycle::{Input, Policy, State},
+        schedule::Schedule,
     },
     pool::roster::UpstreamId,
 };
@@ -133,6 +134,33 @@ impl Handler<Resign> for FleetActor {
 
     fn handle(&mut self, _: Resign, _: &mut Self::Context) {
         self.resigned = true;
+    }
+}
+
+/// Deals with machines in this way from now on, and keeps them awake in these hours.
+#[derive(Clone, Debug)]
+pub struct Tune {
+    /// How they are dealt with.
+    pub policy: Policy,
+    /// The hours.
+    pub keep_warm: Schedule,
+}
+
+impl Message for Tune {
+    type Result = ();
+}
+
+impl Handler<Tune> for FleetActor {
+    type Result = ();
+
+    fn handle(&mut self, Tune { policy, keep_warm }: Tune, ctx: &mut Self::Context) {
+        (self.policy, self.keep_warm) = (policy, keep_warm);
+        self.watch_the_clock(ctx);
+        let ids: Vec<_> = self.units.keys().copied().collect();
+        for id in ids {
+            self.drive(id, Input::Tune(policy), ctx);
+        }
+        self.look_at_the_clock(ctx);
     }
 }
 

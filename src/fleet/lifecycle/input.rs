@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::WakeFailure;
+use super::{Policy, WakeFailure};
 use crate::fleet::{provider::PowerState, wakes::WakeEta};
 
 /// Why a provider did not do what it was asked.
@@ -55,6 +55,8 @@ pub enum Input {
     Stuck,
     /// An operator wants it to begin anew, unless somebody uses it.
     Restart,
+    /// It is dealt with in this way from now on.
+    Tune(Policy),
     /// Time passed.
     Tick,
 }

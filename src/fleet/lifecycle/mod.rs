@@ -248,6 +248,7 @@ impl Lifecycle {
             }
             Input::Stuck => self.stuck(now),
             Input::Restart => self.order_restart(),
+            Input::Tune(policy) => self.policy = policy,
             Input::Tick => {}
         }
         self.advance(now);

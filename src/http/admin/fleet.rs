@@ -38,7 +38,11 @@ pub async fn wake(
         if house.switchboard.is_draining() {
             return Err(Problem::Draining.into());
         }
-        let (name, hold) = (name.into_inner(), Duration::from_secs(hold_seconds.min(LONGEST_HOLD_SECONDS)));
+        let hold_seconds = hold_seconds.unwrap_or(0);
+        if hold_seconds > LONGEST_HOLD_SECONDS {
+            return Err(Problem::BadOrder.into());
+        }
+        let (name, hold) = (name.into_inner(), Duration::from_secs(hold_seconds));
         let machines = house.fleet.wake(Some(name.clone()), hold).await.ok_or(Problem::Internal)?;
         done(name, machines, "ready")
     };

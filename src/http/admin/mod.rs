@@ -34,5 +34,6 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(only("/admin/fleet/{name}/wake", "POST").route(web::post().to(fleet::wake)))
         .service(only("/admin/fleet/{name}/sleep", "POST").route(web::post().to(fleet::sleep)))
         .service(get("/admin/config").route(web::get().to(process::config)))
+        .service(only("/admin/reload", "POST").route(web::post().to(process::reload)))
         .service(only("/admin/drain", "POST").route(web::post().to(process::drain)));
 }

@@ -1,4 +1,4 @@
-//! `/admin/config` and `/admin/drain`: what the process was told, and its end.
+//! `/admin/config`, `/admin/reload` and `/admin/drain`: what the process was told, and its end.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 
@@ -20,6 +20,16 @@ pub async fn config(doors: web::Data<Doors>, request: HttpRequest) -> HttpRespon
         Ok(Configuration { settings: doors.steward.settings().into_iter().map(line).collect() })
     };
     answer(&doors, &request, work).await
+}
+
+/// `POST /admin/reload`: the configuration is read again, as a SIGHUP has it be, and the answer says what came of it.
+pub async fn reload(doors: web::Data<Doors>, request: HttpRequest) -> HttpResponse {
+    let house = doors.clone();
+    let work = async move {
+        let reloaded = house.reloads.ask().await?;
+        Ok(Done::new("configuration", StatusCode::OK, &reloaded))
+    };
+    carry_out(doors, request, AdminAction::Reload, work).await
 }
 
 /// `POST /admin/drain`: the process takes no more calls and ends, as a SIGTERM has it do. Asked again, it goes on doing so.

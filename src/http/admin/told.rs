@@ -169,8 +169,8 @@ pub struct Fleet {
 #[serde(deny_unknown_fields)]
 pub struct WakeOrder {
     /// For how long the machine stays awake at least, in seconds.
-    #[serde(default)]
-    pub hold_seconds: u64,
+    #[serde(default, deserialize_with = "crate::http::body::whole")]
+    pub hold_seconds: Option<u64>,
 }
 
 /// `POST /admin/fleet/{name}/sleep`, the question. It may be left out.

@@ -9,7 +9,7 @@ use super::PoolActor;
 use crate::pool::{
     discovery::{Change, Configured, Seed, SourceId},
     endpoint::{Endpoint, Upstream},
-    roster::{Input, UpstreamId},
+    roster::{Input, Tuning, UpstreamId},
 };
 
 /// Between two look-ups of a name.
@@ -133,6 +133,22 @@ impl Handler<Configure> for PoolActor {
         self.follow(ctx);
         self.look_up(ctx);
         MessageResult(configured)
+    }
+}
+
+/// Puts other settings in place of those that can be set while the pool runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Tune(pub Tuning);
+
+impl Message for Tune {
+    type Result = ();
+}
+
+impl Handler<Tune> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, Tune(tuning): Tune, ctx: &mut Self::Context) {
+        self.drive(Input::Tune(tuning), ctx);
     }
 }
 

@@ -12,7 +12,7 @@ mod oversight;
 mod ports;
 mod power;
 
-pub use discovery::{Addresses, Configure, LOOK_UP_TIMEOUT, Resolve, SystemResolver};
+pub use discovery::{Addresses, Configure, LOOK_UP_TIMEOUT, Resolve, SystemResolver, Tune};
 pub use health::{PROBE_EVERY, Prober};
 pub use observer::{PoolObserver, Ungranted};
 pub use oversight::{Entry, EntryOf, Look, Withhold};

@@ -291,3 +291,18 @@ proptest! {
 fn limit_of(outcome: &Result<Booking, Exceeded>) -> Option<Limit> {
     outcome.as_ref().err().map(|exceeded| exceeded.limit)
 }
+
+#[test]
+fn other_limits_hold_for_calls_that_begin_and_a_call_books_by_those_of_its_beginning() {
+    let (mut quotas, now) = quotas(QuotaSettings { user_time: HOUR, ..OPEN });
+    let mut live = quotas.begin(A, now).unwrap();
+    quotas.limit(QuotaSettings { user_time: MINUTE, window: HOUR, ..OPEN });
+    assert_eq!(quotas.extend(&mut live, now), SLICE, "it began with an hour");
+    assert_eq!(quotas.begin(A, now).unwrap_err().limit, Limit::UserTime, "it has booked more than there is now");
+    let refused = quotas.begin(A, now).unwrap_err();
+    assert_eq!(refused.window, Some(OPEN.window), "the window is that of the beginning");
+    let _ = quotas.end(live, MINUTE, now);
+    assert_eq!(quotas.begin(A, now).unwrap_err().value, 60, "what it used counts");
+    quotas.limit(OPEN);
+    assert_eq!(quotas.begin(A, now).unwrap().allowance(), None, "there is no limit any more");
+}

@@ -56,6 +56,12 @@ impl History {
         Self { lengths: VecDeque::new(), longest, rounds: rounds.max(1), rng: SmallRng::seed_from_u64(seed) }
     }
 
+    /// No slot is held for longer than this from now on.
+    pub fn bound(&mut self, longest: Duration) {
+        self.longest = longest;
+        self.lengths.iter_mut().for_each(|(_, length)| *length = (*length).min(longest));
+    }
+
     /// A call ended under this grant, and has held slots for so long.
     pub fn ended(&mut self, grant: Grant, length: Duration) {
         if self.lengths.len() == MEMORY {

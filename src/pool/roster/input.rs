@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Ask, Class, Grant, NoSlot, Place, PowerNews, Probed, QuarantineReason, UpstreamId, Verdict, WaitEnd, Waited,
-    Waiter, WaiterId,
+    Ask, Class, Grant, NoSlot, Place, PowerNews, Probed, QuarantineReason, Tuning, UpstreamId, Verdict, WaitEnd,
+    Waited, Waiter, WaiterId,
 };
 use crate::pool::{
     breaker::Trust,
@@ -53,6 +53,8 @@ pub enum Input {
     Join(UpstreamId, Upstream),
     /// A server takes no more calls, and goes when its last one is over.
     Part(UpstreamId),
+    /// These settings hold from now on.
+    Tune(Tuning),
     /// An operator keeps calls away from a server, or does not any more. Those that it has go on.
     Withhold(UpstreamId, bool),
     /// The deadline came.

@@ -28,6 +28,7 @@ mod slot;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod tuning;
 mod waiting;
 
 pub use ask::{Ask, Class, NoSlot, Offer, Ongoing, Place, UserHash, Verdict, WaitEnd, WaitReason, Waited, WaiterId};
@@ -39,6 +40,7 @@ pub use power::{Power, PowerNews};
 pub use queue::Waiter;
 pub use slot::{QuarantineReason, SlotState};
 pub use snapshot::{SlotLabel, SlotSnapshot};
+pub use tuning::Tuning;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -202,6 +204,7 @@ impl Roster {
                     member.leaving = true;
                 }
             }
+            Input::Tune(tuning) => self.tune(tuning),
             Input::Withhold(id, withheld) => self.withhold(id, withheld, now),
             Input::Tick => {}
         }

@@ -264,8 +264,9 @@ impl Actor for SessionActor {
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        // Also reached by a panic of a handler: every call that was counted as begun is counted as ended.
-        let ending = self.ending.unwrap_or(Ending::Internal);
+        // Also reached by a panic of a handler, and at a shutdown that cuts the call off: every call that was counted as
+        // begun is counted as ended.
+        let ending = last(self.ending, self.machine.ending(), self.seat.is_draining());
         self.metrics.ended(self.protocol, ending.code());
         self.spans.end(ending);
         self.entry.end(ending);
@@ -289,6 +290,11 @@ impl Handler<Attach> for SessionActor {
     fn handle(&mut self, attach: Attach, ctx: &mut Self::Context) -> Option<Span> {
         self.attach(attach, ctx)
     }
+}
+
+/// How a call ended whose actor has stopped: as it did, as it was about to, or else a shutdown or a fault was in its way.
+fn last(done: Option<Ending>, closing: Option<Ending>, draining: bool) -> Ending {
+    done.or(closing).unwrap_or(if draining { Ending::GatewayLost } else { Ending::Internal })
 }
 
 fn now() -> std::time::Instant {
@@ -321,4 +327,23 @@ impl StreamHandler<FromClient> for SessionActor {
 
     // The default would stop the actor; the stream's last item has told the machine.
     fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shutdown_that_cuts_a_call_off_is_no_fault_and_what_was_told_counts() {
+        let (left, drained) = (Some(Ending::ClientLeft), Some(Ending::Drained));
+        for (done, closing, draining, ending) in [
+            (left, None, true, Ending::ClientLeft),
+            (None, drained, true, Ending::Drained),
+            (None, left, false, Ending::ClientLeft),
+            (None, None, true, Ending::GatewayLost),
+            (None, None, false, Ending::Internal),
+        ] {
+            assert_eq!(last(done, closing, draining), ending, "{done:?} {closing:?} {draining}");
+        }
+    }
 }

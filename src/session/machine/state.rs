@@ -167,6 +167,11 @@ impl Machine {
         self.phase == Phase::Closed
     }
 
+    /// Why it ends, while the caller is told.
+    pub fn ending(&self) -> Option<Ending> {
+        if let Phase::Closing { ending, .. } = self.phase { Some(ending) } else { None }
+    }
+
     /// Whether it ends because a slot was waited for in vain.
     pub fn is_out_of_patience(&self) -> bool {
         matches!(self.phase, Phase::Closing { ending: Ending::QueueTimeout | Ending::UpstreamLost, .. })

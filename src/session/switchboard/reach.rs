@@ -16,6 +16,15 @@ pub(super) struct Reachable {
     pub(super) glance: Arc<Glance>,
 }
 
+impl Reachable {
+    /// Has the call hear this. A sender that is used once has room for its message however full the mailbox is; one that
+    /// was used before may have to wait, and then this would be lost.
+    pub(super) fn tell(&self, control: Control) {
+        // One that is gone has heard enough.
+        let _ = self.session.clone().try_send(control);
+    }
+}
+
 impl Switchboard {
     /// Ends the live calls of a user here, and waits until they are over, but not for longer than `patience`. Gives their
     /// number.
@@ -24,7 +33,7 @@ impl Switchboard {
         let ended = self.calls_of(user);
         for call in &self.reach {
             if call.user == user {
-                let _ = call.session.try_send(Control::End(ending));
+                call.tell(Control::End(ending));
             }
         }
         while self.calls_of(user) > 0 {

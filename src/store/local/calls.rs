@@ -134,7 +134,15 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Result<Record, StoreError>> {
             let details: Option<String> = row.get(11)?;
             // A list of calls is worth more than the numbers of one of them.
             let details = details.and_then(|text| serde_json::from_str::<Details>(&text).ok()).unwrap_or_default();
-            Some(Ended { at_ms, ending: Ending::of(&code), talked_ms, recap, details, transcript: Vec::new() })
+            Some(Ended {
+                at_ms,
+                ending: Ending::of(&code),
+                talked_ms,
+                recap,
+                details,
+                transcript: Vec::new(),
+                sealed: false,
+            })
         }
         _ => None,
     };

@@ -9,7 +9,7 @@ use mongodb::{
 };
 
 use super::{
-    link::{READ, WRITE, first, own, within},
+    link::{READ, REMOVE, WRITE, first, own, within},
     schema::ERASED,
 };
 use crate::store::{StoreError, digest, now_ms};
@@ -53,10 +53,11 @@ pub(super) async fn arrived_since(
 ) -> Result<Vec<String>, StoreError> {
     let users = [doc! { "$match": { "began": { "$gte": since } } }, doc! { "$group": { "_id": "$user" } }];
     let collection = own(database, collection);
-    let mut found = within(READ, async { Ok(collection.aggregate(users).await?.ready_chunks(TOGETHER)) }).await?;
+    let finding = collection.aggregate(users).max_time(REMOVE);
+    let mut found = within(REMOVE, async { Ok(finding.await?.ready_chunks(TOGETHER)) }).await?;
     let mut arrived = Vec::new();
     while let Some(chunk) =
-        within(READ, async { found.next().await.map(|it| it.into_iter().collect()).transpose() }).await?
+        within(REMOVE, async { found.next().await.map(|it| it.into_iter().collect()).transpose() }).await?
     {
         let chunk: Vec<Document> = chunk;
         let named: HashMap<String, &str> =

@@ -22,7 +22,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 pub(super) const READ: Duration = Duration::from_secs(2);
 /// How long a writer waits for most servers to have it on disk.
 pub(super) const WRITE: Duration = Duration::from_secs(5);
-/// How long it may take to remove all records of a user, or all that are too old.
+/// How long it may take to remove all records of a user, or all that are too old, and to find out whose there are.
 pub(super) const REMOVE: Duration = Duration::from_secs(60);
 /// Connections to one server; the address may say otherwise.
 const POOL: u32 = 32;
@@ -35,8 +35,9 @@ const TOLD: usize = 240;
 
 /// The user has not the right to do this.
 const UNAUTHORIZED: i32 = 13;
-/// No fault of what was asked: the server is not the primary, is ending or changing its role, or most servers do not answer.
-const PASSING: [i32; 14] = [6, 7, 50, 64, 89, 91, 100, 189, 262, 10_107, 11_600, 11_602, 13_435, 13_436];
+/// No fault of what was asked: the server is not the primary, is ending or changing its role, most servers do not answer,
+/// its disk is full, or whoever hosts it says no (Atlas does so to every write of a cluster whose quota is used up).
+const PASSING: [i32; 16] = [6, 7, 50, 64, 89, 91, 100, 189, 262, 8_000, 10_107, 11_600, 11_602, 13_435, 13_436, 14_031];
 
 /// Two documents were to have one key.
 const DUPLICATE_KEY: i32 = 11000;
@@ -176,8 +177,14 @@ mod tests {
 
     #[test]
     fn what_passes_is_told_from_what_is_refused_for_good() {
-        for (code, fault) in [(13, Fault::Outage), (10_107, Fault::Outage), (64, Fault::Outage), (121, Fault::Refusal)]
-        {
+        for (code, fault) in [
+            (13, Fault::Outage),
+            (10_107, Fault::Outage),
+            (64, Fault::Outage),
+            (14_031, Fault::Outage),
+            (8_000, Fault::Outage),
+            (121, Fault::Refusal),
+        ] {
             assert_eq!(refused(code, "x").fault(), fault, "{code}");
         }
     }

@@ -271,7 +271,7 @@ impl MongoStore {
             let transcript = within(READ, transcripts(database).find_one(which)).await?;
             ended.transcript = transcript.as_ref().map(records::lines).transpose()?.unwrap_or_default();
         }
-        Ok(Some(self.seal.open_record(record)?))
+        Ok(Some(self.seal.open_one(record)))
     }
 
     async fn forget(&self, user: &str) -> Result<u64, StoreError> {

@@ -101,6 +101,7 @@ pub(super) fn record(document: &Document) -> Result<Record, StoreError> {
                 // A list of calls is worth more than the numbers of one of them.
                 details: details.and_then(|details| deserialize_from_bson::<Details>(details).ok()).unwrap_or_default(),
                 transcript: Vec::new(),
+                sealed: false,
             })
         }
     };

@@ -60,7 +60,14 @@ pub(super) async fn prepare(database: &Database, retention: Option<Duration>) ->
         .keys(doc! { "user": 1 })
         .options(IndexOptions::builder().name("tandem_whose".to_owned()).build())
         .build();
-    within(INDEXING, own(database, TRANSCRIPTS).create_index(whose)).await?;
+    let transcripts = own(database, TRANSCRIPTS);
+    within(INDEXING, transcripts.create_index(whose)).await?;
+    // Whose calls began lately is asked once an hour: answered by this alone, and not by reading what was said.
+    let lately = IndexModel::builder()
+        .keys(doc! { "began": 1, "user": 1 })
+        .options(IndexOptions::builder().name("tandem_lately".to_owned()).build())
+        .build();
+    within(INDEXING, transcripts.create_index(lately)).await?;
     for name in [SESSIONS, TRANSCRIPTS] {
         age(database, name, retention).await?;
     }

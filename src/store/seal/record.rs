@@ -19,8 +19,16 @@ impl Seal {
         Ok(Record { ended: record.ended.map(sealed).transpose()?, ..record })
     }
 
-    /// A record as it was before it was written.
-    pub fn open_record(&self, record: Record) -> Result<Record, SealError> {
+    /// A record as it was before it was written. Where no key opens what was said that is left out, and the record says so: whose
+    /// call it is and how it went is known, and it can be removed.
+    pub fn open_one(&self, record: Record) -> Record {
+        let (record, failed) = self.open_or_bare(record);
+        left_out(failed);
+        record
+    }
+
+    /// A record as it was before it was written, or nothing of it.
+    pub(super) fn open_record(&self, record: Record) -> Result<Record, SealError> {
         let session = record.session;
         let open = |ended: Ended| self.texts(session, ended, |place, text| self.open(place, text.expose().clone()));
         Ok(Record { ended: record.ended.map(open).transpose()?, ..record })
@@ -28,7 +36,7 @@ impl Seal {
 
     /// The records of a list. What cannot be read of them is left out, so that the list can be.
     pub fn open_list(&self, records: Vec<Record>) -> Vec<Record> {
-        let (open, failed): (Vec<_>, Vec<_>) = records.into_iter().map(|record| self.open_listed(record)).unzip();
+        let (open, failed): (Vec<_>, Vec<_>) = records.into_iter().map(|record| self.open_or_bare(record)).unzip();
         left_out(failed.into_iter().flatten());
         open
     }
@@ -48,12 +56,12 @@ impl Seal {
         open.map_err(|error| left_out([error])).ok().map(Private::new)
     }
 
-    /// A record of a list: a recap that cannot be read is left out, and why is told.
-    fn open_listed(&self, record: Record) -> (Record, Option<SealError>) {
+    /// What cannot be read is left out, and why is told.
+    fn open_or_bare(&self, record: Record) -> (Record, Option<SealError>) {
         match self.open_record(record.clone()) {
             Ok(open) => (open, None),
             Err(error) => {
-                let bare = |ended| Ended { recap: Private::default(), transcript: Vec::new(), ..ended };
+                let bare = |ended| Ended { recap: Private::default(), transcript: Vec::new(), sealed: true, ..ended };
                 (Record { ended: record.ended.map(bare), ..record }, Some(error))
             }
         }

@@ -70,7 +70,7 @@ impl Waiting {
                     Some(Line { speaker: Speaker::named(&speaker)?, at_ms, text: text.into() })
                 };
                 let transcript = lines.into_iter().map(line).collect::<Option<_>>()?;
-                Some(Ended { at_ms, ending, talked_ms, recap: recap.into(), details, transcript })
+                Some(Ended { at_ms, ending, talked_ms, recap: recap.into(), details, transcript, sealed: false })
             }
         };
         Some(Record { session, user: user.into(), persona, began_ms, origin, ended })

@@ -1,6 +1,7 @@
 """Writes what a PersonaPlex server writes, and worse, with a prompt that must not be seen. The first word says what to do."""
 
 import asyncio
+import atexit
 import logging
 import os
 import signal
@@ -88,6 +89,18 @@ def main():
     if what == "early":
         print("waiting for a signal")
         signal.pause()
+    if what == "taken":
+        # As asyncio says it.
+        first = socket.create_server(("127.0.0.1", 0))
+        taken = first.getsockname()
+        try:
+            socket.create_server(taken)
+        except OSError as error:
+            reason = f"error while attempting to bind on address {taken!r}: {os.strerror(error.errno).lower()}"
+            raise OSError(error.errno, reason) from None
+    if what == "tidy":
+        atexit.register(lambda: os.write(1, b"session closed\n"))
+        return
     listener = listen(logger)
     chat()
     fail()

@@ -36,6 +36,19 @@ fn it_sleeps_when_it_was_idle_for_long_enough_and_not_before() {
 }
 
 #[test]
+fn other_idle_times_hold_for_the_machine_that_is_idle_already() {
+    let mut world = World::awake();
+    world.pass(MINUTE * 6);
+    assert!(world.serves, "ten minutes are not over");
+    world.tell(Input::Tune(Policy { idle: MINUTE * 20, ..policy() }));
+    world.pass(MINUTE * 12);
+    assert!(world.serves, "nor are twenty");
+    world.tell(Input::Tune(Policy { idle: MINUTE, ..policy() }));
+    world.pass(SECOND * 20);
+    assert_eq!((world.stops, world.life.state()), (1, State::Asleep), "one is");
+}
+
+#[test]
 fn it_stays_awake_for_its_least_time_for_a_hold_and_in_its_hours() {
     let mut world = World::new(PowerState::Running, Policy { idle: SECOND * 30, ..policy() });
     assert!(world.serves, "found running, and adopted");

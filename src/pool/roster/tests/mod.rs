@@ -8,6 +8,7 @@ mod power;
 mod promises;
 mod random;
 mod rotation;
+mod tuning;
 mod waits;
 mod withheld;
 
