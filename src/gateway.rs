@@ -161,8 +161,8 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let tracer = spans::tracer(settings, &metrics)?;
         metrics.configured(settings.session.max_sessions as usize, unix_now_seconds());
-        let key = SigningKey::new(settings.auth.jwt_secret.as_ref().unwrap_or(secret))?;
-        let tokens = Tokens::new(key, settings.auth.rules.clone());
+        let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
+        let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
         let roster = roster(settings, &rehearsal);
         let later = PoolLater::default();
         let (fleet, ear) = machines::start(settings, &owners, &connector, &metrics, &later);
@@ -198,6 +198,7 @@ impl Gateway {
         let doors = web::Data::new(doors::open(settings, house));
         let server = listener::serve(listener, &doors, rehearsal.workers).map_err(failed)?;
         keep_up(doors.clone());
+        canary::watch(&doors.metrics, Thread::Main);
         Ok(Self {
             address,
             doors,
@@ -289,7 +290,8 @@ struct Rehearsals {
 
 impl Rehearsals {
     fn new(settings: &Settings, connector: &UpstreamConnector) -> Self {
-        let patience = settings.upstreams.handshake_base + settings.upstreams.handshake_step * REHEARSAL_STEPS;
+        let upstreams = &settings.upstreams;
+        let patience = upstreams.handshake_base + upstreams.handshake_step * REHEARSAL_STEPS;
         Self { connector: connector.clone(), patience }
     }
 }
@@ -354,7 +356,6 @@ fn connector(settings: &Settings) -> Result<UpstreamConnector, TlsError> {
 }
 
 fn keep_up(doors: web::Data<Doors>) {
-    canary::watch(&doors.metrics, Thread::Main);
     actix_rt::spawn(async move {
         let mut round = tokio::time::interval(UPKEEP);
         loop {

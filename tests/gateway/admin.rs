@@ -1,9 +1,12 @@
 //! `/admin`: who is let in, what is seen, and what an order does to calls that are under way.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
-use tandem::{pool::roster::SlotLabel, sim::upstream::Simulator};
+use tandem::{config, pool::roster::SlotLabel, sim::upstream::Simulator};
 
 use crate::{
     house::{House, PATIENCE, quiet},
@@ -181,6 +184,24 @@ async fn of_two_who_remove_the_last_two_servers_one_is_refused() {
 }
 
 #[actix_web::test]
+async fn all_who_add_at_once_get_a_server_of_their_own_and_a_reload_takes_the_configured_list_again() {
+    let house = house(1).await;
+    let add =
+        |last: u16| order(&house, "POST", "/admin/upstreams", Some(json!({"url": format!("ws://10.0.0.{last}:1")})));
+    let added = futures_util::future::join_all((1..=8).map(add)).await;
+    let names: BTreeSet<&str> = added.iter().map(|told| told.body["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["2", "3", "4", "5", "6", "7", "8", "9"].into());
+    assert_eq!(house.slots().await.len(), 9);
+    let environment = BTreeMap::from([("PERSONAPLEX_SERVER_URL".to_owned(), house.servers[0].url())]);
+    let told = house.gateway.reload(&config::load(None, &environment).unwrap()).await.unwrap();
+    assert_eq!((told.joined.len(), told.parted.len()), (0, 8));
+    assert_eq!(house.slots_until(|slots| slots.len() == 1).await[0].upstream, "1");
+    let told = get(&house, "/admin/config").await;
+    let urls = told.body["settings"].as_array().unwrap().iter().find(|line| line["key"] == "upstreams.urls").unwrap();
+    assert_eq!(urls["source"], "PERSONAPLEX_SERVER_URL");
+}
+
+#[actix_web::test]
 async fn what_cannot_be_added_is_refused_and_told_why() {
     let house = house(1).await;
     let port = house.servers[0].addr().port();
@@ -257,11 +278,13 @@ async fn who_waits_is_seen_in_order() {
 #[actix_web::test]
 async fn a_process_that_is_told_to_end_is_told_once() {
     let house = house(1).await;
-    for _ in 0..2 {
+    let drain = async || {
         let told = order(&house, "POST", "/admin/drain", None).await;
         assert_eq!((told.status, told.body["state"].as_str()), (202, Some("draining")));
-    }
+    };
+    drain().await;
     tokio::time::timeout(PATIENCE, house.gateway.told_to_stop()).await.unwrap();
+    drain().await;
     let again = tokio::time::timeout(Duration::ZERO, house.gateway.told_to_stop()).await;
     assert!(again.is_err(), "the second order hurries nothing");
     assert_eq!(house.gateway.stop().await, 0);

@@ -54,6 +54,7 @@ pub fn attempts(house: &House) -> BTreeMap<String, u64> {
             *results.entry(result.to_owned()).or_default() += count.parse::<u64>().unwrap();
         }
     }
+    results.retain(|_, count| *count > 0);
     results
 }
 

@@ -133,6 +133,8 @@ async fn who_waits_is_counted_as_queued() {
             call(&house, HangUp::After(Duration::from_millis(200))).await
         },
         async {
+            // The first caller is in the queue for a moment, too.
+            house.metric_until("tandem_session_setup_seconds_count{protocol=\"native\"}", 1.0).await;
             house.metric_until("tandem_queue_depth{class=\"new\"}", 1.0).await;
             hang_up.notify_one();
         }

@@ -85,18 +85,21 @@ async fn alone(house: &House) {
     tokio::time::timeout(PATIENCE, waiting).await.expect("one call is left");
 }
 
+/// A row of [`REFUSALS`].
+type Refusal = (&'static [(&'static str, &'static str)], bool, &'static str, &'static str);
+
 /// What is set, who begins a call under it before it is looked for (if anybody), the address, and the refusal there.
-const REFUSALS: &[(&str, &str, bool, &str, &str)] = &[
-    ("TANDEM__DOORS__CALLER_PROMPTS", "never", false, "/v1/voice?voice=NATF0", "prompt_not_allowed"),
-    ("TANDEM__DOORS__ALLOWED_ORIGINS", "https://app.example", false, "/v1/voice", "origin_not_allowed"),
-    ("TANDEM__DOORS__QUERY_TOKENS", "never", false, "/v1/voice?token=x", "token_in_query"),
-    ("TANDEM__QUEUE__LIMIT", "0", false, "/v1/voice", "no_capacity"),
-    ("TANDEM__SESSION__MAX_SESSIONS", "2", true, "/v1/voice", "no_capacity"),
-    ("TANDEM__SESSION__MAX_SESSIONS_PER_USER", "1", true, "/v1/voice", "too_many_calls"),
-    ("TANDEM__SESSION__ATTEMPTS_PER_MINUTE_PER_USER", "1", true, "/v1/voice", "too_many_attempts"),
-    ("TANDEM__QUOTA__USER_SECONDS", "4", true, "/v1/voice", "quota_spent"),
-    ("TANDEM__QUOTA__TENANT_SECONDS", "6", false, "/v1/voice", "tenant_quota_spent"),
-    ("TANDEM__QUOTA__TENANT_CALLS", "1", false, "/v1/voice", "too_many_tenant_calls"),
+const REFUSALS: &[Refusal] = &[
+    (&[("TANDEM__DOORS__CALLER_PROMPTS", "never")], false, "/v1/voice?voice=NATF0", "prompt_not_allowed"),
+    (&[("TANDEM__DOORS__ALLOWED_ORIGINS", "https://app.example")], false, "/v1/voice", "origin_not_allowed"),
+    (&[("TANDEM__DOORS__QUERY_TOKENS", "never")], false, "/v1/voice?token=x", "token_in_query"),
+    (&[("TANDEM__QUEUE__LIMIT", "0")], false, "/v1/voice", "no_capacity"),
+    (&[("TANDEM__SESSION__MAX_SESSIONS", "2")], true, "/v1/voice", "no_capacity"),
+    (&[("TANDEM__SESSION__MAX_SESSIONS_PER_USER", "1")], true, "/v1/voice", "too_many_calls"),
+    (&[("TANDEM__SESSION__ATTEMPTS_PER_MINUTE_PER_USER", "1")], true, "/v1/voice", "too_many_attempts"),
+    (&[("TANDEM__QUOTA__USER_SECONDS", "4")], true, "/v1/voice", "quota_spent"),
+    (&[("TANDEM__QUOTA__TENANT_SECONDS", "6")], false, "/v1/voice", "tenant_quota_spent"),
+    (&[("TANDEM__QUOTA__TENANT_CALLS", "1")], false, "/v1/voice", "too_many_tenant_calls"),
 ];
 
 #[actix_web::test]
@@ -105,17 +108,17 @@ async fn every_limit_that_a_reload_brings_is_in_force_for_the_next_call_and_gone
     let house = House::set(quiet(), 1, &before).await;
     let mut live = call(&house, "ann").await.socket();
     event(&mut live, "session.ready").await;
-    for (row, (name, value, begins, path, code)) in REFUSALS.iter().enumerate() {
+    for (row, (variables, begins, path, code)) in REFUSALS.iter().enumerate() {
         let named = [bearer(&house, &format!("user-{row}")), ("origin", "https://elsewhere.example".to_owned())];
         let headers = if path.contains("token=") { &named[1..] } else { &named[..] };
-        reload(&house, &[&before[..], &[(name, value)]].concat()).await;
+        reload(&house, &[&before[..], variables].concat()).await;
         let mut first = None;
         if *begins {
             let mut socket = knock(&house, path, headers).await.socket();
             event(&mut socket, "session.queued").await;
             first = Some(socket);
         }
-        assert_eq!(knock(&house, path, headers).await.refusal().1, *code, "{name}");
+        assert_eq!(knock(&house, path, headers).await.refusal().1, *code, "{variables:?}");
         reload(&house, &before).await;
         let mut next = knock(&house, "/v1/voice", &named).await.socket();
         event(&mut next, "session.queued").await;
