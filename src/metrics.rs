@@ -23,7 +23,7 @@ mod spans;
 mod turns;
 mod upstreams;
 
-pub use admin::AdminAction;
+pub use admin::{AdminAction, Admittance};
 pub use calls::CallMetrics;
 pub use canary::Thread;
 pub use catalogue::catalogue;
@@ -60,6 +60,7 @@ pub const TABLE: &[Series] = &[
     doors::ADMISSION,
     doors::AUTH,
     admin::ORDERS,
+    admin::REQUESTS,
     upstreams::SLOTS,
     upstreams::ATTEMPTS,
     flow::CONNECTED,

@@ -7,8 +7,39 @@ pub(super) const ORDERS: Series = series(
     Kind::Counter,
     Unit::Count,
     &["action", "result"],
-    "What was ordered at /admin with the admin token, and whether it was done (ok) or refused.",
+    "What was ordered at /admin by whoever was let in, and whether it was done (ok) or refused.",
 );
+
+pub(super) const REQUESTS: Series = series(
+    "tandem_admin_requests_total",
+    Kind::Counter,
+    Unit::Count,
+    &["result"],
+    "Requests for /admin: let in (ok), without the admin token (wrong_token), or with it too many at a time (too_many).",
+);
+
+/// Whether a request for /admin was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admittance {
+    /// It was.
+    Ok,
+    /// The admin token was not with it.
+    WrongToken,
+    /// With the token, but too many at a time.
+    TooMany,
+}
+
+impl Admittance {
+    const ALL: [Self; 3] = [Self::Ok, Self::WrongToken, Self::TooMany];
+
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::WrongToken => "wrong_token",
+            Self::TooMany => "too_many",
+        }
+    }
+}
 
 /// What can be ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,11 +96,19 @@ impl AdminAction {
 
 impl Metrics {
     pub(super) fn begin_admin(&self) {
+        for admittance in Admittance::ALL {
+            self.counter(&REQUESTS, &[admittance.code().into()]).increment(0);
+        }
         for action in AdminAction::ALL {
             for result in ["ok", "refused"] {
                 self.counter(&ORDERS, &[action.code().into(), result.into()]).increment(0);
             }
         }
+    }
+
+    /// Somebody asked for /admin.
+    pub fn administered(&self, admittance: Admittance) {
+        self.counter(&REQUESTS, &[admittance.code().into()]).increment(1);
     }
 
     /// Something was ordered, and done or refused.

@@ -86,6 +86,11 @@ async fn only_the_admin_token_lets_in_and_who_tries_others_shuts_nobody_out() {
     assert!(codes.contains(&429), "{codes:?}");
     assert_eq!(get(&house, "/admin/sessions").await.status, 200, "the right token is not held up by wrong ones");
     assert_eq!(house.metric("tandem_admin_orders_total{action=\"end_session\",result=\"refused\"}"), Some(0.0));
+    let asked = |result: &str| house.metric(&format!("tandem_admin_requests_total{{result=\"{result}\"}}"));
+    assert_eq!((asked("wrong_token"), asked("ok")), (Some(15.0), Some(1.0)));
+    let told = house.gateway.doors.metrics.render();
+    let refused = "tandem_auth_total{result=\"refused\"";
+    assert!(!told.contains(refused), "these are no callers, whose share of refused ones an alert watches: {told}");
 }
 
 #[actix_web::test]

@@ -2,10 +2,13 @@
 
 use actix_web::HttpRequest;
 
-use crate::http::{
-    doors::Doors,
-    identity,
-    problem::{Problem, Refusal},
+use crate::{
+    http::{
+        doors::Doors,
+        identity,
+        problem::{Problem, Refusal},
+    },
+    metrics::Admittance,
 };
 
 /// What the credential is called in the log. There is one, and what it is never shows.
@@ -17,10 +20,12 @@ pub(super) fn admit(doors: &Doors, request: &HttpRequest) -> Result<(), Refusal>
     let Some(token) = &doors.admin_token else { return Err(Problem::AdminClosed.into()) };
     identity::check_origin(doors, request)?;
     if identity::bearer_text(request).is_some_and(|presented| token.is(&presented)) {
-        doors.metrics.auth(None);
-        return doors.throttle.administer();
+        let let_in = doors.throttle.administer();
+        doors.metrics.administered(if let_in.is_ok() { Admittance::Ok } else { Admittance::TooMany });
+        return let_in;
     }
-    doors.metrics.auth(Some(Problem::AdminTokenWrong.code()));
+    // Apart from callers' credentials, whose share of refused ones wakes somebody.
+    doors.metrics.administered(Admittance::WrongToken);
     doors.throttle.fail_to_administer()?;
     tracing::warn!(problem = Problem::AdminTokenWrong.code(), "somebody without the admin token asked for /admin");
     Err(Problem::AdminTokenWrong.into())

@@ -43,7 +43,8 @@ pub(super) async fn carry_out(
         return refused.error_response();
     }
     let carrying = rt::spawn(async move {
-        let done = work.await;
+        // Work that fails in a way that nobody foresaw is counted and told like any that is refused.
+        let done = rt::spawn(work).await.unwrap_or_else(|_| Err(Problem::Internal.into()));
         doors.metrics.ordered(action, done.is_ok());
         tell(action, done)
     });
