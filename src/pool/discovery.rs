@@ -110,19 +110,16 @@ impl Directory {
                 configured.changes.push(Change::Part(listed.id));
             }
         }
-        for (index, seed) in seeds.into_iter().enumerate() {
-            let address = seed.upstream.endpoint.address();
-            match self.sources.iter().find(|source| is_same_entry(&seed, &source.seed)) {
-                Some(known) if !known.seed.says_the_same(&seed) => configured.changed.push(address),
-                Some(_) => {}
-                None => {
-                    configured.joined.push(address);
-                    let (id, number) = (SourceId(self.next()), self.number(index + 1));
-                    self.sources.push(Source { id, number, seed, twice: BTreeSet::new(), failing: false });
-                }
+        for (index, seed) in seeds.iter().enumerate() {
+            if !self.sources.iter().any(|source| is_same_entry(seed, &source.seed)) {
+                configured.joined.push(seed.upstream.endpoint.address());
+                let (id, number) = (SourceId(self.next()), self.number(index + 1));
+                self.sources.push(Source { id, number, seed: seed.clone(), twice: BTreeSet::new(), failing: false });
             }
         }
         configured.changes.extend(self.admit_static());
+        let differs = |seed: &&Seed| self.is_otherwise(seed);
+        configured.changed = seeds.iter().filter(differs).map(|seed| seed.upstream.endpoint.address()).collect();
         // Who leaves under one entry and comes under another has not moved.
         let come = |change: &Change| if let Change::Join(id, _) = change { Some(*id) } else { None };
         let part = |change: &Change| if let Change::Part(id) = change { Some(*id) } else { None };
@@ -133,6 +130,21 @@ impl Directory {
         };
         configured.changes.retain(|change| !moved(change));
         configured
+    }
+
+    /// Whether an entry that is there, or a server of it, is known by something else than this says. A server that came
+    /// back before it was gone is known by what its former entry said.
+    fn is_otherwise(&self, seed: &Seed) -> bool {
+        let source = self.sources.iter().find(|source| is_same_entry(seed, &source.seed));
+        source.is_some_and(|source| {
+            let servers = self.listed.iter().filter(|listed| listed.source == source.id && !listed.leaving);
+            let mut known: Vec<&Upstream> = servers.map(|listed| &listed.upstream).collect();
+            // What comes from now on is known by what the entry said.
+            if source.seed.discovered || known.is_empty() {
+                known.push(&source.seed.upstream);
+            }
+            known.into_iter().any(|upstream| !says_the_same(upstream, &seed.upstream))
+        })
     }
 
     /// The server of this name, and the entry that it is there for: none if it is on its way out.
@@ -282,15 +294,15 @@ impl Listed {
     }
 }
 
-impl Seed {
-    fn says_the_same(&self, other: &Self) -> bool {
-        let plain = |seed: &Self| {
-            let mut upstream = seed.upstream.clone();
-            upstream.endpoint.name.clear();
-            upstream
-        };
-        plain(self) == plain(other)
-    }
+/// Whether the same is said of two servers, whatever they are called and wherever their names lead.
+fn says_the_same(one: &Upstream, other: &Upstream) -> bool {
+    let plain = |upstream: &Upstream| {
+        let mut upstream = upstream.clone();
+        upstream.endpoint.name.clear();
+        upstream.endpoint.address = None;
+        upstream
+    };
+    plain(one) == plain(other)
 }
 
 /// Whether two entries stand for the same server or servers, whatever else is said of them.

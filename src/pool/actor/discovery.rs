@@ -14,7 +14,7 @@ use crate::pool::{
 
 /// Between two look-ups of a name.
 const EVERY: Duration = Duration::from_secs(10);
-/// A look-up that takes longer will not come; it is shorter than a round, so that two never overlap.
+/// A look-up that takes longer will not come; it is shorter than a round, so that two of a name never overlap.
 pub const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The addresses of a name, or why there are none.
@@ -46,12 +46,12 @@ impl PoolActor {
 
     /// Begins the rounds of look-ups.
     pub(super) fn begin_discovery(&mut self, ctx: &mut Context<Self>) {
-        self.look_up(ctx);
-        ctx.run_interval(EVERY, |actor, ctx| actor.look_up(ctx));
+        self.look_up(|_| true, ctx);
+        ctx.run_interval(EVERY, |actor, ctx| actor.look_up(|_| true, ctx));
     }
 
-    fn look_up(&self, ctx: &mut Context<Self>) {
-        for (source, name, port) in self.directory.names() {
+    fn look_up(&self, wanted: impl Fn(SourceId) -> bool, ctx: &mut Context<Self>) {
+        for (source, name, port) in self.directory.names().into_iter().filter(|(source, ..)| wanted(*source)) {
             let asking = timeout(LOOK_UP_TIMEOUT, self.resolver.resolve(&name, port));
             ctx.spawn(asking.into_actor(self).map(move |answer, actor, ctx| {
                 let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -128,10 +128,12 @@ impl Handler<Configure> for PoolActor {
     type Result = MessageResult<Configure>;
 
     fn handle(&mut self, Configure(seeds): Configure, ctx: &mut Self::Context) -> Self::Result {
+        let known: Vec<SourceId> = self.directory.names().into_iter().map(|(source, ..)| source).collect();
         let configured = self.directory.configure(seeds);
         self.changes.extend(configured.changes.clone());
         self.follow(ctx);
-        self.look_up(ctx);
+        // The others have their rounds: asked more often, a name that answers in part would lose servers sooner.
+        self.look_up(|source| !known.contains(&source), ctx);
         MessageResult(configured)
     }
 }

@@ -205,6 +205,31 @@ fn a_new_list_moves_nobody_who_stays() {
 }
 
 #[test]
+fn who_comes_back_before_it_is_gone_is_known_by_what_was_said_first_until_a_restart() {
+    let mut desk = Desk::of(vec![one("a"), one("b")]);
+    desk.configure(vec![one("b")]);
+    let mut otherwise = one("a");
+    otherwise.upstream.labels.region = Some("us".into());
+    for list in [vec![otherwise.clone(), one("b")], vec![one("b"), otherwise.clone()]] {
+        let told = desk.configure(list);
+        assert_eq!((desk.list().len(), told.changed), (2, vec!["a:8998".to_owned()]), "each time until it is in force");
+    }
+    assert_eq!(desk.configure(vec![one("a"), one("b")]).changed, [""; 0], "what is in force is said again");
+    desk.configure(vec![one("b")]);
+    desk.gone("1");
+    assert_eq!(desk.configure(vec![otherwise, one("b")]).changed, [""; 0], "it was gone, and is a new one");
+
+    let mut desk = Desk::of(vec![named("n")]);
+    desk.resolve(&["10.0.0.1"]);
+    desk.configure(vec![]);
+    let mut otherwise = named("n");
+    otherwise.upstream.capacity = 2;
+    assert_eq!(desk.configure(vec![otherwise.clone()]).changed, [""; 0], "nobody knows yet who is behind the name");
+    desk.resolve(&["10.0.0.1"]);
+    assert_eq!(desk.configure(vec![otherwise]).changed, ["n:8998"]);
+}
+
+#[test]
 fn an_answer_for_an_entry_that_is_gone_changes_nothing() {
     let mut desk = Desk::of(vec![named("n")]);
     let source = desk.directory.names()[0].0;
