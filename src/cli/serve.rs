@@ -132,7 +132,11 @@ async fn read_again_when_told(gateway: &Gateway, mut hangups: Hangups, mut reloa
                 Hangup::Reload => drop(reloader.reload(gateway).await),
                 Hangup::TerminalGone => return,
             },
-            Some(order) = orders.recv() => order.done(reloader.reload(gateway).await),
+            Some(order) = orders.recv() => {
+                if !order.is_given_up() {
+                    order.done(reloader.reload(gateway).await);
+                }
+            }
         }
     }
 }
