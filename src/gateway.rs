@@ -13,7 +13,15 @@ pub mod spans;
 mod stewardship;
 mod storage;
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use actix::{Actor, Addr, AsyncContext};
 use actix_web::{dev::ServerHandle, web};
@@ -140,6 +148,7 @@ pub struct Gateway {
     pool: Addr<PoolActor>,
     steward: Stewardship,
     records: Arc<Records>,
+    rehearsals: Rehearsals,
     server: ServerHandle,
     mode: Mode,
     knows_tenants: bool,
@@ -161,29 +170,28 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new());
         let tracer = spans::tracer(settings, &metrics)?;
         metrics.configured(settings.session.max_sessions as usize, unix_now_seconds());
-        let secret = settings.auth.jwt_secret.as_ref().unwrap_or(secret);
-        let tokens = Tokens::new(SigningKey::new(secret)?, settings.auth.rules.clone());
+        let key = SigningKey::new(settings.auth.jwt_secret.as_ref().unwrap_or(secret))?;
         let roster = roster(settings, &rehearsal);
         let later = PoolLater::default();
         let (fleet, ear) = machines::start(settings, &owners, &connector, &metrics, &later);
+        let rehearsals = Rehearsals::new(settings, &connector);
         let ports = Ports {
             observer: Box::new(Counter::new(Arc::clone(&metrics), roster.queue_limit)),
-            rehearser: Some(Box::new(Rehearsals::new(settings, &connector))),
+            rehearser: Some(Box::new(rehearsals.clone())),
             prober: Some(Box::new(Probes { connector: connector.clone(), every: rehearsal.probe_every })),
             ledger: storage.ledger.clone(),
             fleet: Some(Box::new(ear)),
         };
-        let servers: Vec<_> = settings.upstreams.servers().collect();
         let pool = PoolActor::create(|ctx| {
             later.is(ctx.address());
-            PoolActor::new(servers, roster, ports)
+            PoolActor::new(settings.upstreams.servers().collect(), roster, ports)
         });
         let switchboard = Switchboard::new(seat_limits(settings), pool.clone());
         let steward = Stewardship::new(settings, owners, connector.clone(), pool.clone());
         let records = Records::keep(&storage, settings.recap.as_ref(), &metrics);
         let contexts = rehearsal.contexts.unwrap_or_else(|| Arc::new(StoredContexts::new(storage.archive.store())));
         let house = House {
-            tokens,
+            tokens: Tokens::new(key, settings.auth.rules.clone()),
             switchboard,
             connector,
             metrics,
@@ -205,6 +213,7 @@ impl Gateway {
             pool,
             steward,
             records,
+            rehearsals,
             server,
             mode: settings.mode,
             knows_tenants: settings.auth.rules.tenant_claim.is_some(),
@@ -283,22 +292,31 @@ impl Gateway {
 }
 
 /// Tests quarantined slots with calls of its own.
+#[derive(Clone)]
 struct Rehearsals {
     connector: UpstreamConnector,
-    patience: Duration,
+    patience_ms: Arc<AtomicU64>,
 }
 
 impl Rehearsals {
     fn new(settings: &Settings, connector: &UpstreamConnector) -> Self {
+        let rehearsals = Self { connector: connector.clone(), patience_ms: Arc::default() };
+        rehearsals.tune(settings);
+        rehearsals
+    }
+
+    /// Waits for servers as long as these settings say, from the next test on.
+    fn tune(&self, settings: &Settings) {
         let upstreams = &settings.upstreams;
         let patience = upstreams.handshake_base + upstreams.handshake_step * REHEARSAL_STEPS;
-        Self { connector: connector.clone(), patience }
+        self.patience_ms.store(patience.as_millis().try_into().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
 impl Rehearser for Rehearsals {
     fn rehearse(&self, lease: Lease) {
-        rehearsal::begin(&self.connector, lease, self.patience);
+        let patience = Duration::from_millis(self.patience_ms.load(Ordering::Relaxed));
+        rehearsal::begin(&self.connector, lease, patience);
     }
 }
 

@@ -65,6 +65,7 @@ impl Gateway {
         let tuning = self.pool.send(Tune(roster_tuning(settings)));
         timeout(POOL_TIMEOUT, tuning).await.ok().and_then(Result::ok).ok_or(ReloadError::PoolLost)?;
         // Nothing below can fail.
+        self.rehearsals.tune(settings);
         self.doors.rules.replace(doors::rules(settings, cast));
         self.doors.throttle.limit(doors::attempts(settings));
         self.doors.switchboard.set_limits(seat_limits(settings));
