@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{Books, FleetActor, Unit};
 use crate::{
-    fleet::lifecycle::{Input, Lifecycle},
+    fleet::lifecycle::{Input, Lifecycle, State},
     pool::{
         actor::WakePort,
         endpoint::Upstream,
@@ -46,8 +46,16 @@ impl Handler<FromPool> for FleetActor {
             Word::Joined(upstream) => self.joined(id, *upstream, ctx),
             Word::Gone => {
                 self.enter(id);
-                // Whatever it runs on is not ours to stop any more.
                 let Some(unit) = self.units.remove(&id) else { return };
+                // Whatever it runs on is not ours to stop any more, and somebody pays for it.
+                if unit.life.state() != State::Asleep {
+                    let (upstream, state) = (&unit.upstream.endpoint.name, unit.life.state().code());
+                    tracing::warn!(
+                        upstream,
+                        state,
+                        "a machine is let go of that does not sleep; stop it at its provider"
+                    );
+                }
                 self.ports.observer.gone(&unit.upstream.endpoint.name);
                 if let Some((_, alarm)) = unit.alarm {
                     ctx.cancel_future(alarm);
