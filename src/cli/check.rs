@@ -142,6 +142,9 @@ fn show_reload(older: &Settings, newer: &Settings) {
     if older.simulator.enabled != newer.simulator.enabled {
         return terminal::say("  nothing is taken over: simulated servers come and go with a restart.");
     }
+    if older.auth.rules.tenant_claim.is_none() && newer.auth.rules.tenant_claim.is_some() {
+        return terminal::say("  nothing is taken over: limits for tenants begin with a restart.");
+    }
     let changes = config::changes(older.describe(), newer.describe());
     let keys = changes.iter().map(|(key, _)| key.len()).max().unwrap_or_default();
     for (key, in_force) in &changes {

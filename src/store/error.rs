@@ -59,7 +59,7 @@ pub enum StoreError {
     /// The traces of what was erased could not be removed from its log yet.
     #[error(
         "what was erased is gone from the store, but another process reads its file, so that its log still has traces; it \
-         is tried again every hour, and by erasing again"
+         is tried again by erasing again, and by a Tandem that was asked for it every hour"
     )]
     Traces,
     /// The text is no address of a MongoDB.

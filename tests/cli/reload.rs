@@ -63,6 +63,9 @@ fn a_check_says_when_each_setting_is_in_force_and_what_a_reload_would_take_over(
     assert!(!ran.stdout.contains(secret));
     let same = desk.run(&["check", "--offline", "--against", "tandem.toml"], &[]);
     assert!(same.stdout.contains("A reload:\n  changes nothing."), "{same:?}");
+    fs::write(desk.path("tenants.toml"), "[quota]\ntenant_calls = 5\n").unwrap();
+    let begun = desk.run(&["check", "--offline", "--config", "tenants.toml", "--against", "tandem.toml"], &[]);
+    assert!(begun.stdout.contains("limits for tenants begin with a restart"), "{begun:?}");
     fs::write(desk.path("old.toml"), "[queue]\nlimit = -1\n").unwrap();
     let wrong = desk.run(&["check", "--offline", "--against", "old.toml"], &[]);
     assert!(wrong.status == Some(1) && wrong.stderr.contains("queue.limit"), "{wrong:?}");
