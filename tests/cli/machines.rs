@@ -152,7 +152,7 @@ fn the_machines_of_a_running_server_are_shown_with_what_they_cost() {
     let port = port_for_later();
     let server = format!("ws://127.0.0.1:{port}#provider=command:sim&price=3.6");
     let program = env!("CARGO_BIN_EXE_tandem");
-    let start = format!("'{program}' simulate --port {{port}} --step-ms 1 --voice-steps 1 --poll-ms 0");
+    let start = format!("timeout 100 '{program}' simulate --port {{port}} --step-ms 1 --voice-steps 1 --poll-ms 0");
     let environment = [
         ("PERSONAPLEX_SERVER_URL", server.as_str()),
         ("TANDEM__PROVIDERS__COMMAND__START", &start),

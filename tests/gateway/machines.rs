@@ -65,9 +65,10 @@ impl Drop for Sleepy {
     }
 }
 
+/// A command for a model server. Machines outlive Tandem, and these not by much.
 fn simulator() -> String {
     let program = env!("CARGO_BIN_EXE_tandem");
-    format!("'{program}' simulate --port {{port}} --step-ms 1 --voice-steps 1 --poll-ms 0")
+    format!("timeout 100 '{program}' simulate --port {{port}} --step-ms 1 --voice-steps 1 --poll-ms 0")
 }
 
 /// A token with the scope that operating needs.

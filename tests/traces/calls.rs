@@ -183,7 +183,8 @@ impl Sleepy {
         let state = std::env::temp_dir().join(format!("tandem-traces-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&state).unwrap();
         let program = env!("CARGO_BIN_EXE_tandem");
-        let start = format!("'{program}' simulate --port {{port}} --step-ms 1 --voice-steps 1 --poll-ms 0");
+        // Machines outlive Tandem, and this one not by much.
+        let start = format!("timeout 100 '{program}' simulate --port {{port}} --step-ms 1 --voice-steps 1 --poll-ms 0");
         let (dir, url) = (state.display().to_string(), collector.url());
         let variables = [
             ("TANDEM__STATE__DIR", dir.as_str()),
