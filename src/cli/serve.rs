@@ -117,8 +117,13 @@ async fn stop_when_told(gateway: Gateway, mut signals: StopSignals, hangups: Han
         }
     };
     if let Some(system) = actix_rt::System::try_current() {
-        system.stop_with_code(i32::from(cut_off > 0));
+        system.stop_with_code(status_of(cut_off));
     }
+}
+
+/// A platform starts a process again that ended with a failure: one that had to cut off calls without a word.
+const fn status_of(cut_off: usize) -> i32 {
+    if cut_off > 0 { 1 } else { 0 }
 }
 
 /// Reads the configuration again at every SIGHUP and whenever a door asks for it, one time after the other, until the
@@ -191,6 +196,11 @@ const fn log_format(format: LogFormat) -> telemetry::Format {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_cut_off_calls_ends_with_a_failure() {
+        assert_eq!([0, 1, 300].map(status_of), [0, 1, 1]);
+    }
 
     #[test]
     fn flags_are_stronger_than_variables() {

@@ -47,7 +47,7 @@ impl Chronicle {
         Self {
             began: now,
             until: now,
-            phase: "",
+            phase: "preparing",
             detached: false,
             stage: None,
             details: Details { protocol: protocol.to_owned(), ..Details::default() },

@@ -133,9 +133,17 @@ pub fn page(url: &str, path: &str) -> String {
 }
 
 /// A port on which something will listen later: none that the system gives to whoever asks for any, which on Linux are
-/// 32768 and higher.
+/// 32768 and higher, and none that was given out here.
 pub fn port_for_later() -> u16 {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
     let first = std::process::id() % 2_000 * 10;
-    let mut ports = (0..2_000).map(|n| u16::try_from(10_000 + (first + n) % 20_000).unwrap());
-    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+    let mut ports = std::iter::repeat_with(|| {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        u16::try_from(10_000 + (first + given) % 20_000).unwrap()
+    });
+    ports
+        .by_ref()
+        .take(2_000)
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
 }

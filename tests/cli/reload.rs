@@ -122,6 +122,10 @@ fn an_administrator_hears_what_came_of_a_reload_and_of_several_at_once_each_is_c
     let (status, told) = order(&url, "POST", "/admin/reload");
     assert_eq!((status, told["code"].as_str()), (409, Some("reload_refused")), "{told}");
     assert!(server.line("cannot be taken over").contains("persona.default"));
+    let ordered = server.line("ordered at /admin, and refused");
+    for field in ["\"by\":\"admin_token\"", "\"action\":\"reload\"", "\"problem\":\"reload_refused\""] {
+        assert!(ordered.contains(field), "{ordered}");
+    }
     let slots: serde_json::Value =
         serde_json::from_str(page(&url, "/readyz").split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!((slots["slots"].as_array().unwrap().len(), shown("queue.limit").as_str()), (2, "7"), "all is as it was");
@@ -132,6 +136,10 @@ fn an_administrator_hears_what_came_of_a_reload_and_of_several_at_once_each_is_c
         asking.into_iter().map(|asked| asked.join().unwrap()).collect::<Vec<_>>()
     });
     assert!(asked.iter().all(|(status, _)| *status == 200), "{asked:?}");
+    let ordered = server.line("ordered at /admin, and done");
+    for field in ["\"by\":\"admin_token\"", "\"action\":\"reload\"", "\"subject\":\"configuration\""] {
+        assert!(ordered.contains(field), "{ordered}");
+    }
     let changes = asked.iter().filter(|(_, told)| told["changed"].as_array().unwrap().len() == 2).count();
     assert_eq!((changes, shown("queue.limit").as_str()), (1, "8"), "the first of them has changed it: {asked:?}");
     let counted = "tandem_admin_orders_total{action=\"reload\",result=\"refused\"} 2";

@@ -119,7 +119,8 @@ fn nothing_private_reaches_the_log_of_a_whole_run_at_its_most_talkative() {
     }
     assert!(log.contains("session ended") && log.contains("\"user\":\"u_"), "{log}");
     let signature = token.rsplit('.').next().unwrap();
-    for private in [secret, key, "planted", "Planted", "Diagnosis", signature, "I hear", "text_prompt", "eyJ"] {
+    for private in [secret, key, "planted", "Planted", "Diagnosis", signature, "I hear", "hear\"", "text_prompt", "eyJ"]
+    {
         assert!(!log.contains(private), "{private:?} is in the log:\n{log}");
     }
     let kept: Vec<u8> =
@@ -129,6 +130,23 @@ fn nothing_private_reaches_the_log_of_a_whole_run_at_its_most_talkative() {
     for private in ["I hear", "Diagnosis", key] {
         assert!(!holds(private), "{private:?} is in a file of the state");
     }
+}
+
+#[test]
+fn a_second_signal_ends_the_calls_that_the_first_one_let_go_on() {
+    let desk = Desk::new();
+    wav::write(&desk.path("in.wav"), &vec![0.0; 24_000 * 60]).unwrap();
+    let (mut server, _) = serve(&desk, &[], &[("TANDEM__DRAIN__DEADLINE_SECONDS", "3600")]);
+    server.line("Call it from another terminal");
+    let mut caller = Running::start(desk.command(&["call", "in.wav", "--out", "out.wav"], &[]));
+    server.line("session ready");
+    server.signal("TERM");
+    assert!(server.line("draining").contains("\"calls\":1"));
+    server.signal("TERM");
+    assert!(server.line("session ended").contains("\"ending\":\"drained\""));
+    assert_eq!(server.child.wait().unwrap().code(), Some(0), "nobody was cut off without a word");
+    caller.line("the service is restarting");
+    assert_eq!(caller.child.wait().unwrap().code(), Some(1));
 }
 
 #[test]

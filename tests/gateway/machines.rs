@@ -269,6 +269,29 @@ async fn the_commands_of_the_operators_page_work() {
 }
 
 #[actix_web::test]
+async fn a_machine_sleeps_by_the_time_that_a_reload_brings() {
+    let sleepy = Sleepy::new("600");
+    sleepy.is("asleep").await;
+    let mut ann = knock(&sleepy.house, "/v1/voice", &[bearer(&sleepy.house, "ann")]).await.socket();
+    event(&mut ann, "session.ready").await;
+    hang_up(&mut ann).await;
+    sleepy.house.settle().await;
+    sleepy.is("ready").await;
+    let (start, state) = (simulator(), sleepy.state.display().to_string());
+    let variables = [
+        ("PERSONAPLEX_SERVER_URL", format!("ws://127.0.0.1:{}#provider=command:sim", sleepy.port)),
+        ("TANDEM__PROVIDERS__COMMAND__START", start),
+        ("TANDEM__PROVIDERS__COMMAND__OUTPUT", "off".to_owned()),
+        ("TANDEM__FLEET__MIN_AWAKE_SECONDS", "0".to_owned()),
+        ("TANDEM__FLEET__IDLE_SECONDS", "1".to_owned()),
+        ("TANDEM__STATE__DIR", state),
+    ];
+    let environment = variables.map(|(key, value)| (key.to_owned(), value)).into();
+    sleepy.house.gateway.reload(&tandem::config::load(None, &environment).unwrap()).await.unwrap();
+    sleepy.is("asleep").await;
+}
+
+#[actix_web::test]
 async fn a_machine_may_come_with_a_reload_and_one_that_cannot_be_asked_for_does_not() {
     let house = House::new(crate::house::quiet(), 1).await;
     let none = ask("GET", &format!("{}/v1/upstreams", house.url()), Some(operator()), None).await;

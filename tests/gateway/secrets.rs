@@ -83,7 +83,8 @@ async fn the_play() {
     assert!(asked("A Planted sentence") && asked("This is line"), "it was there to be leaked");
     // A prompt of the caller's own, a store that fails, one with a fault, and refusals.
     let mut socket = dial(&house, USER, "text_prompt=You+know+a+Planted+prompt.").await;
-    event(&mut socket, "session.ready").await;
+    // A word at a time, so that it is seen wherever a single piece of what the assistant says is written.
+    while !event(&mut socket, "transcript.delta").await["text"].as_str().unwrap().contains("Planted") {}
     hang_up(&mut socket).await;
     let mut socket = dial(&house, "broken", "persona=nurse").await;
     event(&mut socket, "session.ended").await;

@@ -45,14 +45,19 @@ async fn what_was_set_aside_is_offered_again_and_taken_when_it_can_be() {
     let (file, records) = (File::scratch(), File::scratch());
     let store = Moody::over(records.local(None), false);
     let spool = spool(&file, &store, Room::default());
-    let (refused, erased) = (begun(Moody::REFUSED, 1), begun(Moody::REFUSED, 2));
-    spool.keep(refused.clone()).await.unwrap();
-    spool.keep(erased.clone()).await.unwrap();
+    let [refused, erased, gone] = [1, 2, 3].map(|number| begun(Moody::REFUSED, number));
+    for record in [&refused, &erased, &gone] {
+        spool.keep(record.clone()).await.unwrap();
+    }
     for number in 0..i64::from(TRIES) {
         spool.keep(begun("other", number)).await.unwrap();
         spool.bring().await.unwrap();
     }
-    assert_eq!((spool.waiting().await.unwrap(), spool.aside().await.unwrap()), (0, 2));
+    assert_eq!((spool.waiting().await.unwrap(), spool.aside().await.unwrap()), (0, 3));
+    assert!(file.holds(&gone.session.to_string()));
+    assert_eq!(spool.erase_session(gone.session).await.unwrap(), 1);
+    assert_eq!(spool.aside().await.unwrap(), 2);
+    assert!(store.session(gone.session).await.unwrap().is_none());
     // Somebody erased a call from another machine, which knows nothing of this file.
     store.erase_session(erased.session).await.unwrap();
     store.mended.store(true, Ordering::Relaxed);
@@ -90,6 +95,25 @@ async fn no_record_is_on_its_way_for_longer_than_it_may_be_kept() {
     let archive = archive.kept_for(Some(HOUR));
     assert_eq!(archive.expire().await.unwrap(), 1);
     assert_eq!(archive.waiting().await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_was_set_aside_goes_by_its_age_too() {
+    let (file, records) = (File::scratch(), File::scratch());
+    let store = Moody::over(records.local(None), false);
+    let spool = spool(&file, &store, Room::default());
+    for began_ms in [now_ms() - 3 * 3_600_000, now_ms()] {
+        spool.keep(begun(Moody::REFUSED, began_ms)).await.unwrap();
+    }
+    for number in 0..i64::from(TRIES) {
+        spool.keep(begun("other", number)).await.unwrap();
+        spool.bring().await.unwrap();
+    }
+    assert_eq!(spool.aside().await.unwrap(), 2);
+    let archive = Archive::open_at(&file.0.join("spool.sqlite"), store, Room::default()).unwrap();
+    assert_eq!((archive.expire().await.unwrap(), spool.aside().await.unwrap()), (0, 2), "it was set aside just now");
+    assert_eq!(archive.kept_for(Some(HOUR)).expire().await.unwrap(), 1, "it began three hours ago");
+    assert_eq!(spool.aside().await.unwrap(), 1);
 }
 
 #[tokio::test]
