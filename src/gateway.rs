@@ -124,6 +124,8 @@ pub struct Rehearsal {
     pub contexts: Option<Arc<dyn ContextSource>>,
     /// How many records may wait.
     pub spool: Room,
+    /// Between two rounds of removing records that are too old.
+    pub tidy_every: Duration,
 }
 
 impl Default for Rehearsal {
@@ -135,6 +137,7 @@ impl Default for Rehearsal {
             store: None,
             contexts: None,
             spool: Room::default(),
+            tidy_every: records::ROUND,
         }
     }
 }
@@ -188,7 +191,7 @@ impl Gateway {
         });
         let switchboard = Switchboard::new(seat_limits(settings), pool.clone());
         let steward = Stewardship::new(settings, owners, connector.clone(), pool.clone());
-        let records = Records::keep(&storage, settings.recap.as_ref(), &metrics);
+        let records = Records::keep(&storage, settings.recap.as_ref(), &metrics, rehearsal.tidy_every);
         let contexts = rehearsal.contexts.unwrap_or_else(|| Arc::new(StoredContexts::new(storage.archive.store())));
         let house = House {
             tokens: Tokens::new(key, settings.auth.rules.clone()),

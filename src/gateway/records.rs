@@ -33,7 +33,7 @@ const OPENING: Duration = Duration::from_millis(250);
 /// After a store that is down was tried for the first time, and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Between two rounds of closing lost calls and removing what is too old.
-const ROUND: Duration = Duration::from_secs(60 * 60);
+pub(super) const ROUND: Duration = Duration::from_secs(60 * 60);
 /// After such a round that failed for the first time, and at most.
 const UPKEEP_PAUSES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5 * 60));
 /// The longest that a shutdown waits for the store.
@@ -54,6 +54,7 @@ pub(super) struct Records {
     complained_at: Mutex<Option<Instant>>,
     /// What asks a model for better recaps.
     recaps: Option<Recaps>,
+    tidy_every: Duration,
 }
 
 /// When the next round of closing and removing is due, and how long it is put off if it fails.
@@ -74,7 +75,12 @@ struct Trouble {
 
 impl Records {
     /// Takes the records of this storage, and tends them on the current runtime for as long as that runs.
-    pub(super) fn keep(storage: &Storage, scribe: Option<&Scribe>, metrics: &Arc<Metrics>) -> Arc<Self> {
+    pub(super) fn keep(
+        storage: &Storage,
+        scribe: Option<&Scribe>,
+        metrics: &Arc<Metrics>,
+        tidy_every: Duration,
+    ) -> Arc<Self> {
         let recaps = |scribe: &Scribe| Recaps::start(scribe.clone(), Arc::clone(&storage.archive), metrics);
         let this = Arc::new(Self {
             archive: Arc::clone(&storage.archive),
@@ -85,6 +91,7 @@ impl Records {
             runtime: Handle::current(),
             complained_at: Mutex::new(None),
             recaps: scribe.map(recaps),
+            tidy_every,
         });
         actix_rt::spawn(Arc::clone(&this).tend());
         this
@@ -143,7 +150,7 @@ impl Records {
     /// Does one round of what is due by the clock. What fails of it keeps no record from being brought.
     async fn keep_up(&self, Upkeep { pause, .. }: Upkeep) -> Upkeep {
         match self.round().await {
-            Ok(()) => Upkeep { due: Instant::now() + ROUND, pause: UPKEEP_PAUSES.0 },
+            Ok(()) => Upkeep { due: Instant::now() + self.tidy_every, pause: UPKEEP_PAUSES.0 },
             Err(error) => {
                 let retry_ms = millis(pause);
                 tracing::warn!(%error, retry_ms, "lost calls are not all closed, or old records not all removed");

@@ -7,10 +7,11 @@ use tandem::{
     protocol::ending::Ending,
     sim::caller::{Audio, CallEvent, CallReport, Wire},
     store::{
+        archive::Archive,
         details::ContextUse,
         local::LocalStore,
         record::{Ended, Record, Speaker},
-        spool::Room,
+        spool::{FILE_NAME, Room},
     },
 };
 use uuid::Uuid;
@@ -226,6 +227,47 @@ async fn what_cannot_be_tidied_up_keeps_no_record_from_the_store_and_is_left_alo
     // At the start; and once more at most, if all this took longer than 10 s.
     let tidied = store.tidied.load(Ordering::Relaxed);
     assert!((1..=2).contains(&tidied), "{tidied} times in three calls");
+}
+
+/// Waits until so many records are on their way.
+async fn waiting(house: &House, records: u64) {
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    let looking = async {
+        while house.gateway.doors.archive.waiting().await.unwrap() != records {
+            look.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.expect("so many that wait");
+}
+
+#[actix_web::test]
+async fn a_record_that_waits_for_its_store_goes_when_its_time_is_over() {
+    let state = State::new();
+    let store = Moody::over(state.store(), true);
+    let archive = Archive::open_at(&state.0.join(FILE_NAME), store.clone(), Room::default()).unwrap();
+    archive.open(crate::archives::open("ann", 3 * 24 * 60)).await.unwrap();
+    archive.open(crate::archives::open("ann", 60)).await.unwrap();
+    drop(archive);
+    let directory = state.path();
+    let variables = [("TANDEM__STATE__DIR", directory.as_str()), ("TANDEM__STORE__RETENTION_DAYS", "2")];
+    let house = House::with(quiet(), 1, &variables, Rehearsal { store: Some(store), ..Rehearsal::default() }).await;
+    waiting(&house, 1).await;
+}
+
+#[actix_web::test]
+async fn a_gateway_that_runs_on_tidies_up_again_and_again() {
+    let state = State::new();
+    let store = Moody::over(state.store(), false);
+    let tidy_every = Duration::from_millis(20);
+    let rehearsal = Rehearsal { store: Some(store.clone()), tidy_every, ..Rehearsal::default() };
+    let _house = House::with(quiet(), 1, &[], rehearsal).await;
+    let mut look = tokio::time::interval(Duration::from_millis(5));
+    let looking = async {
+        while store.tidied.load(Ordering::Relaxed) < 3 {
+            look.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.expect("a third round, with no call in between");
 }
 
 #[actix_web::test]

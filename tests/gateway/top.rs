@@ -80,8 +80,10 @@ async fn machines_are_woken_and_put_to_sleep_even_under_a_call() {
         ask("POST", &sleepy.url(&format!("/admin/fleet/{what}")), token(), Some(body)).await
     };
     sleepy.is("asleep").await;
-    let odd = order("1/wake", serde_json::json!({"hold": 1})).await;
-    assert_eq!((odd.status, odd.body["code"].as_str()), (400, Some("bad_order")));
+    for odd in [serde_json::json!({"hold": 1}), serde_json::json!({"hold_seconds": 86_401})] {
+        let told = order("1/wake", odd).await;
+        assert_eq!((told.status, told.body["code"].as_str()), (400, Some("bad_order")));
+    }
     let unknown = order("9/sleep", serde_json::json!({"force": true})).await;
     assert_eq!((unknown.status, unknown.body["code"].as_str()), (404, Some("unknown_machine")));
     let told = order("1/wake", serde_json::json!({"hold_seconds": 600})).await;

@@ -173,17 +173,20 @@ async fn whoever_reads_the_spool_keeps_no_call_waiting() {
     spool.keep(ended(&begun("maria", 1))).await.unwrap();
     let reader = rusqlite::Connection::open(file.0.join("spool.sqlite")).unwrap();
     reader.execute_batch("BEGIN; SELECT count(*) FROM waiting").unwrap();
-    for number in 2..5 {
-        let tidying = spool.bring();
-        let keeping = async {
-            // It comes behind the tidying, on the one thread that writes.
-            spool.waiting().await.unwrap();
-            spool.keep(begun("maria", number)).await.unwrap();
-            spool.waiting().await.unwrap();
-        };
-        let both = tokio::time::timeout(Duration::from_secs(1), async { tokio::join!(tidying, keeping) });
-        both.await.expect("a reader is waited for").0.unwrap();
-    }
+    let rounds = async {
+        for number in 2..5 {
+            let tidying = spool.bring();
+            let keeping = async {
+                // It comes behind the tidying, on the one thread that writes.
+                spool.waiting().await.unwrap();
+                spool.keep(begun("maria", number)).await.unwrap();
+                spool.waiting().await.unwrap();
+            };
+            tokio::join!(tidying, keeping).0.unwrap();
+        }
+    };
+    // Waiting for the reader would take two seconds in each round.
+    tokio::time::timeout(Duration::from_secs(5), rounds).await.expect("a reader is waited for");
     assert!(file.holds("the lump"), "it is looked for in the right files");
     reader.execute_batch("ROLLBACK").unwrap();
     spool.expire(MINUTE, None).await.unwrap();
