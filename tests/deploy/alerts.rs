@@ -1,10 +1,10 @@
 //! The rules for Prometheus: over series that exist, explained to whoever is woken by them, and tried out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use promql_parser::label::MatchOp;
 use serde_json::Value;
-use tandem::metrics::Kind;
+use tandem::{metrics::Kind, protocol::ending::Ending};
 
 use crate::{assert_content, documents, files, path, promql, text};
 
@@ -12,6 +12,21 @@ const RULES: &str = "dashboards/prometheus/rules.yaml";
 const ALERTS: &str = "dashboards/prometheus/alerts.yaml";
 const TESTS: &str = "dashboards/prometheus/tests";
 const RUNBOOK: &str = "docs/runbook.md";
+
+/// The endings that no objective counts as bad, and why.
+const UNCOUNTED: [(Ending, &str); 11] = [
+    (Ending::ClientLeft, "hung up"),
+    (Ending::ClientLost, "caller's network"),
+    (Ending::IdleTimeout, "silent caller"),
+    (Ending::MaxDuration, "a limit"),
+    (Ending::QuotaSpent, "a limit"),
+    (Ending::BadInput, "caller's fault"),
+    (Ending::TooSlow, "caller's network"),
+    (Ending::AuthExpired, "a limit"),
+    (Ending::Drained, "planned"),
+    (Ending::Replaced, "goes on"),
+    (Ending::Admin, "an operator"),
+];
 
 /// Every rule of a file.
 fn rules(file: &str) -> Vec<Value> {
@@ -85,6 +100,49 @@ fn every_rule_asks_for_series_labels_values_and_buckets_that_exist() {
             }
         }
     }
+}
+
+/// The reasons that the rules of an objective count as bad, which has to be one list in all of them.
+fn reasons_of(objective: &str) -> Vec<String> {
+    let mut lists = BTreeSet::new();
+    for rule in rules(RULES).iter().filter(|rule| said(rule, "/record").starts_with(objective)) {
+        let expr = promql::parse(said(rule, "/expr")).unwrap();
+        for selector in promql::selectors(&expr) {
+            if promql::name(selector) == "tandem_sessions_ended_total" {
+                let asked = selector.matchers.matchers.iter().filter(|asked| asked.name == "reason");
+                lists.extend(asked.map(|asked| asked.value.clone()));
+            }
+        }
+    }
+    assert_eq!(lists.len(), 1, "{objective} has one list of reasons: {lists:#?}");
+    lists.iter().flat_map(|list| list.split('|')).map(str::to_owned).collect()
+}
+
+#[test]
+fn all_windows_of_a_record_ask_the_same() {
+    let mut families: BTreeMap<String, String> = BTreeMap::new();
+    for rule in rules(RULES) {
+        let (record, expr) = (said(&rule, "/record"), said(&rule, "/expr"));
+        let (family, window) = record.split_at(record.find(|c: char| c.is_ascii_digit()).unwrap());
+        let asked = expr.replace(&format!("[{window}]"), "[]");
+        assert!(asked.split('[').skip(1).all(|rest| rest.starts_with(']')), "{record} looks at another window: {expr}");
+        let first = families.entry(family.to_owned()).or_insert_with(|| asked.clone());
+        assert_eq!(*first, asked, "{record} asks something else than the first {family}");
+    }
+}
+
+#[test]
+fn every_ending_is_a_call_not_begun_or_one_broken_off_or_left_out_for_a_reason() {
+    let (not_begun, broken) = (reasons_of("tandem:calls_not_begun:"), reasons_of("tandem:broken_calls:"));
+    let uncounted = UNCOUNTED.iter().map(|(ending, _)| ending.code().to_owned());
+    let mut told: Vec<String> = not_begun.into_iter().chain(broken).chain(uncounted).collect();
+    for ending in Ending::ALL {
+        let code = ending.code();
+        let times = told.iter().filter(|other| *other == code).count();
+        assert_eq!(times, 1, "{code} is in one of the two objectives, or in UNCOUNTED with the reason");
+    }
+    told.retain(|code| Ending::of(code) == Ending::Unknown);
+    assert!(told.is_empty(), "no call ends so: {told:?}");
 }
 
 #[test]
